@@ -1,0 +1,2 @@
+//! Balancing: services, health, schedulers, and forwarding as an executable specification. Pure, and imports nothing
+//! of ours.

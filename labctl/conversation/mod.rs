@@ -1,0 +1,1 @@
+//! The conversation: transcript, idempotency, commands of the replicated store. Pure.

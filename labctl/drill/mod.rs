@@ -1,0 +1,1 @@
+//! Drills: timetable, faults, verdict. Pure.

@@ -1,0 +1,1 @@
+//! The process that owns a lab: namespaces, nodes, control socket.

@@ -1,0 +1,12 @@
+//! The machine's monotonic clock as plain nanoseconds, one time line for all processes of a lab.
+
+use nix::time::{ClockId, clock_gettime};
+
+/// Nanoseconds since boot (`CLOCK_MONOTONIC`).
+///
+/// # Panics
+/// If the kernel has no monotonic clock, which Linux always has.
+pub fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has a monotonic clock");
+    now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+}

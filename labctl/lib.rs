@@ -1,0 +1,19 @@
+//! `labctl` builds a high-availability site out of Linux namespaces, breaks it on purpose, and proves what survives.
+//!
+//! The rooms, and the one direction of imports: `main -> commands -> shell -> pure`. ARCHITECTURE.md walks through them.
+
+// Pure rooms: no clock, no I/O, no kernel.
+pub mod balancer;
+pub mod conversation;
+pub mod drill;
+pub mod plan;
+pub mod report;
+pub mod topology;
+pub mod vrrp;
+
+// Shell rooms: they do what the pure rooms decide.
+pub mod commands;
+pub mod dataplane;
+pub mod holder;
+pub mod kernel;
+pub mod roles;

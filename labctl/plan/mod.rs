@@ -1,0 +1,1 @@
+//! What must exist, what exists, and the steps from one to the other. Pure.

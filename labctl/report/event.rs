@@ -1,0 +1,170 @@
+//! What happened, when, and where: the one language between whoever sees something and whoever reports it. Daemons
+//! emit these, the holder keeps them, a drill writes them to `events.jsonl`, and every report is rendered from them.
+//! It knows nothing of how an event travels.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+/// A point on the machine's monotonic clock in nanoseconds (`CLOCK_MONOTONIC`); all nodes of a lab share it.
+pub type MonotonicNs = u64;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When it happened.
+    pub at_ns: MonotonicNs,
+    /// The node it happened on; `None` for the lab itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Who says so: a service's name, `init`, `holder`, `drill` or `load`.
+    pub source: String,
+    /// What it was.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// The things that can happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum What {
+    /// A service does its work from now on.
+    Ready,
+    /// PID 1 started a service.
+    ServiceStarted {
+        /// Process id inside the node.
+        pid: i32,
+    },
+    /// A service ended.
+    ServiceExited {
+        /// `exit status 1`, `signal SIGKILL`.
+        how: String,
+    },
+    /// A node's PID 1 runs.
+    NodeUp,
+    /// A node is gone.
+    NodeDown {
+        /// `powered off`, `killed`.
+        how: String,
+    },
+    /// A VRRP instance changed its state (RFC 9568 section 6.4).
+    VrrpState {
+        /// Which virtual router.
+        vrid: u8,
+        /// The state before.
+        from: String,
+        /// The state now: `initialize`, `backup` or `active`.
+        to: String,
+        /// Why, in words for people.
+        because: String,
+    },
+    /// An interface got a floating address.
+    AddressAdded {
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// An interface lost a floating address.
+    AddressRemoved {
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// Gratuitous ARP for a floating address left the interface.
+    Announced {
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// A database member sees a leader, or none.
+    RaftLeader {
+        /// Node name of the leader.
+        leader: Option<String>,
+        /// Raft term.
+        term: u64,
+    },
+    /// A real server gets new connections from now on.
+    RealUp {
+        /// Virtual service.
+        service: String,
+        /// Node name of the real server.
+        real: String,
+    },
+    /// A real server gets no new connections from now on.
+    RealDown {
+        /// Virtual service.
+        service: String,
+        /// Node name of the real server.
+        real: String,
+        /// What its check said.
+        because: String,
+    },
+    /// Every real server of a service is out; the table stays as it was (fail open).
+    FailOpen {
+        /// Virtual service.
+        service: String,
+    },
+    /// The balancer forwards (this node holds the VIP) or not.
+    Balancing {
+        /// Whether it does.
+        active: bool,
+    },
+    /// A drill broke something on purpose.
+    Fault {
+        /// What it did, in the words of the drill file.
+        action: String,
+        /// To whom.
+        target: String,
+    },
+    /// A request of the load began and ended.
+    Request {
+        /// When it should have begun, by the timetable of the open loop.
+        intended_ns: MonotonicNs,
+        /// When it really began.
+        started_ns: MonotonicNs,
+        /// How it ended.
+        outcome: Outcome,
+        /// The conversation it belongs to, where it is a turn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        conversation: Option<String>,
+        /// Idempotency key of the turn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+        /// The web node that answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        served_by: Option<String>,
+    },
+    /// A 1 ms probe of the VIP was sent; `answered_ns` says when it came back.
+    Probe {
+        /// When it should have left.
+        intended_ns: MonotonicNs,
+        /// When it left.
+        sent_ns: MonotonicNs,
+        /// When its answer came, if it came.
+        answered_ns: Option<MonotonicNs>,
+    },
+    /// The final transcript of a conversation was read back after the faults were over.
+    Transcript {
+        /// The conversation.
+        conversation: String,
+        /// The web node that was asked.
+        served_by: String,
+        /// Keys of its turns, in order.
+        keys: Vec<String>,
+    },
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Acknowledged: the turn counts from now on.
+    Ok,
+    /// No answer in time.
+    Timeout,
+    /// The connection was refused.
+    Refused,
+    /// The connection was reset or closed in the middle.
+    Reset,
+    /// No route, or no neighbour answered.
+    Unreachable,
+    /// An answer with this HTTP status other than success.
+    Status(u16),
+}
