@@ -9,8 +9,8 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use nix::cmsg_space;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg, sockopt};
 
-/// Most descriptors in one message.
-const DESCRIPTORS_MAX: usize = 4;
+/// Most descriptors in one message; the kernel stops at 253 (SCM_MAX_FD).
+pub const DESCRIPTORS_MAX: usize = 250;
 
 /// Listens on an abstract address; `AddrInUse` if somebody does already.
 pub fn listen(address: &str) -> io::Result<UnixListener> {
