@@ -2,6 +2,7 @@
 //! site and which node it is on; it never talks to the holder but by the events it emits.
 
 mod reporter;
+pub mod vrrpd;
 
 use std::path::{Path, PathBuf};
 

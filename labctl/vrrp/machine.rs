@@ -201,7 +201,8 @@ impl Machine {
             // 6.4.2: the Active gives up; the skew decides between the backups.
             (Phase::Backup { active_interval, .. }, Input::Advert { from, priority: 0, .. }) => {
                 let down_at = now + active_interval.skew(self.config.priority);
-                self.phase = Phase::Backup { active_interval, down_at, because: Cause::Resigned { by: from } };
+                self.phase =
+                    Phase::Backup { active_interval, down_at, because: Cause::Resigned { by: from } };
                 vec![]
             }
             // 6.4.2: an Active to be content with, so its interval counts.
@@ -314,7 +315,9 @@ impl fmt::Display for Cause {
             Self::Stopped => write!(f, "it was told to stop"),
             Self::AdvertsMissed => write!(f, "3 adverts missed"),
             Self::Resigned { by } => write!(f, "{by} gave up"),
-            Self::Preempted { active, priority } => write!(f, "{active} is active with priority {priority} only"),
+            Self::Preempted { active, priority } => {
+                write!(f, "{active} is active with priority {priority} only")
+            }
             Self::Outranked { by, priority } => write!(f, "{by} is active with priority {priority}"),
         }
     }

@@ -8,5 +8,6 @@ mod packet;
 pub use interval::{Interval, IntervalError};
 pub use machine::{Action, Cause, Config, Input, Machine, State, Time};
 pub use packet::{
-    Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Expected, GROUP, PROTOCOL, Received, Rejection, TTL, decode, encode,
+    Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Expected, GROUP, PROTOCOL, Received, Rejection, TTL, decode,
+    encode,
 };

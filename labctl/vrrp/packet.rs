@@ -177,8 +177,10 @@ pub fn decode(packet: &[u8], expected: &Expected) -> Result<Received, Rejection>
     };
     let interval = u16::from_be_bytes([header[4], header[5]]) & INTERVAL_MASK;
     let interval = Interval::from_centiseconds(interval).ok_or(Rejection::IntervalZero)?;
-    let addresses =
-        message[HEADER_BYTES..].chunks_exact(ADDRESS_BYTES).map(|a| Ipv4Addr::new(a[0], a[1], a[2], a[3])).collect();
+    let addresses = message[HEADER_BYTES..]
+        .chunks_exact(ADDRESS_BYTES)
+        .map(|a| Ipv4Addr::new(a[0], a[1], a[2], a[3]))
+        .collect();
     Ok(Received { from, advert: Advert { vrid, priority: header[2], interval, addresses } })
 }
 

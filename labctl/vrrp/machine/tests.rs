@@ -186,7 +186,8 @@ fn story(config: Config, inputs: &[(u64, Input)]) -> String {
 #[test]
 fn a_backup_adopts_the_interval_of_the_active() {
     let give_up = Input::Advert { from: GREATER, priority: 0, interval: cs(100) };
-    let inputs = [(0, Input::Startup), (1000, advert(GREATER, 200)), (1200, give_up), (1505, Input::TimerExpired)];
+    let inputs =
+        [(0, Input::Startup), (1000, advert(GREATER, 200)), (1200, give_up), (1505, Input::TimerExpired)];
     insta::assert_snapshot!(story(config(100, true), &inputs), @r"
        0 ms: initialize -> backup, because it started; then until Some(3.609375s)
     1000 ms: nothing; then until Some(2.8046875s)

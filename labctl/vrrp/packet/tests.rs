@@ -128,9 +128,14 @@ fn rules() -> impl Strategy<Value = ChecksumRule> {
 
 fn adverts() -> impl Strategy<Value = Advert> {
     let addresses = prop::collection::vec(any::<[u8; 4]>().prop_map(Ipv4Addr::from), 1..=255);
-    (any::<NonZeroU8>(), any::<u8>(), 1..=4095u16, addresses).prop_map(|(vrid, priority, interval, addresses)| {
-        Advert { vrid, priority, interval: Interval::from_centiseconds(interval).unwrap(), addresses }
-    })
+    (any::<NonZeroU8>(), any::<u8>(), 1..=4095u16, addresses).prop_map(
+        |(vrid, priority, interval, addresses)| Advert {
+            vrid,
+            priority,
+            interval: Interval::from_centiseconds(interval).unwrap(),
+            addresses,
+        },
+    )
 }
 
 proptest! {

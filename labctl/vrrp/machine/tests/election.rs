@@ -91,7 +91,8 @@ impl Bus {
     fn run_until(&mut self, end: Time) {
         loop {
             let arrival = self.under_way.first_key_value().map(|(&(at, _), _)| at);
-            let timer = (0..self.machines.len()).filter_map(|at| Some((self.machines[at].deadline()?, at))).min();
+            let timer =
+                (0..self.machines.len()).filter_map(|at| Some((self.machines[at].deadline()?, at))).min();
             match (arrival, timer) {
                 (Some(at), _) if at <= end && timer.is_none_or(|(due, _)| at <= due) => {
                     let (_, (to, input)) = self.under_way.pop_first().unwrap();
@@ -138,9 +139,13 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 
 fn weathers(machines: usize) -> impl Strategy<Value = Vec<Weather>> {
     let weather =
-        (prop::collection::vec(0..2u8, machines), any::<bool>(), prop::option::of(0..machines), 0..2000u64).prop_map(
-            |(parts, lossy, stopped, ms)| Weather { parts, lossy, stopped, longer: Duration::from_millis(ms) },
-        );
+        (prop::collection::vec(0..2u8, machines), any::<bool>(), prop::option::of(0..machines), 0..2000u64)
+            .prop_map(|(parts, lossy, stopped, ms)| Weather {
+                parts,
+                lossy,
+                stopped,
+                longer: Duration::from_millis(ms),
+            });
     prop::collection::vec(weather, 1..6)
 }
 
