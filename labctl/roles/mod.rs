@@ -3,6 +3,7 @@
 
 pub mod init;
 mod reporter;
+pub mod vrrpd;
 
 use std::path::{Path, PathBuf};
 
