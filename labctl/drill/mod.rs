@@ -1,1 +1,12 @@
-//! Drills: timetable, faults, verdict. Pure.
+//! Drills: what a drill file says, which fault is due when, and what the runner does next. Pure: no clock, no lab, no
+//! file. What the drill has shown is `report`'s business.
+
+mod file;
+mod runner;
+mod spec;
+mod timetable;
+
+pub use file::{Problem, Problems, parse};
+pub use runner::{Do, Ending, Input, Runner, Seen};
+pub use spec::{Action, Drill, Expect, Fault, Load, Misfit, Target};
+pub use timetable::Timetable;

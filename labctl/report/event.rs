@@ -4,7 +4,10 @@
 
 use std::net::Ipv4Addr;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::drill::Drill;
 
 /// A point on the machine's monotonic clock in nanoseconds (`CLOCK_MONOTONIC`); all nodes of a lab share it.
 pub type MonotonicNs = u64;
@@ -113,6 +116,19 @@ pub enum What {
         /// To whom.
         target: String,
     },
+    /// A drill begins. All that a report needs besides the other events, so that it can be rendered again.
+    DrillBegan(Box<Began>),
+    /// A drill is over. A record without this event was cut off.
+    DrillEnded {
+        /// Why it was given up; `None` if it came to its end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        aborted: Option<String>,
+    },
+    /// Something that a reader of the report should know, such as a measurement that was hampered.
+    Note {
+        /// In words for people.
+        text: String,
+    },
     /// A request of the load began and ended.
     Request {
         /// When it should have begun, by the timetable of the open loop.
@@ -151,6 +167,27 @@ pub enum What {
     },
 }
 
+/// The circumstances of a drill.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Began {
+    /// What is done, and what must hold.
+    pub drill: Drill,
+    /// The calendar's time, for people.
+    pub started_at: Timestamp,
+    /// Name of the lab.
+    pub lab: String,
+    /// The machine, in words for people: kernel and processors.
+    pub machine: String,
+    /// Version of this program.
+    pub version: String,
+    /// The address that is probed and that the load goes to.
+    pub vip: Ipv4Addr,
+    /// The node that held it at the beginning.
+    pub holder: Option<String>,
+    /// The leader of the databases at the beginning.
+    pub leader: Option<String>,
+}
+
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -167,4 +204,17 @@ pub enum Outcome {
     Unreachable,
     /// An answer with this HTTP status other than success.
     Status(u16),
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ok => f.pad("ok"),
+            Self::Timeout => f.pad("timeout"),
+            Self::Refused => f.pad("refused"),
+            Self::Reset => f.pad("reset"),
+            Self::Unreachable => f.pad("unreachable"),
+            Self::Status(code) => write!(f, "status {code}"),
+        }
+    }
 }

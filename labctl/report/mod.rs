@@ -1,5 +1,31 @@
-//! Reports: from events and a verdict to files. Pure: the same events give the same bytes.
+//! Reports: from events to files. Pure: the same events give the same bytes, and nothing but the events is needed.
+//!
+//! [`Findings`] gathers what the events show, `verdict` judges it, [`Report`] is both for programs and [`markdown`] for
+//! people.
 
 mod event;
+mod figure;
+mod findings;
+mod json;
+mod outage;
+mod phases;
+mod summary;
+mod turns;
+mod verdict;
 
 pub use event::*;
+pub use findings::{Aftermath, Findings, Missing, Quantiles};
+pub use json::*;
+pub use outage::{Outage, Pause, Probed};
+pub use phases::{Move, Phases, Window};
+pub use summary::markdown;
+pub use turns::Turns;
+pub use verdict::{Check, Claim, Verdict};
+
+/// The report on a drill, from its events in any order.
+pub fn render(events: &[Event]) -> Result<Report, Missing> {
+    Ok(Report::new(&Findings::of(events)?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -133,6 +133,11 @@ name!(
     ServiceName, "service", NODE_NAME_MAX
 );
 
+name!(
+    /// The name of a drill, and of the folder that its report goes to.
+    DrillName, "drill", LAB_NAME_MAX
+);
+
 /// A virtual router identifier, 1-255 (RFC 9568 section 5.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]

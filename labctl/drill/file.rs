@@ -1,0 +1,323 @@
+//! From the text of a drill file to a [`Drill`], or to everything that is wrong with it, each with its place and, where
+//! there is one, the likely remedy. It reads text that it is given, never a file.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_saphyr::{Location, Spanned};
+
+use super::spec::{Action, Drill, Expect, Fault, Load, Target};
+use crate::topology::{DrillName, NodeName, ServiceName};
+
+/// Most conversations at a time: each has a connection and a task of its own.
+const CONVERSATIONS_MAX: u32 = 512;
+/// Most turns per second; beyond this one client node measures itself.
+const TURNS_PER_S_MAX: u32 = 5_000;
+/// Most probes of one drill; the load keeps each in memory until the end.
+const PROBES_MAX: u128 = 2_000_000;
+/// Probes at a smaller distance would keep a processor busy.
+const PROBE_INTERVAL_MIN: Duration = Duration::from_micros(100);
+/// The longest drill.
+const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// A word this similar (Jaro-Winkler) to one that is known is taken for a slip of the pen.
+const SIMILAR: f64 = 0.75;
+
+/// One thing that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, as it was named to us.
+    pub file: String,
+    /// Line, from 1; 0 if unknown.
+    pub line: u64,
+    /// Column, from 1; 0 if unknown.
+    pub column: u64,
+    /// What is wrong.
+    pub message: String,
+    /// What to write in its place.
+    pub help: Option<String>,
+}
+
+/// Everything that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " ({help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Understands the text of the drill file of this name.
+pub fn parse(name: &str, text: &str) -> Result<Drill, Problems> {
+    let mut reader = Reader { file: name, problems: Vec::new() };
+    let drill = match serde_saphyr::from_str::<RawDrill>(text) {
+        Ok(raw) => reader.drill(raw),
+        Err(error) => {
+            reader.structure(&error);
+            None
+        }
+    };
+    match drill {
+        Some(drill) if reader.problems.is_empty() => Ok(drill),
+        _ => {
+            reader.problems.sort_by_key(|problem| (problem.line, problem.column));
+            Err(Problems(reader.problems))
+        }
+    }
+}
+
+type Word = Spanned<String>;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDrill {
+    name: Word,
+    topology: PathBuf,
+    #[serde(default)]
+    load: RawLoad,
+    duration: Word,
+    faults: Vec<RawFault>,
+    #[serde(default)]
+    expect: RawExpect,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLoad {
+    conversations: Option<Spanned<u32>>,
+    turns_per_s: Option<Spanned<u32>>,
+    timeout: Option<Word>,
+    probe_interval: Option<Word>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFault {
+    at: Word,
+    #[serde(rename = "do")]
+    action: Word,
+    target: Word,
+    service: Option<Word>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawExpect {
+    outage_max: Option<Word>,
+    pause_max: Option<Word>,
+    p99_max: Option<Word>,
+    lost_turns: Option<u64>,
+    duplicate_turns: Option<u64>,
+    holder_changes_min: Option<u64>,
+    holder_changes_max: Option<u64>,
+    acknowledged_min: Option<u64>,
+}
+
+/// Collects what is wrong, so that the author reads it all at once. Where a value is wrong, a harmless one takes its
+/// place until the end.
+struct Reader<'a> {
+    file: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn problem(&mut self, at: Location, message: String, help: Option<String>) {
+        let file = self.file.to_owned();
+        self.problems.push(Problem { file, line: at.line(), column: at.column(), message, help });
+    }
+
+    /// What the YAML reader says: wrong syntax, an unknown or missing key, a wrong type.
+    fn structure(&mut self, error: &serde_saphyr::Error) {
+        use serde_saphyr::Error;
+        let error = error.without_snippet();
+        let at = error.location().unwrap_or(Location::UNKNOWN);
+        let (message, help) = match error {
+            Error::SerdeUnknownField { field, expected, .. } => {
+                (format!("there is no key `{field}` here"), Some(suggestion(field, expected)))
+            }
+            Error::SerdeMissingField { field, .. } => (format!("the key `{field}` is missing"), None),
+            other => {
+                // The message ends with the place, which is said already.
+                let text = other.to_string();
+                let said = text.lines().next().unwrap_or("not YAML");
+                (said.split(" at line ").next().unwrap_or(said).to_owned(), None)
+            }
+        };
+        self.problem(at, message, help);
+    }
+
+    fn drill(&mut self, raw: RawDrill) -> Option<Drill> {
+        let at = raw.name.referenced;
+        let name = self.name::<DrillName>(raw.name);
+        let duration = self.duration(&raw.duration).unwrap_or(DURATION_MAX);
+        if duration.is_zero() || duration > DURATION_MAX {
+            let message = format!("a drill lasts more than nothing and at most {DURATION_MAX:?}");
+            self.problem(raw.duration.referenced, message, None);
+        }
+        let load = self.load(raw.load, duration, at);
+        let mut faults = Vec::with_capacity(raw.faults.len());
+        let mut before = None;
+        for fault in raw.faults {
+            let due = self.duration(&fault.at);
+            if due.is_some() && due < before {
+                let message = format!("the fault at {} stands after a later one", fault.at.value);
+                self.problem(fault.at.referenced, message, Some("write faults in order of time".to_owned()));
+            }
+            faults.extend(self.fault(fault, due, before.is_none(), duration));
+            before = before.max(due.or(Some(Duration::ZERO)));
+        }
+        let expect = self.expect(raw.expect);
+        Some(Drill { name: name?, topology: raw.topology, load, duration, faults, expect })
+    }
+
+    fn load(&mut self, raw: RawLoad, duration: Duration, drill: Location) -> Load {
+        let usual = Load::default();
+        let probe_at = raw.probe_interval.as_ref().map_or(drill, |word| word.referenced);
+        let load = Load {
+            conversations: self.count(raw.conversations, usual.conversations, CONVERSATIONS_MAX),
+            turns_per_s: self.count(raw.turns_per_s, usual.turns_per_s, TURNS_PER_S_MAX),
+            timeout: self.optional(raw.timeout).unwrap_or(usual.timeout),
+            probe_interval: self.optional(raw.probe_interval).unwrap_or(usual.probe_interval),
+        };
+        if load.probe_interval < PROBE_INTERVAL_MIN {
+            let message = format!("probes are at least {PROBE_INTERVAL_MIN:?} apart");
+            self.problem(probe_at, message, None);
+        } else if duration.as_nanos() / load.probe_interval.as_nanos() > PROBES_MAX {
+            let message = format!("that would be more than {PROBES_MAX} probes");
+            self.problem(probe_at, message, Some("write a longer `probe_interval`".to_owned()));
+        }
+        load
+    }
+
+    fn fault(
+        &mut self,
+        raw: RawFault,
+        at: Option<Duration>,
+        first: bool,
+        duration: Duration,
+    ) -> Option<Fault> {
+        let (due_at, target_at) = (raw.at.referenced, raw.target.referenced);
+        if at.is_some_and(|at| at >= duration) {
+            self.problem(due_at, format!("at {} the drill is over", raw.at.value), None);
+        }
+        let action = self.action(raw.action, raw.service);
+        let target = self.name::<NodeName>(raw.target).map(Target::from);
+        if first && target == Some(Target::Same) {
+            let help = Some("write `holder`, `raft-leader` or a node".to_owned());
+            self.problem(target_at, "the first fault has none before it to be `same` as".to_owned(), help);
+        }
+        if action == Some(Action::PowerOn) && matches!(target, Some(Target::Holder | Target::RaftLeader)) {
+            let help = Some("write `same` or a node".to_owned());
+            self.problem(target_at, "a node that is off holds and leads nothing".to_owned(), help);
+        }
+        Some(Fault { at: at?, action: action?, target: target? })
+    }
+
+    fn action(&mut self, word: Word, service: Option<Word>) -> Option<Action> {
+        const WORDS: [&str; 5] = ["power-off", "power-on", "kill-node", "kill-service", "stop"];
+        let place = word.referenced;
+        let without = match word.value.as_str() {
+            "power-off" => Action::PowerOff,
+            "power-on" => Action::PowerOn,
+            "kill-node" => Action::KillNode,
+            "kill-service" | "stop" => {
+                let Some(service) = service else {
+                    let message = format!("`{}` needs a `service`", word.value);
+                    self.problem(place, message, Some("write for instance `service: vrrpd`".to_owned()));
+                    return None;
+                };
+                let service = self.name::<ServiceName>(service)?;
+                return Some(match word.value.as_str() {
+                    "stop" => Action::Stop(service),
+                    _ => Action::KillService(service),
+                });
+            }
+            unknown => {
+                let message = format!("there is no fault `{unknown}`");
+                self.problem(place, message, Some(suggestion(unknown, &WORDS)));
+                return None;
+            }
+        };
+        if let Some(service) = service {
+            let message = format!("`{}` is for a whole node and takes no `service`", word.value);
+            self.problem(service.referenced, message, Some("write `kill-service` or `stop`".to_owned()));
+        }
+        Some(without)
+    }
+
+    fn expect(&mut self, raw: RawExpect) -> Expect {
+        let usual = Expect::default();
+        Expect {
+            outage_max: self.optional(raw.outage_max).unwrap_or(usual.outage_max),
+            pause_max: self.optional(raw.pause_max),
+            p99_max: self.optional(raw.p99_max),
+            lost_turns: raw.lost_turns.unwrap_or(usual.lost_turns),
+            duplicate_turns: raw.duplicate_turns.unwrap_or(usual.duplicate_turns),
+            holder_changes_min: raw.holder_changes_min.unwrap_or(usual.holder_changes_min),
+            holder_changes_max: raw.holder_changes_max,
+            acknowledged_min: raw.acknowledged_min.unwrap_or(usual.acknowledged_min),
+        }
+    }
+
+    fn count(&mut self, number: Option<Spanned<u32>>, usual: u32, max: u32) -> u32 {
+        let Some(number) = number else { return usual };
+        if number.value == 0 || number.value > max {
+            self.problem(number.referenced, format!("{} is not between 1 and {max}", number.value), None);
+        }
+        number.value
+    }
+
+    fn optional(&mut self, word: Option<Word>) -> Option<Duration> {
+        let word = word?;
+        let duration = self.duration(&word)?;
+        if duration.is_zero() {
+            self.problem(word.referenced, "a duration of nothing".to_owned(), None);
+        }
+        Some(duration)
+    }
+
+    fn duration(&mut self, word: &Word) -> Option<Duration> {
+        let text = word.value.as_str();
+        let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+        if parsed.is_none() {
+            let help = match text.parse::<u64>() {
+                Ok(number) => format!("it has no unit; write {number}s or {number}ms"),
+                Err(_) => "write for instance 2s, 500ms or 1m30s".to_owned(),
+            };
+            self.problem(word.referenced, format!("`{text}` is not a duration"), Some(help));
+        }
+        parsed
+    }
+
+    fn name<N: std::str::FromStr<Err = crate::topology::NameError>>(&mut self, word: Word) -> Option<N> {
+        match word.value.parse() {
+            Ok(name) => Some(name),
+            Err(error) => {
+                self.problem(word.referenced, error.to_string(), None);
+                None
+            }
+        }
+    }
+}
+
+/// The most similar of the known words, or all of them.
+fn suggestion(word: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match nearest {
+        Some((similarity, candidate)) if similarity >= SIMILAR => format!("did you mean `{candidate}`?"),
+        _ => format!("known are `{}`", known.join("`, `")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

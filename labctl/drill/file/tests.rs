@@ -1,0 +1,106 @@
+//! What a drill file may say, and what its author reads when it says something else.
+
+use super::*;
+
+const WHOLE: &str = "\
+name: proxy-crash
+topology: ../ha.yaml
+load: { conversations: 4, turns_per_s: 50, timeout: 800ms, probe_interval: 2ms }
+duration: 9s
+faults:
+  - { at: 2s, do: kill-service, service: vrrpd, target: proxy1 }
+  - { at: 6s, do: power-on, target: same }
+expect: { outage_max: 250ms, lost_turns: 1, holder_changes_min: 1 }
+";
+
+fn complaints(text: &str) -> String {
+    parse("d.yaml", text).expect_err("this file is wrong").to_string()
+}
+
+#[test]
+fn a_file_says_all_that_a_drill_is() {
+    let drill = parse("d.yaml", WHOLE).expect("a correct file");
+    assert_eq!(drill.name.as_str(), "proxy-crash");
+    assert_eq!(drill.topology, PathBuf::from("../ha.yaml"));
+    assert_eq!(drill.load.timeout, Duration::from_millis(800));
+    assert_eq!(drill.load.probe_interval, Duration::from_millis(2));
+    let at: Vec<_> = drill.faults.iter().map(|fault| (fault.at.as_secs(), fault.action.word())).collect();
+    assert_eq!(at, [(2, "kill-service"), (6, "power-on")]);
+    assert_eq!(drill.expect.outage_max, Duration::from_millis(250));
+    assert_eq!(drill.expect.acknowledged_min, Expect::default().acknowledged_min);
+}
+
+#[test]
+fn only_the_essential_is_required() {
+    let drill = parse("d.yaml", "name: quiet\ntopology: ha.yaml\nduration: 1m30s\nfaults: []\n")
+        .expect("a correct file");
+    assert_eq!(drill.load, Load::default());
+    assert_eq!(drill.expect, Expect::default());
+    assert_eq!(drill.duration, Duration::from_secs(90));
+}
+
+#[test]
+fn a_drill_survives_the_way_through_json() {
+    let text = WHOLE.replace("target: same", "target: raft-leader").replace("power-on", "kill-node");
+    let drill = parse("d.yaml", &text).expect("a correct file");
+    let json = serde_json::to_string(&drill).expect("a drill can be written");
+    assert_eq!(serde_json::from_str::<Drill>(&json).expect("and read"), drill);
+}
+
+#[test]
+fn a_slip_of_the_pen_gets_a_suggestion_and_a_place() {
+    insta::assert_snapshot!(
+        complaints(&WHOLE.replace("duration:", "durration:")),
+        @"d.yaml:4:1: there is no key `durration` here (did you mean `duration`?)"
+    );
+    insta::assert_snapshot!(
+        complaints(&WHOLE.replace("duration: 9s\n", "")),
+        @"d.yaml:7:1: the key `duration` is missing"
+    );
+    insta::assert_snapshot!(
+        complaints(&WHOLE.replace("conversations: 4", "conversations: many")),
+        @"d.yaml:3:24: invalid u32"
+    );
+    insta::assert_snapshot!(complaints("name: [\n"), @"d.yaml:1:7: expected string scalar");
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    insta::assert_snapshot!(
+        complaints(
+            "\
+name: Proxy Crash
+topology: ../ha.yaml
+load: { conversations: 0, timeout: 0s, probe_interval: 1us }
+duration: 9
+faults:
+  - { at: soon, do: poweroff, target: same }
+  - { at: 2s, do: explode, target: holder }
+  - { at: 3s, do: stop, target: holder }
+  - { at: 4s, do: power-on, target: holder }
+  - { at: 5s, do: power-off, service: web, target: Web_1 }
+  - { at: 1s, do: kill-node, target: db1 }
+"
+        ),
+        @r"
+        d.yaml:1:7: `Proxy Crash` has 'P' in it; a drill name is lower-case letters, digits and inner hyphens, and begins with a letter
+        d.yaml:3:24: 0 is not between 1 and 512
+        d.yaml:3:36: a duration of nothing
+        d.yaml:3:56: probes are at least 100µs apart
+        d.yaml:4:11: `9` is not a duration (it has no unit; write 9s or 9ms)
+        d.yaml:6:11: `soon` is not a duration (write for instance 2s, 500ms or 1m30s)
+        d.yaml:6:21: there is no fault `poweroff` (did you mean `power-off`?)
+        d.yaml:6:39: the first fault has none before it to be `same` as (write `holder`, `raft-leader` or a node)
+        d.yaml:7:19: there is no fault `explode` (known are `power-off`, `power-on`, `kill-node`, `kill-service`, `stop`)
+        d.yaml:8:19: `stop` needs a `service` (write for instance `service: vrrpd`)
+        d.yaml:9:37: a node that is off holds and leads nothing (write `same` or a node)
+        d.yaml:10:39: `power-off` is for a whole node and takes no `service` (write `kill-service` or `stop`)
+        d.yaml:10:52: `Web_1` has 'W' in it; a node name is lower-case letters, digits and inner hyphens, and begins with a letter
+        d.yaml:11:11: the fault at 1s stands after a later one (write faults in order of time)
+        "
+    );
+    insta::assert_snapshot!(
+        complaints("name: x\ntopology: t\nduration: 2s\nfaults:\n  - { at: 2s, do: kill-node, target: db1 }\n"),
+        @"d.yaml:5:11: at 2s the drill is over"
+    );
+}

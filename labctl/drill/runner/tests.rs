@@ -1,0 +1,124 @@
+//! The course of a drill, one line a step.
+
+use super::*;
+use crate::drill::parse;
+
+const MS: u64 = 1_000_000;
+/// When the load's timetable begins in these tests.
+const BEGINS: u64 = 5_000 * MS;
+
+fn drill() -> Drill {
+    parse(
+        "proxy-crash.yaml",
+        "name: proxy-crash\ntopology: ../ha.yaml\nduration: 9s\nfaults:\n  \
+         - { at: 2s, do: power-off, target: holder }\n  - { at: 6s, do: power-on, target: same }\n",
+    )
+    .expect("the drill of these tests is well formed")
+}
+
+fn node(name: &str) -> NodeName {
+    name.parse().expect("a well-formed name")
+}
+
+fn seen(holder: Option<&str>) -> Seen {
+    Seen { holder: holder.map(node), leader: None }
+}
+
+fn running() -> Runner {
+    let (mut runner, todo) = Runner::start(&drill(), 0);
+    assert_eq!(todo, [Do::StartLoad]);
+    assert_eq!(runner.handle(Input::LoadReady { begins_ns: BEGINS }, BEGINS - 20 * MS), []);
+    runner
+}
+
+fn aborted(todo: &[Do]) -> &str {
+    match todo.last() {
+        Some(Do::Finish(Ending::Aborted { because })) => because,
+        other => panic!("expected the drill to be given up, found {other:?}"),
+    }
+}
+
+#[test]
+fn a_drill_from_start_to_end() {
+    let mut runner = running();
+    assert_eq!(runner.deadline_ns(), Some(BEGINS + 2_000 * MS));
+    assert_eq!(
+        runner.handle(Input::Due(seen(Some("proxy1"))), BEGINS + 2_000 * MS),
+        [Do::Inject { action: Action::PowerOff, node: node("proxy1") }]
+    );
+    assert_eq!(runner.deadline_ns(), Some(BEGINS + 6_000 * MS));
+    // By now the other one holds the VIP; `same` is still the node that was hit.
+    assert_eq!(
+        runner.handle(Input::Due(seen(Some("proxy2"))), BEGINS + 6_001 * MS),
+        [Do::Inject { action: Action::PowerOn, node: node("proxy1") }]
+    );
+    assert_eq!(runner.deadline_ns(), Some(BEGINS + 9_000 * MS));
+    assert_eq!(runner.handle(Input::Due(seen(None)), BEGINS + 9_000 * MS), []);
+    assert_eq!(
+        runner.handle(Input::LoadEnded { well: true }, BEGINS + 10_500 * MS),
+        [Do::Finish(Ending::Complete)]
+    );
+    assert_eq!(runner.deadline_ns(), None);
+    assert_eq!(runner.handle(Input::Interrupted, BEGINS + 10_501 * MS), []);
+}
+
+#[test]
+fn a_driver_that_wakes_early_breaks_nothing() {
+    let mut runner = running();
+    assert_eq!(runner.handle(Input::Due(seen(Some("proxy1"))), BEGINS - MS), []);
+    assert_eq!(runner.handle(Input::Due(seen(Some("proxy1"))), BEGINS + 1_999 * MS), []);
+    assert_eq!(runner.deadline_ns(), Some(BEGINS + 2_000 * MS));
+}
+
+#[test]
+fn a_fault_without_a_victim_ends_the_drill() {
+    let mut runner = running();
+    let todo = runner.handle(Input::Due(seen(None)), BEGINS + 2_000 * MS);
+    assert_eq!(todo.first(), Some(&Do::StopLoad));
+    assert_eq!(aborted(&todo), "power-off of holder at 2s: no node holds the VIP");
+}
+
+#[test]
+fn a_fault_that_cannot_be_done_ends_the_drill() {
+    let mut runner = running();
+    runner.handle(Input::Due(seen(Some("proxy1"))), BEGINS + 2_000 * MS);
+    let todo = runner.handle(Input::FaultFailed { because: "no such node".to_owned() }, BEGINS + 2_001 * MS);
+    assert_eq!(aborted(&todo), "no such node");
+}
+
+#[test]
+fn a_load_that_never_begins_never_ends_or_ends_early_is_no_drill() {
+    let (mut runner, _) = Runner::start(&drill(), 0);
+    let deadline = runner.deadline_ns().expect("the wait for the load is bounded");
+    assert_eq!(runner.handle(Input::Due(seen(None)), deadline - 1), []);
+    assert!(aborted(&runner.handle(Input::Due(seen(None)), deadline)).contains("open its conversations"));
+
+    let mut runner = running();
+    assert!(
+        aborted(&runner.handle(Input::LoadEnded { well: true }, BEGINS + MS)).contains("before its time")
+    );
+
+    let mut runner = running();
+    runner.handle(Input::Due(seen(Some("proxy1"))), BEGINS + 9_000 * MS);
+    let deadline = runner.deadline_ns().expect("the wait for the drain is bounded");
+    assert!(aborted(&runner.handle(Input::Due(seen(None)), deadline)).contains("did not finish"));
+}
+
+#[test]
+fn a_load_that_failed_in_its_drain_is_no_complete_drill() {
+    let mut runner = running();
+    runner.handle(Input::Due(seen(Some("proxy1"))), BEGINS + 9_000 * MS);
+    aborted(&runner.handle(Input::LoadEnded { well: false }, BEGINS + 9_500 * MS));
+}
+
+#[test]
+fn an_interrupt_stops_the_load_in_every_state() {
+    let (mut opening, _) = Runner::start(&drill(), 0);
+    let mut draining = running();
+    draining.handle(Input::Due(seen(Some("proxy1"))), BEGINS + 9_000 * MS);
+    for runner in [&mut opening, &mut running(), &mut draining] {
+        let todo = runner.handle(Input::Interrupted, BEGINS + 9_100 * MS);
+        assert_eq!(todo.first(), Some(&Do::StopLoad));
+        assert_eq!(aborted(&todo), "interrupted");
+    }
+}

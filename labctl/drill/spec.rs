@@ -1,0 +1,265 @@
+//! A drill in which nothing can be wrong any more: [`super::parse`] makes it from a file, and the events of a drill
+//! carry it, so that a report can be rendered again without the file. It knows neither YAML nor the lab.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::fmt::serde::unsigned_duration::friendly::compact::{optional, required};
+use serde::{Deserialize, Serialize};
+
+use crate::topology::{DrillName, NodeName, ServiceName, Topology};
+
+/// A fault injection exercise: a site under load, faults on a timetable, and what must still hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drill {
+    /// Also the name of its report's folder.
+    pub name: DrillName,
+    /// The site, relative to the drill file.
+    pub topology: PathBuf,
+    /// Who uses the site meanwhile.
+    pub load: Load,
+    /// From the first turn on the timetable to the last.
+    #[serde(with = "required")]
+    pub duration: Duration,
+    /// In order of time.
+    pub faults: Vec<Fault>,
+    /// What must hold for the drill to pass.
+    pub expect: Expect,
+}
+
+/// An open loop: its timetable does not wait for slow answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Conversations held at the same time.
+    pub conversations: u32,
+    /// Turns per second of all conversations together.
+    pub turns_per_s: u32,
+    /// How long an answer may take before the attempt counts as failed. It is the patience of a probe too.
+    #[serde(with = "required")]
+    pub timeout: Duration,
+    /// From one probe of the VIP to the next.
+    #[serde(with = "required")]
+    pub probe_interval: Duration,
+}
+
+/// One thing broken, or mended, on purpose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Fault {
+    /// After the first turn on the timetable.
+    #[serde(with = "required")]
+    pub at: Duration,
+    /// What is done.
+    pub action: Action,
+    /// To whom.
+    pub target: Target,
+}
+
+/// What is done to a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Its links go down first, then everything on it dies: silence.
+    PowerOff,
+    /// A node that was off starts.
+    PowerOn,
+    /// Everything on it dies while its links are up: peers may hear resets.
+    KillNode,
+    /// SIGKILL for one of its services.
+    KillService(ServiceName),
+    /// SIGTERM for one of its services, which may then leave in good order.
+    Stop(ServiceName),
+}
+
+/// Which node, possibly known only when the fault is due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Word", into = "Word")]
+pub enum Target {
+    /// The node that holds the VIP at that time.
+    Holder,
+    /// The leader of the databases at that time.
+    RaftLeader,
+    /// The node that the fault before this one hit.
+    Same,
+    /// This node.
+    Node(NodeName),
+}
+
+/// The serialised form of [`Target`]: one word, which `holder` and its like are well-formed node names for.
+#[derive(Serialize, Deserialize)]
+struct Word(NodeName);
+
+impl From<Word> for Target {
+    fn from(Word(name): Word) -> Self {
+        match name.as_str() {
+            "holder" => Self::Holder,
+            "raft-leader" => Self::RaftLeader,
+            "same" => Self::Same,
+            _ => Self::Node(name),
+        }
+    }
+}
+
+impl From<NodeName> for Target {
+    fn from(name: NodeName) -> Self {
+        Word(name).into()
+    }
+}
+
+impl From<Target> for Word {
+    fn from(target: Target) -> Self {
+        Self(target.to_string().parse().expect("each word of a target is a well-formed name"))
+    }
+}
+
+/// What must hold for a drill to pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Expect {
+    /// The longest that probes of the VIP may stay unanswered.
+    #[serde(with = "required")]
+    pub outage_max: Duration,
+    /// The longest pause between two acknowledged turns; unchecked if absent.
+    #[serde(with = "optional", default, skip_serializing_if = "Option::is_none")]
+    pub pause_max: Option<Duration>,
+    /// The slowest acknowledged turn but one in a hundred, from its place on the timetable; unchecked if absent.
+    #[serde(with = "optional", default, skip_serializing_if = "Option::is_none")]
+    pub p99_max: Option<Duration>,
+    /// Acknowledged turns that may be missing from the transcripts in the end.
+    pub lost_turns: u64,
+    /// Turns that may be in a transcript more than once.
+    pub duplicate_turns: u64,
+    /// The VIP moves at least so often.
+    pub holder_changes_min: u64,
+    /// The VIP moves at most so often; unchecked if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder_changes_max: Option<u64>,
+    /// Turns that must be acknowledged before the first fault and after each, or the drill has shown nothing.
+    pub acknowledged_min: u64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            conversations: 8,
+            turns_per_s: 100,
+            timeout: Duration::from_secs(1),
+            probe_interval: Duration::from_millis(1),
+        }
+    }
+}
+
+impl Default for Expect {
+    fn default() -> Self {
+        Self {
+            outage_max: Duration::from_secs(1),
+            pause_max: None,
+            p99_max: None,
+            lost_turns: 0,
+            duplicate_turns: 0,
+            holder_changes_min: 0,
+            holder_changes_max: None,
+            acknowledged_min: 20,
+        }
+    }
+}
+
+impl Action {
+    /// The word in a drill file.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::PowerOff => "power-off",
+            Self::PowerOn => "power-on",
+            Self::KillNode => "kill-node",
+            Self::KillService(_) => "kill-service",
+            Self::Stop(_) => "stop",
+        }
+    }
+
+    /// The service that it is about.
+    pub fn service(&self) -> Option<&ServiceName> {
+        match self {
+            Self::KillService(service) | Self::Stop(service) => Some(service),
+            Self::PowerOff | Self::PowerOn | Self::KillNode => None,
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.service() {
+            Some(service) => write!(f, "{} {service}", self.word()),
+            None => f.write_str(self.word()),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Holder => f.pad("holder"),
+            Self::RaftLeader => f.pad("raft-leader"),
+            Self::Same => f.pad("same"),
+            Self::Node(name) => name.fmt(f),
+        }
+    }
+}
+
+/// What a drill asks of a site that the site does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// No such node.
+    #[error("the fault at {at:?} is for node {node}, which {topology} does not have")]
+    NoSuchNode {
+        /// When it is due.
+        at: Duration,
+        /// Whom it is for.
+        node: NodeName,
+        /// The site's name.
+        topology: String,
+    },
+    /// The node has no such service.
+    #[error("the fault at {at:?} is for service {service}, which {node} does not run")]
+    NoSuchService {
+        /// When it is due.
+        at: Duration,
+        /// The node.
+        node: NodeName,
+        /// The service.
+        service: ServiceName,
+    },
+    /// Nothing to hold a VIP, or nothing behind it.
+    #[error("{topology} has no {what}, so the load has nowhere to go")]
+    NoService {
+        /// The site's name.
+        topology: String,
+        /// What is missing.
+        what: &'static str,
+    },
+}
+
+impl Drill {
+    /// Everything that this drill needs and the site lacks; empty if it fits.
+    pub fn misfits(&self, topology: &Topology) -> Vec<Misfit> {
+        let mut misfits = Vec::new();
+        let site = || topology.name.to_string();
+        if topology.balancer.as_ref().is_none_or(|balancer| balancer.services.is_empty()) {
+            misfits.push(Misfit::NoService { topology: site(), what: "virtual service" });
+        }
+        if topology.nodes_of(crate::topology::Role::Client).next().is_none() {
+            misfits.push(Misfit::NoService { topology: site(), what: "client node" });
+        }
+        for fault in &self.faults {
+            let Target::Node(name) = &fault.target else { continue };
+            let Some(node) = topology.node(name) else {
+                misfits.push(Misfit::NoSuchNode { at: fault.at, node: name.clone(), topology: site() });
+                continue;
+            };
+            let Some(service) = fault.action.service() else { continue };
+            if !node.services.iter().any(|running| &running.name == service) {
+                let (node, service) = (name.clone(), service.clone());
+                misfits.push(Misfit::NoSuchService { at: fault.at, node, service });
+            }
+        }
+        misfits
+    }
+}

@@ -1,0 +1,68 @@
+//! Reports on a recorded drill, whole. To put another record in its place: replace `events.jsonl` and accept the new
+//! snapshots beside it.
+
+use super::*;
+
+const RECORD: &str = include_str!("../../fixtures/drills/proxy-crash/events.jsonl");
+const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/report.schema.json");
+
+fn recorded() -> Vec<Event> {
+    RECORD.lines().map(|line| serde_json::from_str(line).expect("each line is an event")).collect()
+}
+
+fn beside_the_record() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../fixtures/drills/proxy-crash");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings
+}
+
+#[test]
+fn a_record_reads_well() {
+    let report = render(&recorded()).expect("the record is of a drill");
+    beside_the_record().bind(|| {
+        insta::assert_snapshot!("summary.md", markdown(&report));
+        insta::assert_snapshot!("report.json", report.to_json());
+    });
+}
+
+#[test]
+fn a_record_gives_the_same_bytes_in_whatever_order_it_was_written() {
+    let mut events = recorded();
+    let straight = render(&events).expect("the record is of a drill").to_json();
+    events.sort_by_key(|event| (event.source.clone(), event.at_ns));
+    assert_eq!(render(&events).expect("the record is of a drill").to_json(), straight);
+}
+
+#[test]
+fn events_survive_the_way_through_a_file() {
+    for (line, event) in RECORD.lines().zip(recorded()) {
+        let written = serde_json::to_string(&event).expect("an event can be written");
+        assert_eq!(serde_json::from_str::<Event>(&written).expect("and read"), event, "{line}");
+    }
+}
+
+#[test]
+fn a_record_without_its_beginning_is_of_no_drill() {
+    let mut events = recorded();
+    events.retain(|event| !matches!(event.what, What::DrillBegan(_)));
+    assert_eq!(render(&events), Err(Missing::Drill));
+}
+
+#[test]
+fn text_of_others_cannot_break_the_table() {
+    let mut report = render(&recorded()).expect("the record is of a drill");
+    report.checks[0].measured = "a | b\nc".to_owned();
+    assert!(markdown(&report).contains("| a \\| b c |"));
+}
+
+/// The committed schema is the one that programs read; `LABCTL_UPDATE=1 cargo test schema` writes it anew.
+#[test]
+fn the_schema_on_file_is_current() {
+    if std::env::var_os("LABCTL_UPDATE").is_some() {
+        std::fs::write(SCHEMA_FILE, schema()).expect("the schema can be written");
+    }
+    let on_file = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
+    assert!(on_file == schema(), "{SCHEMA_FILE} is out of date: run `LABCTL_UPDATE=1 cargo test schema`");
+}

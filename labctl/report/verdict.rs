@@ -1,0 +1,290 @@
+//! Did the site pass? Each expectation of the drill is one check; the verdict is the worst of them. A check that the
+//! measurement cannot carry is `unknown`, never a guess.
+
+use std::fmt;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::figure;
+use super::findings::Findings;
+
+/// The pacer's lateness may be at most this part of what is measured.
+const LATENESS_PART: u32 = 10;
+
+/// What a drill has shown in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// All that must hold did hold.
+    Pass,
+    /// Something that must hold did not.
+    Fail,
+    /// The measurement does not carry a verdict.
+    Unknown,
+    /// The drill did not come to its end.
+    Aborted,
+}
+
+/// One thing that a drill checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Claim {
+    /// Probes of the VIP are answered again in time.
+    Outage,
+    /// Turns are acknowledged again in time.
+    Pause,
+    /// Nearly all turns are fast.
+    Latency,
+    /// No acknowledged turn is lost.
+    LostTurns,
+    /// No turn is there twice.
+    DuplicateTurns,
+    /// All web nodes tell the same, and nothing that nobody said.
+    Agreement,
+    /// The VIP moved as often as it should.
+    HolderChanges,
+    /// The faults took place.
+    Faults,
+    /// There was traffic to tell by, before and after each fault.
+    Traffic,
+}
+
+/// The result of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Check {
+    /// What was checked.
+    pub claim: Claim,
+    /// What the drill expects, in words.
+    pub expected: String,
+    /// What was measured, in words.
+    pub measured: String,
+    /// The result; a check is never `aborted`.
+    pub result: Verdict,
+}
+
+/// All checks of a drill, in a fixed order.
+pub(super) fn checks(findings: &Findings) -> Vec<Check> {
+    let expect = &findings.began.drill.expect;
+    let mut checks = vec![outage(findings)];
+    checks.extend(expect.pause_max.map(|max| pause(findings, max)));
+    checks.extend(expect.p99_max.map(|max| latency(findings, max)));
+    checks.extend([lost(findings), duplicates(findings), agreement(findings)]);
+    if expect.holder_changes_min > 0 || expect.holder_changes_max.is_some() {
+        checks.push(holder_changes(findings));
+    }
+    checks.extend([faults(findings), traffic(findings)]);
+    checks
+}
+
+/// The verdict on a drill with these results.
+pub(super) fn verdict(findings: &Findings, checks: &[Check]) -> Verdict {
+    let any = |result| checks.iter().any(|check| check.result == result);
+    match findings.ended {
+        None | Some(Some(_)) => Verdict::Aborted,
+        Some(None) if any(Verdict::Fail) => Verdict::Fail,
+        Some(None) if any(Verdict::Unknown) => Verdict::Unknown,
+        Some(None) => Verdict::Pass,
+    }
+}
+
+fn outage(findings: &Findings) -> Check {
+    let max = findings.began.drill.expect.outage_max;
+    let (late, worst) = (findings.lateness_around.p99, findings.worst_outage());
+    let (measured, result) = match worst {
+        _ if findings.probes == 0 => ("no probe was sent".to_owned(), Verdict::Unknown),
+        None if late * LATENESS_PART > max => (blurred("none seen", late), Verdict::Unknown),
+        None => ("none".to_owned(), Verdict::Pass),
+        Some(outage) => {
+            let bracket = figure::bracket(outage.shortest(), outage.longest());
+            match outage.longest() {
+                Some(longest) if late * LATENESS_PART > longest => {
+                    (blurred(&bracket, late), Verdict::Unknown)
+                }
+                Some(longest) if longest <= max => (bracket, Verdict::Pass),
+                _ if outage.shortest() > max => (bracket, Verdict::Fail),
+                // The limit lies within the bracket, or the record ends before the outage does.
+                Some(_) | None => (format!("{bracket}, which leaves it open"), Verdict::Unknown),
+            }
+        }
+    };
+    Check { claim: Claim::Outage, expected: format!("at most {}", figure::time(max)), measured, result }
+}
+
+fn blurred(measured: &str, late: Duration) -> String {
+    format!("{measured}, but probes left up to {} late (p99)", figure::time(late))
+}
+
+fn pause(findings: &Findings, max: Duration) -> Check {
+    let (measured, result) = match findings.pause {
+        Some(pause) => (figure::time(pause.length()), limit(pause.length() <= max)),
+        None => ("too few acknowledged turns".to_owned(), Verdict::Unknown),
+    };
+    Check { claim: Claim::Pause, expected: format!("at most {}", figure::time(max)), measured, result }
+}
+
+fn latency(findings: &Findings, max: Duration) -> Check {
+    let latency = &findings.latency;
+    let (measured, result) = match latency.count {
+        0 => ("no acknowledged turn".to_owned(), Verdict::Unknown),
+        _ => (figure::time(latency.p99), limit(latency.p99 <= max)),
+    };
+    Check { claim: Claim::Latency, expected: format!("at most {}", figure::time(max)), measured, result }
+}
+
+fn lost(findings: &Findings) -> Check {
+    let (turns, max) = (&findings.turns, findings.began.drill.expect.lost_turns);
+    let (count, unread) = (turns.lost.len() as u64, turns.unread.len());
+    let (measured, result) = match (count > max, unread) {
+        (true, _) => (format!("{count} of {}", turns.acknowledged), Verdict::Fail),
+        (false, 0) if turns.acknowledged == 0 => ("no acknowledged turn".to_owned(), Verdict::Unknown),
+        (false, 0) => (format!("{count} of {}", turns.acknowledged), Verdict::Pass),
+        (false, _) => (format!("{unread} conversations could not be read back"), Verdict::Unknown),
+    };
+    Check { claim: Claim::LostTurns, expected: format!("at most {max}"), measured, result }
+}
+
+fn duplicates(findings: &Findings) -> Check {
+    let (count, max) = (findings.turns.duplicated.len() as u64, findings.began.drill.expect.duplicate_turns);
+    let result = if findings.turns.asked.is_empty() { Verdict::Unknown } else { limit(count <= max) };
+    Check {
+        claim: Claim::DuplicateTurns,
+        expected: format!("at most {max}"),
+        measured: count.to_string(),
+        result,
+    }
+}
+
+fn agreement(findings: &Findings) -> Check {
+    let turns = &findings.turns;
+    let asked = turns.asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let (measured, result) = match (turns.disagreements.len(), turns.phantoms.len()) {
+        _ if turns.asked.is_empty() => ("no transcript was read back".to_owned(), Verdict::Unknown),
+        (0, 0) => (format!("read by {asked}"), Verdict::Pass),
+        (differ, phantoms) => {
+            let text = format!("{differ} conversations differ and {phantoms} turns are nobody's, by {asked}");
+            (text, Verdict::Fail)
+        }
+    };
+    Check { claim: Claim::Agreement, expected: "all transcripts agree".to_owned(), measured, result }
+}
+
+fn holder_changes(findings: &Findings) -> Check {
+    let expect = &findings.began.drill.expect;
+    let count = findings.moves.len() as u64;
+    let in_range =
+        count >= expect.holder_changes_min && expect.holder_changes_max.is_none_or(|max| count <= max);
+    let expected = match expect.holder_changes_max {
+        Some(max) => format!("{} to {max}", expect.holder_changes_min),
+        None => format!("at least {}", expect.holder_changes_min),
+    };
+    Check { claim: Claim::HolderChanges, expected, measured: count.to_string(), result: limit(in_range) }
+}
+
+fn faults(findings: &Findings) -> Check {
+    let expected = findings.began.drill.faults.len();
+    let seen = findings.aftermaths.iter().filter(|aftermath| aftermath.window.seen).count();
+    // A drill that broke nothing has shown nothing.
+    let result = if seen == expected { Verdict::Pass } else { Verdict::Unknown };
+    Check {
+        claim: Claim::Faults,
+        expected: format!("{expected} took place"),
+        measured: format!("{seen} seen by the lab"),
+        result,
+    }
+}
+
+fn traffic(findings: &Findings) -> Check {
+    let min = findings.began.drill.expect.acknowledged_min;
+    let after = findings.aftermaths.iter().map(|aftermath| aftermath.acknowledged);
+    let counts: Vec<u64> = std::iter::once(findings.acknowledged_before).chain(after).collect();
+    let enough = counts.iter().all(|&count| count >= min);
+    let list = counts.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+    Check {
+        claim: Claim::Traffic,
+        expected: format!("at least {min} acknowledged turns before the first fault and after each"),
+        measured: list,
+        result: if enough { Verdict::Pass } else { Verdict::Unknown },
+    }
+}
+
+fn limit(holds: bool) -> Verdict {
+    if holds { Verdict::Pass } else { Verdict::Fail }
+}
+
+impl Verdict {
+    /// The exit code of a drill: 0 passed, 1 failed, 4 when nothing is known about the site (it is the laboratory that
+    /// fell short). 2 and 3 are for usage and regressions.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Pass => 0,
+            Self::Fail => 1,
+            Self::Unknown | Self::Aborted => 4,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Unknown => "unknown",
+            Self::Aborted => "aborted",
+        })
+    }
+}
+
+impl Claim {
+    /// What a person should do first when this check did not pass.
+    pub fn next_step(self) -> &'static str {
+        match self {
+            Self::Outage => {
+                "Find the longest step in the phases above. Loss long before the election: advertisement interval. \
+                 Election done but no answers: announcement or routes. Probes late: run on a quieter machine."
+            }
+            Self::Pause => {
+                "If probes were answered but turns were not, the balancer or the databases took the time, not the \
+                 election: look for `real-down` and `raft-leader` in events.jsonl."
+            }
+            Self::Latency => "Compare p50 with p99: if both are high the site is too small for this load.",
+            Self::LostTurns => {
+                "Search events.jsonl for the first lost key: who acknowledged it, and was that node hit by a fault?"
+            }
+            Self::DuplicateTurns => {
+                "A retry with the same key was taken for a new turn: key and turn must be stored in one step."
+            }
+            Self::Agreement => {
+                "Compare the `transcript` events of one conversation: a web node answers from its own memory, or \
+                 reads from a database that lags."
+            }
+            Self::HolderChanges => "Read the `vrrp-state` events: each says why.",
+            Self::Faults => {
+                "The drill broke nothing; see the log of the lab for the fault that left no trace."
+            }
+            Self::Traffic => {
+                "Too little to tell by: lengthen the drill, raise `turns_per_s`, or see why the site did not answer."
+            }
+        }
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Outage => "outage of the VIP",
+            Self::Pause => "pause between turns",
+            Self::Latency => "latency of turns, p99",
+            Self::LostTurns => "lost turns",
+            Self::DuplicateTurns => "duplicate turns",
+            Self::Agreement => "transcripts",
+            Self::HolderChanges => "moves of the VIP",
+            Self::Faults => "faults",
+            Self::Traffic => "traffic to tell by",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
