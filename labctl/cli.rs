@@ -19,7 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   labctl up topologies/ha.yaml                     build the site and wait until it works
   labctl status                                    who runs, who holds the VIP, whom the databases follow
-  labctl exec client -- curl -si http://203.0.113.10/healthz
+  labctl fetch --from client http://203.0.113.10/healthz
   labctl power off proxy1                          silence; proxy2 takes the VIP
   labctl logs -f proxy2                            why it did
   labctl down --wait                               end it, and prove that nothing is left
@@ -46,6 +46,10 @@ enum Verb {
     List(commands::list::Args),
     /// Run a command on a node
     Exec(commands::exec::Args),
+    /// Make one HTTP request from a node
+    Fetch(commands::fetch::Args),
+    /// Try TCP connections from a node
+    Reach(commands::reach::Args),
     /// Print what a node's services wrote
     Logs(commands::logs::Args),
     /// Print what happened, one JSON line an event
@@ -57,7 +61,6 @@ enum Verb {
     /// Check topology files
     Validate(commands::validate::Args),
     /// Break a site by a timetable and report what survived
-    Drill(commands::drill::Args),
     /// Print completions for a shell
     Completions(commands::completions::Args),
     #[command(name = "__holder", hide = true)]
@@ -84,12 +87,13 @@ pub fn run() -> ExitCode {
         Verb::Status(args) => commands::status::run(&args),
         Verb::List(args) => commands::list::run(&args),
         Verb::Exec(args) => commands::exec::run(&args),
+        Verb::Fetch(args) => commands::fetch::run(&args),
+        Verb::Reach(args) => commands::reach::run(&args),
         Verb::Logs(args) => commands::logs::run(&args),
         Verb::Events(args) => commands::events::run(&args),
         Verb::Power(args) => commands::power::run(&args),
         Verb::Kill(args) => commands::kill::run(&args),
-        Verb::Validate(args) => commands::validate::run(&args),
-        Verb::Drill(args) => commands::drill::run(&args),
+        Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
         Verb::Completions(args) => commands::completions::run::<Cli>(&args),
         Verb::Holder => return crate::holder::run(),
         Verb::Node => commands::role::node(),

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use nix::errno::Errno;
 use miette::{MietteDiagnostic, Report};
 
 use crate::holder::client;
 use crate::kernel::capability::Capability;
+use crate::topology::NodeName;
 
 /// What a verb returns.
 pub type Outcome = Result<ExitCode, Failure>;
@@ -52,6 +54,11 @@ impl Failure {
         )
     }
 
+    /// A node's namespaces are closed to this process.
+    pub fn entering(node: &NodeName, errno: Errno) -> Self {
+        Self::machine(format!("enter {node}: {errno}"), "this needs the privilege that `labctl up` had")
+    }
+
     /// Tells people, and gives the exit code.
     pub fn print(&self) -> ExitCode {
         eprintln!("{:?}", self.report);
@@ -86,5 +93,12 @@ impl From<client::Error> for Failure {
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::new(Self::INFRASTRUCTURE, MietteDiagnostic::new(error.to_string()).into())
+    }
+}
+
+/// A report that comes ready-made is about a file that somebody wrote.
+impl From<Report> for Failure {
+    fn from(report: Report) -> Self {
+        Self::new(Self::USAGE, report)
     }
 }

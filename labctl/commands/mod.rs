@@ -3,14 +3,15 @@
 
 pub mod completions;
 pub mod down;
-pub mod drill;
 pub mod events;
 pub mod exec;
 mod failure;
+pub mod fetch;
 pub mod kill;
 pub mod list;
 pub mod logs;
 pub mod power;
+pub mod reach;
 pub mod role;
 pub mod status;
 pub mod up;

@@ -61,7 +61,7 @@ fn render(status: &Status, colour: bool) -> String {
         text += &format!("drift: would {step}\n");
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(["NODE", "ROLE", "STATE", "PID", "ADDRESSES", "DEFAULT ROUTE", "SERVICES"]);
     for node in &status.nodes {
         table.add_row(row(node, colour));
