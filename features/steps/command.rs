@@ -2,7 +2,7 @@
 
 use cucumber::{given, then, when};
 
-use crate::world::{World, labctl};
+use crate::world::{World, labctl, root, with_input};
 
 #[given(regex = r"^I run labctl (.*)$")]
 #[when(regex = r"^I run labctl (.*)$")]
@@ -42,20 +42,10 @@ fn exec(world: &mut World, node: String, line: String) -> Result<(), String> {
 
 #[when(regex = r#"^I run on (\S+) with the input "(.*)": (.*)$"#)]
 fn exec_with_input(world: &mut World, node: String, input: String, line: String) -> Result<(), String> {
-    use std::io::Write;
-    use std::process::Stdio;
     let lab = world.lab()?;
-    let mut child = labctl()
-        .args(["exec", "--lab", lab.name().as_str(), &node, "--", "/bin/sh", "-c", &line])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| error.to_string())?;
-    let mut stdin = child.stdin.take().ok_or("no standard input")?;
-    stdin.write_all(input.as_bytes()).map_err(|error| error.to_string())?;
-    drop(stdin);
-    world.said = Some(child.wait_with_output().map_err(|error| error.to_string())?.into());
+    let mut exec = labctl();
+    exec.args(["exec", "--lab", lab.name().as_str(), &node, "--", "/bin/sh", "-c", &line]);
+    world.said = Some(with_input(exec, &input)?.into());
     Ok(())
 }
 
@@ -83,4 +73,29 @@ fn prints(world: &mut World, words: String) -> Result<(), String> {
 fn prints_nothing(world: &mut World) -> Result<(), String> {
     let said = world.said.as_ref().ok_or("nothing was run")?;
     if said.stdout.is_empty() { Ok(()) } else { Err(format!("it printed: {}", said.stdout)) }
+}
+
+#[when("I ask for the events of the lab")]
+fn events(world: &mut World) -> Result<(), String> {
+    world.run_in_lab("events", &[]).map(drop)
+}
+
+/// Another user's program must not lie in a folder that only this one may enter, so it gets a copy.
+#[when(regex = r"^an ordinary user runs labctl up (\S+) in a user namespace$")]
+fn in_user_namespace(world: &mut World, file: String) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let text = |error: std::io::Error| error.to_string();
+    let topology = std::fs::read_to_string(root().join(&file)).map_err(text)?;
+    let folder = tempfile::tempdir().map_err(text)?;
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).map_err(text)?;
+    let program = folder.path().join("program");
+    std::fs::copy(labctl().get_program(), &program).map_err(text)?;
+    let script = r#""$0" up - && "$0" reach --from left right:80 && "$0" down --wait"#;
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-U", "-r", "-n", "-m", "--", "/bin/sh", "-c", script]).arg(program);
+    command.current_dir("/").uid(NOBODY).gid(NOBODY);
+    world.said = Some(with_input(command, &topology)?.into());
+    Ok(())
 }

@@ -76,17 +76,6 @@ fn comes_back(world: &mut World) -> Result<(), String> {
     done.map_err(|error| error.to_string())
 }
 
-#[when(regex = r"^(\S+) of (\S+) gets the signal (\S+)$")]
-fn service_signal(world: &mut World, service: String, node: String, signal: String) -> Result<(), String> {
-    let signal: Signal = signal.parse().map_err(|error| format!("{error}"))?;
-    let order = Order::Signal {
-        service: service.parse().map_err(|error| format!("{error}"))?,
-        signal: signal as i32,
-    };
-    let node: NodeName = node.parse().map_err(|error| format!("{error}"))?;
-    world.lab()?.order(&node, order).map_err(|error| error.to_string())
-}
-
 #[then("the databases follow another leader")]
 fn another_leader(world: &mut World) -> Result<(), String> {
     let victim = world.victim.clone().ok_or("nothing died")?;
@@ -121,4 +110,22 @@ fn taken(world: &mut World, direction: String) -> Result<(), String> {
         Some(is) if is == wanted => Ok(()),
         other => Err(format!("it last said {other:?}")),
     })
+}
+
+#[when(expr = "{node} hangs")]
+fn hangs(world: &mut World, node: Node) -> Result<(), String> {
+    world.victim = Some(node.0.clone());
+    signal_main(world, &node.0, Signal::SIGSTOP)
+}
+
+#[when(expr = "{node} goes on")]
+fn goes_on(world: &mut World, node: Node) -> Result<(), String> {
+    signal_main(world, &node.0, Signal::SIGCONT)
+}
+
+fn signal_main(world: &World, node: &NodeName, signal: Signal) -> Result<(), String> {
+    let role = world.status()?.node(node).ok_or("no such node")?.role;
+    let service = main_service(role).parse().map_err(|error| format!("{error}"))?;
+    let order = Order::Signal { service, signal: signal as i32 };
+    world.lab()?.order(node, order).map_err(|error| error.to_string())
 }

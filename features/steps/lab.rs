@@ -19,6 +19,15 @@ fn site_is_up(world: &mut World, file: String) -> Result<(), String> {
     world.up(&file, "site")
 }
 
+#[given(regex = r#"^the site (\S+) is up with "(.*)" instead of "(.*)"$"#)]
+fn site_is_up_changed(world: &mut World, file: String, new: String, old: String) -> Result<(), String> {
+    let text = std::fs::read_to_string(root().join(&file)).map_err(|error| format!("read {file}: {error}"))?;
+    if !text.contains(&old) {
+        return Err(format!("{file} has no {old:?}"));
+    }
+    world.up_text(&text.replace(&old, &new), "site")
+}
+
 #[given(regex = r"^the site (\S+) is up under the name (\S+)$")]
 #[when(regex = r"^the site (\S+) is up under the name (\S+)$")]
 fn site_is_up_named(world: &mut World, file: String, nickname: String) -> Result<(), String> {
