@@ -169,7 +169,7 @@ impl Driver {
         for (_, kind) in differences.into_iter().filter(|&(differs, _)| differs) {
             if let Some(count) = self.complaints.count(kind, now()) {
                 tracing::warn!(
-                    "{kind}: {from} says {advert:?}, this router {ours:?} ({count} of this kind so far)"
+                    "{kind}: {from} says {advert}; this router says {ours} ({count} of this kind so far)"
                 );
             }
         }
