@@ -88,11 +88,95 @@ fn address(message: &RouteNetlinkMessage) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Write as _;
+    use std::time::Duration;
 
-    #[tokio::test]
-    async fn the_loopback_address_is_here() {
-        let mut addresses = Addresses::watch().expect("a netlink socket");
-        assert!(addresses.here().expect("a list").contains(&Ipv4Addr::LOCALHOST));
+    use nix::sched::{CloneFlags, unshare};
+    use rtnetlink::packet_core::NLM_F_CREATE;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::kernel::netlink::Request;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const LOOPBACK_INDEX: u32 = 1;
+    /// Far more notices than the default receive buffer of 208 KiB holds.
+    const FLOOD: u32 = 5000;
+    const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+
+    fn own(address: Ipv4Addr) -> AddressMessage {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.prefix_len = 32;
+        message.header.index = LOOPBACK_INDEX;
+        message.attributes = vec![AddressAttribute::Local(address.into())];
+        message
+    }
+
+    fn add(address: Ipv4Addr) -> Request {
+        Request { message: RouteNetlinkMessage::NewAddress(own(address)), flags: NLM_F_CREATE }
+    }
+
+    fn remove(address: Ipv4Addr) -> Request {
+        Request { message: RouteNetlinkMessage::DelAddress(own(address)), flags: 0 }
+    }
+
+    /// Runs a test in a network namespace of its own, or says on the terminal why not.
+    fn in_own_namespace(test: impl AsyncFnOnce(Addresses, Netlink) + Send + 'static) {
+        let thread = std::thread::spawn(move || {
+            if let Err(error) = unshare(CloneFlags::CLONE_NEWNET) {
+                // Not `println!`, which the test harness swallows when a test passes.
+                let _ = writeln!(io::stderr(), "skipped: no network namespace ({error})");
+                return;
+            }
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let addresses = Addresses::watch().expect("a netlink socket");
+                let kernel = Netlink::open().expect("a netlink socket");
+                timeout(PATIENCE, test(addresses, kernel)).await.expect("a notice");
+            });
+        });
+        thread.join().expect("the test");
+    }
+
+    fn run(kernel: &mut Netlink, requests: &[Request]) {
+        let results = kernel.run(requests).expect("answers");
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+    }
+
+    #[test]
+    fn an_address_that_comes_and_goes_is_noticed() {
+        in_own_namespace(async |mut addresses, mut kernel| {
+            assert!(addresses.here().expect("a list").is_empty());
+            run(&mut kernel, &[add(VIP)]);
+            addresses.changed().await.expect("a notice");
+            assert_eq!(addresses.here().expect("a list"), BTreeSet::from([VIP]));
+            run(&mut kernel, &[remove(VIP)]);
+            addresses.changed().await.expect("a notice");
+            assert!(addresses.here().expect("a list").is_empty());
+        });
+    }
+
+    #[test]
+    fn too_many_notices_do_no_harm() {
+        in_own_namespace(async |mut addresses, mut kernel| {
+            let mut flood = || (0..FLOOD).for_each(|_| run(&mut kernel, &[add(VIP), remove(VIP)]));
+            flood();
+            let lost = addresses.notices.notices();
+            assert!(
+                matches!(&lost, Err(netlink::Error::Receive(error)) if overflowed(error)),
+                "the flood should be large enough to lose notices"
+            );
+            addresses.changed().await.expect("the rest");
+            flood();
+            run(&mut kernel, &[add(VIP)]);
+            addresses.changed().await.expect("a notice, whatever was lost");
+            assert_eq!(addresses.here().expect("a list"), BTreeSet::from([VIP]));
+            // And it goes on to notice.
+            run(&mut kernel, &[remove(VIP)]);
+            addresses.changed().await.expect("a notice");
+            assert!(addresses.here().expect("a list").is_empty());
+        });
     }
 }
