@@ -12,6 +12,7 @@ pub mod topology;
 pub mod vrrp;
 
 // Shell rooms: they do what the pure rooms decide.
+pub mod cli;
 pub mod commands;
 pub mod dataplane;
 pub mod holder;

@@ -1,1 +1,50 @@
-//! What must exist, what exists, and the steps from one to the other. Pure.
+//! What must exist, what exists, and the steps from one to the other. Pure: [`between`] is the one function behind
+//! `up` (apply it), `status` (print it), `--dry-run` and the return of a node; everything that a [`Step`] can change,
+//! an [`Observed`] can show.
+
+mod between;
+mod step;
+mod wanted;
+
+pub use between::{apply, between};
+pub use step::Step;
+pub use wanted::{STATIC_METRIC, Wanted, WantedNode};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use crate::topology::{NetworkName, NodeName};
+
+/// What exists, as seen in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Bridges in the fabric.
+    pub bridges: BTreeSet<NetworkName>,
+    /// Nodes that have a network namespace.
+    pub nodes: BTreeMap<NodeName, ObservedNode>,
+}
+
+/// What exists of one node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedNode {
+    /// Loopback is up.
+    pub loopback_up: bool,
+    /// Its cables.
+    pub interfaces: BTreeMap<NetworkName, ObservedInterface>,
+    /// Default routes: next hop and metric. Those with another metric than ours are a daemon's business.
+    pub routes: BTreeSet<(Ipv4Addr, u32)>,
+    /// Its PID 1 runs.
+    pub running: bool,
+}
+
+/// What exists of one cable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedInterface {
+    /// The node's end is up.
+    pub up: bool,
+    /// Address and prefix length.
+    pub addresses: BTreeSet<(Ipv4Addr, u8)>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ mod journal;
 mod prober;
 mod talker;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 use std::time::Duration;
@@ -27,6 +27,9 @@ const OPEN_MAX: Duration = Duration::from_secs(15);
 /// How long after the last turn of the timetable open turns may still be retried, and then all transcripts read back;
 /// each a bound of its own, together below the runner's.
 const SETTLE_MAX: Duration = Duration::from_secs(15);
+
+/// The longest specification: room for all addresses that a node may have.
+const SPEC_BYTES_MAX: u64 = 64 * 1024;
 
 /// What the load is to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,9 +122,17 @@ impl Spec {
     }
 }
 
+/// Does what standard input says, and tells standard output about it.
+pub fn serve(node: Option<String>) -> Result<(), Error> {
+    let mut json = String::new();
+    io::stdin().lock().take(SPEC_BYTES_MAX).read_to_string(&mut json).map_err(Error::Prepare)?;
+    run(json.parse()?, node, io::stdout())
+}
+
 /// Does what the specification says, and returns when all is read back. `node` is the node that the events are of.
 pub fn run(spec: Spec, node: Option<String>, out: impl Write + Send + 'static) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Prepare)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Prepare)?;
     let (journal, writer) = journal::open(node, out);
     let result = runtime.block_on(course(&spec, journal));
     // The writer ends when the last journal is gone, and with it everything is written.

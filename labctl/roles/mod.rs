@@ -1,8 +1,10 @@
 //! What runs inside a node: daemons, each a `labctl __role NAME` process started by the node's PID 1. A role knows the
 //! site and which node it is on; it never talks to the holder but by the events it emits.
 
+pub mod init;
 pub mod load;
 mod reporter;
+pub mod vrrpd;
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,7 @@ use crate::topology::{Node, NodeName, Topology};
 /// Where PID 1 of a node puts the site for its services, in the node's private `/run`.
 pub const SITE_PATH: &str = "/run/labctl/site.json";
 /// A node's disk: it outlives a power-off of the node and ends with the lab.
-pub const DISK_PATH: &str = "/var/lib/labctl";
+pub const DISK_PATH: &str = "/run/labctl/disk";
 
 /// What every role is given: the whole site, and which of its nodes this is.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! The way out for events: one datagram each on a socket that PID 1 handed down. It never blocks a daemon and never
 //! fails it: an event that finds the socket full or gone is dropped, and counted.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,8 +60,13 @@ impl Reporter {
         self.dropped.load(Ordering::Relaxed)
     }
 
+    /// The same socket, for the events of another source.
+    pub fn of(&self, source: &str) -> Self {
+        Self { source: source.to_owned(), ..self.clone() }
+    }
+
     /// The descriptor, for whoever hands it on to a child.
-    pub fn raw_fd(&self) -> Option<RawFd> {
-        self.socket.as_ref().map(|socket| socket.as_raw_fd())
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(|socket| socket.as_fd())
     }
 }

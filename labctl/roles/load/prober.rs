@@ -126,8 +126,10 @@ fn probe(plan: &Plan) -> io::Result<Record> {
     let (mut next, mut open) = (0, plan.count);
     while next < plan.count || (open > 0 && clock::monotonic_ns() < ends_ns) {
         // The timer ticks on after the last probe, so this wait is bounded by the interval.
-        let mut ready =
-            [PollFd::new(timer.as_fd(), PollFlags::POLLIN), PollFd::new(socket.socket.as_fd(), PollFlags::POLLIN)];
+        let mut ready = [
+            PollFd::new(timer.as_fd(), PollFlags::POLLIN),
+            PollFd::new(socket.socket.as_fd(), PollFlags::POLLIN),
+        ];
         poll(&mut ready, PollTimeout::NONE)?;
         let [ticked, answered] = ready.map(|fd| fd.any().unwrap_or(false));
         if ticked {

@@ -73,7 +73,8 @@ async fn say(
         turns.push(key.clone());
     }
     shared.progress.notify_waiters();
-    ([("x-served-by", "web1")], Json(serde_json::json!({ "position": turns.len(), "key": key }))).into_response()
+    ([("x-served-by", "web1")], Json(serde_json::json!({ "position": turns.len(), "key": key })))
+        .into_response()
 }
 
 async fn read(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
@@ -120,7 +121,8 @@ fn told(app: App, change: impl FnOnce(&mut Spec) + Send + 'static) -> (Vec<Event
     let thread = std::thread::spawn(move || {
         if unshare(CloneFlags::CLONE_NEWNET).is_ok() {
             let message = LinkUnspec::new_with_index(1).up().build();
-            let up = Request { message: rtnetlink::packet_route::RouteNetlinkMessage::SetLink(message), flags: 0 };
+            let up =
+                Request { message: rtnetlink::packet_route::RouteNetlinkMessage::SetLink(message), flags: 0 };
             let results = Netlink::open().and_then(|mut netlink| netlink.run(&[up]));
             assert_eq!(results.expect("netlink answers"), [Ok(())]);
         }
@@ -197,10 +199,10 @@ fn a_failed_turn_is_tried_again_under_its_key_and_from_its_place_on_the_timetabl
     let retried: Vec<_> = attempts.values().filter(|tries| tries.len() > 1).collect();
     assert!(!retried.is_empty());
     for tries in retried {
-        assert_eq!(tries.iter().map(|(outcome, _)| outcome).collect::<Vec<_>>(), [
-            &Outcome::Status(503),
-            &Outcome::Ok
-        ]);
+        assert_eq!(
+            tries.iter().map(|(outcome, _)| outcome).collect::<Vec<_>>(),
+            [&Outcome::Status(503), &Outcome::Ok]
+        );
         assert_eq!(tries[0].1, tries[1].1);
     }
     assert_eq!(acknowledged(&events).len(), 45);
@@ -217,7 +219,9 @@ fn a_slow_conversation_does_not_hold_up_another() {
     let last_of = |id: &str| order.iter().rposition(|(conversation, _)| conversation == id);
     assert_eq!(order.len(), 45, "{order:?}");
     assert!(last_of("c1") < first_of("c0"), "{order:?}");
-    assert!(events.iter().all(|event| !matches!(&event.what, What::Request { outcome: Outcome::Timeout, .. })));
+    assert!(
+        events.iter().all(|event| !matches!(&event.what, What::Request { outcome: Outcome::Timeout, .. }))
+    );
 }
 
 #[test]
@@ -233,7 +237,9 @@ fn probes_keep_to_their_timetable_and_are_told_after_the_beginning() {
         .collect();
     if probes.is_empty() {
         // Neither raw nor ping sockets here: then the record must say so.
-        assert!(events.iter().any(|event| matches!(&event.what, What::Note { text } if text.contains("probed"))));
+        assert!(
+            events.iter().any(|event| matches!(&event.what, What::Note { text } if text.contains("probed")))
+        );
         return;
     }
     assert_eq!(probes.len(), 150);

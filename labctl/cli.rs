@@ -1,0 +1,113 @@
+//! Arguments -> command -> exit code. What a verb does is in `commands/`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{self, Failure};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  a drill failed, or a lab did not become ready
+  2  bad arguments, a faulty file, or a lab or node that does not exist; nothing was changed
+  3  a regression against an earlier report
+  4  the machine did not let it happen
+`labctl exec` ends with the exit code of the command that it ran.";
+
+const EXAMPLES: &str = "\
+Examples:
+  labctl up topologies/ha.yaml                     build the site and wait until it works
+  labctl status                                    who runs, who holds the VIP, whom the databases follow
+  labctl fetch --from client http://203.0.113.10/healthz
+  labctl power off proxy1                          silence; proxy2 takes the VIP
+  labctl logs -f proxy2                            why it did
+  labctl down --wait                               end it, and prove that nothing is left
+  labctl drill run topologies/drills/proxy-crash.yaml";
+
+/// Builds a high-availability site out of Linux namespaces, breaks it on purpose, and proves what survives.
+#[derive(Debug, Parser)]
+#[command(name = "labctl", version, after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build a lab and wait until it works
+    Up(commands::up::Args),
+    /// End a lab
+    Down(commands::down::Args),
+    /// Show what a lab is like now
+    Status(commands::status::Args),
+    /// List the labs that are up
+    List(commands::list::Args),
+    /// Run a command on a node
+    Exec(commands::exec::Args),
+    /// Make one HTTP request from a node
+    Fetch(commands::fetch::Args),
+    /// Try TCP connections from a node
+    Reach(commands::reach::Args),
+    /// Print what a node's services wrote
+    Logs(commands::logs::Args),
+    /// Print what happened, one JSON line an event
+    Events(commands::events::Args),
+    /// Switch a node off (silence) or on again
+    Power(commands::power::Args),
+    /// Kill a node or signal one of its services
+    Kill(commands::kill::Args),
+    /// Check topology files
+    Validate(commands::validate::Args),
+    /// Break a site by a timetable and report what survived
+    /// Print completions for a shell
+    Completions(commands::completions::Args),
+    #[command(name = "__holder", hide = true)]
+    Holder,
+    #[command(name = "__node", hide = true)]
+    Node,
+    #[command(name = "__role", hide = true)]
+    Role(commands::role::Args),
+}
+
+/// The whole program.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            // Help and version are no mistakes.
+            return ExitCode::from(if error.use_stderr() { Failure::USAGE } else { 0 });
+        }
+    };
+    let result = match cli.verb {
+        Verb::Up(args) => commands::up::run(&args),
+        Verb::Down(args) => commands::down::run(&args),
+        Verb::Status(args) => commands::status::run(&args),
+        Verb::List(args) => commands::list::run(&args),
+        Verb::Exec(args) => commands::exec::run(&args),
+        Verb::Fetch(args) => commands::fetch::run(&args),
+        Verb::Reach(args) => commands::reach::run(&args),
+        Verb::Logs(args) => commands::logs::run(&args),
+        Verb::Events(args) => commands::events::run(&args),
+        Verb::Power(args) => commands::power::run(&args),
+        Verb::Kill(args) => commands::kill::run(&args),
+        Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
+        Verb::Completions(args) => commands::completions::run::<Cli>(&args),
+        Verb::Holder => return crate::holder::run(),
+        Verb::Node => commands::role::node(),
+        Verb::Role(args) => commands::role::run(&args),
+    };
+    result.unwrap_or_else(|failure| failure.print())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

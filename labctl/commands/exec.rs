@@ -1,0 +1,73 @@
+//! `labctl exec`: a command on a node, with the caller's own terminal and the command's own exit code.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, Stdio};
+
+use super::{Failure, Outcome, Which};
+use crate::kernel::process::Spawn;
+use crate::topology::NodeName;
+
+const EXAMPLES: &str = "\
+Examples:
+  labctl exec client -- curl -si http://203.0.113.10/healthz
+  labctl exec proxy1 -- ip -br address
+  labctl exec web1                                 a shell on web1";
+
+/// Shells say these where a command cannot be run or found.
+const CANNOT_RUN: u8 = 126;
+const NOT_FOUND: u8 = 127;
+/// Shells add this to the number of the signal that ended a command.
+const SIGNAL_BASE: i32 = 128;
+
+/// Run a command on a node
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// The node
+    node: NodeName,
+    /// The command and its arguments; a shell if there is none
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Outcome {
+    let init = args.which.find()?.enter(&args.node)?;
+    init.enter_namespaces().map_err(|errno| {
+        let why = format!("enter {}: {errno}", args.node);
+        Failure::machine(why, "`labctl exec` needs the privilege that `labctl up` had")
+    })?;
+    let shell = [OsString::from("/bin/sh")];
+    let command = if args.command.is_empty() { &shell } else { args.command.as_slice() };
+    let Some((program, rest)) = command.split_first() else { return Ok(ExitCode::from(NOT_FOUND)) };
+    let spawn = Spawn {
+        program,
+        args: rest.iter().map(OsString::as_os_str).collect::<Vec<&OsStr>>(),
+        stdin: Stdio::inherit(),
+        ..Spawn::own(&[])
+    };
+    // Ctrl-C reaches the command by the terminal; this process only waits for what the command makes of it.
+    ignore_interrupts();
+    let status = match spawn.start().and_then(|mut child| child.wait()) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("labctl: {} on {}: {error}", program.display(), args.node);
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            return Ok(ExitCode::from(if missing { NOT_FOUND } else { CANNOT_RUN }));
+        }
+    };
+    let code = status.code().or_else(|| status.signal().map(|signal| SIGNAL_BASE + signal)).unwrap_or(1);
+    Ok(ExitCode::from(code as u8))
+}
+
+fn ignore_interrupts() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: ignoring a signal installs no code.
+    let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) };
+    // SAFETY: as above.
+    let _ = unsafe { signal(Signal::SIGQUIT, SigHandler::SigIgn) };
+}

@@ -1,0 +1,25 @@
+//! `labctl list`: the labs that are up.
+
+use std::process::ExitCode;
+
+use super::{Format, Outcome};
+use crate::holder::client::labs;
+
+/// List the labs that are up
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How they are printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Outcome {
+    let labs = labs()?;
+    match args.format {
+        Format::Json => println!("{}", serde_json::json!({ "labs": labs })),
+        Format::Table if labs.is_empty() => eprintln!("no lab is up"),
+        Format::Table => labs.iter().for_each(|lab| println!("{lab}")),
+    }
+    Ok(ExitCode::SUCCESS)
+}

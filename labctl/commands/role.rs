@@ -1,0 +1,68 @@
+//! The hidden verbs: what PID 1 of a node starts, and PID 1 itself.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use miette::{IntoDiagnostic, WrapErr};
+
+use super::{Failure, Outcome};
+use crate::roles::{self, Reporter, SITE_PATH, Site};
+use crate::topology::NodeName;
+
+/// Run a daemon on a node
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which
+    role: Role,
+    /// The node it is on
+    #[arg(long)]
+    node: NodeName,
+    /// The site that it belongs to
+    #[arg(long, default_value = SITE_PATH)]
+    site: std::path::PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    Vrrpd,
+    Balancer,
+    Web,
+    Db,
+    Whoami,
+    Load,
+}
+
+/// Runs PID 1 of a node.
+pub fn node() -> Outcome {
+    match roles::init::run() {
+        Ok(never) => match never {},
+        Err(error) => {
+            eprintln!("init: {}", crate::holder::lab::chain(&error));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Runs a daemon.
+pub fn run(args: &Args) -> Outcome {
+    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(std::io::stderr).init();
+    let result = start(args).wrap_err_with(|| format!("{:?} on {}", args.role, args.node).to_lowercase());
+    match result {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(report) => Err(Failure::new(Failure::INFRASTRUCTURE, report)),
+    }
+}
+
+fn start(args: &Args) -> miette::Result<()> {
+    let site = Site::load(Path::new(&args.site), args.node.clone()).into_diagnostic()?;
+    let node = Some(args.node.to_string());
+    let reporter = |service: &str| Reporter::from_env(node.clone(), service);
+    match args.role {
+        Role::Vrrpd => roles::vrrpd::run(&site, reporter("vrrpd")).into_diagnostic(),
+        Role::Web => roles::web::run(&site, reporter("web")).into_diagnostic(),
+        Role::Db => roles::db::run(&site, reporter("db")).into_diagnostic(),
+        Role::Whoami => roles::whoami::run(&site, reporter("whoami")).into_diagnostic(),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,122 @@
+//! `labctl status`: what a lab is like now, in the kernel's and the daemons' own words.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use comfy_table::{Attribute, Cell, Color, Table, presets};
+
+use super::{Format, Outcome};
+use crate::holder::client::Lab;
+use crate::holder::protocol::{NodeState, NodeStatus, ServiceStatus, Status};
+use crate::topology::{LabName, NetworkName, ServiceName};
+
+/// Addresses of one interface that a table shows before it counts the rest.
+const ADDRESSES_SHOWN: usize = 2;
+
+/// Show what a lab is like now
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  labctl status\n  labctl status --format json | jq -r '.vip_holders[]'")]
+pub struct Args {
+    /// The lab, if more than one is up
+    #[arg(env = "LABCTL_LAB")]
+    name: Option<LabName>,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Outcome {
+    let status = Lab::find(args.name.clone())?.status()?;
+    match args.format {
+        Format::Json => {
+            let mut json = serde_json::to_value(&status).map_err(std::io::Error::from)?;
+            json["ready"] = status.is_ready().into();
+            println!("{json:#}");
+        }
+        Format::Table => print!("{}", render(&status, colour())),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn render(status: &Status, colour: bool) -> String {
+    let or_none = |names: Vec<String>| if names.is_empty() { "nobody".to_owned() } else { names.join(", ") };
+    let holders = or_none(status.vip_holders.iter().map(ToString::to_string).collect());
+    let leader = or_none(status.raft_leader.iter().map(ToString::to_string).collect());
+    let ready = match status.waiting_for.as_slice() {
+        [] => "yes".to_owned(),
+        missing => format!("no, waiting for {}", missing.join(", ")),
+    };
+    let holder_pid = status.holder_pid.map(|pid| format!(" (holder pid {pid})")).unwrap_or_default();
+    let mut text = format!(
+        "lab {}{holder_pid}\nready: {ready}\nVIP holder: {holders}\nraft leader: {leader}\n",
+        status.lab
+    );
+    for step in &status.drift {
+        text += &format!("drift: would {step}\n");
+    }
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["NODE", "ROLE", "STATE", "PID", "ADDRESSES", "DEFAULT ROUTE", "SERVICES"]);
+    for node in &status.nodes {
+        table.add_row(row(node, colour));
+    }
+    for line in table.lines() {
+        text += line.trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+fn row(node: &NodeStatus, colour: bool) -> Vec<Cell> {
+    let (state, tint) = match &node.state {
+        NodeState::Up => ("up".to_owned(), Color::Green),
+        NodeState::Down { how } => (format!("down ({how})"), Color::Red),
+    };
+    let mut state = Cell::new(state);
+    let mut name = Cell::new(&node.name);
+    if colour {
+        state = state.fg(tint);
+        name = name.add_attribute(Attribute::Bold);
+    }
+    vec![
+        name,
+        Cell::new(node.role),
+        state,
+        Cell::new(node.pid.map(|pid| pid.to_string()).unwrap_or_default()),
+        Cell::new(addresses(&node.addresses)),
+        Cell::new(node.default_routes.first().map(|(gateway, _)| gateway.to_string()).unwrap_or_default()),
+        Cell::new(services(&node.services)),
+    ]
+}
+
+fn addresses(all: &BTreeMap<NetworkName, Vec<std::net::Ipv4Addr>>) -> String {
+    let one = |(network, addresses): (&NetworkName, &Vec<std::net::Ipv4Addr>)| {
+        let mut shown: Vec<String> = addresses.iter().take(ADDRESSES_SHOWN).map(ToString::to_string).collect();
+        if addresses.len() > ADDRESSES_SHOWN {
+            shown.push(format!("+{}", addresses.len() - ADDRESSES_SHOWN));
+        }
+        if shown.is_empty() {
+            shown.push("-".to_owned());
+        }
+        format!("{network} {}", shown.join(" "))
+    };
+    all.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+fn services(all: &BTreeMap<ServiceName, ServiceStatus>) -> String {
+    let one = |(name, status): (&ServiceName, &ServiceStatus)| match (status.running, &status.says) {
+        (true, Some(says)) => format!("{name} ({says})"),
+        (true, None) => name.to_string(),
+        (false, _) => {
+            let how = status.last_exit.as_deref().unwrap_or("not started");
+            format!("{name} DOWN ({how})")
+        }
+    };
+    all.iter().map(one).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,157 @@
+//! `labctl up`: from a topology file to a lab that works.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Failure, Format, Outcome, validate};
+use crate::holder::client::{Lab, READY_WITHIN, Started, labs};
+use crate::holder::protocol::Progress;
+use crate::kernel::capability::{self, Capability};
+use crate::kernel::nft;
+use crate::plan::{Observed, Wanted, between};
+use crate::topology::{LabName, Role, Topology};
+
+const EXAMPLES: &str = "\
+Examples:
+  labctl up topologies/ha.yaml
+  labctl up topologies/ha.yaml --name second       the same site again, beside the first
+  labctl up topologies/ha.yaml --dry-run           the steps, without taking them";
+
+/// Build a lab and wait until it works
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The topology; `-` is standard input
+    file: PathBuf,
+    /// Name of the lab, instead of that in the file
+    #[arg(short, long)]
+    name: Option<LabName>,
+    /// Print the steps and take none
+    #[arg(long)]
+    dry_run: bool,
+    /// Give up if it does not work after this time
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    within: Duration,
+    /// How the steps or the result are printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// `1s`, `500ms`, `1m 30s`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Outcome {
+    let topology = validate::load(&args.file)?;
+    let name = args.name.clone().unwrap_or_else(|| topology.name.clone());
+    if args.dry_run {
+        return dry_run(&topology, args.format);
+    }
+    check_privilege(&topology)?;
+    if labs()?.contains(&name) {
+        return already_up(&name, &topology);
+    }
+    let (lab, started) = start(name, &topology, args.within)?;
+    report(&lab, &topology, started, args.format);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn dry_run(topology: &Topology, format: Format) -> Outcome {
+    let steps = between(&Wanted::of(topology), &Observed::default());
+    let lines: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    match format {
+        Format::Table => println!("{}", lines.join("\n")),
+        Format::Json => println!("{}", serde_json::json!({ "steps": lines })),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What this topology needs of the process and the machine, asked before anything is touched.
+pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
+    let mut wanted = vec![Capability::SysAdmin, Capability::NetAdmin, Capability::NetRaw];
+    if topology.balancer.is_some() {
+        wanted.push(Capability::Bpf);
+    }
+    let missing = capability::missing(&wanted);
+    if !missing.is_empty() {
+        return Err(Failure::privilege(&missing));
+    }
+    if topology.balancer.is_some() && !capability::in_initial_user_namespace() {
+        return Err(Failure::machine(
+            "the balancer of this topology is an eBPF program, and a user namespace cannot load one",
+            "run `labctl up` as root of the machine, or leave `balancer:` out of the topology",
+        ));
+    }
+    let translates = topology.failover.is_some() && topology.nodes_of(Role::Proxy).next().is_some();
+    if translates && !nft::available() {
+        return Err(Failure::machine(
+            "the proxies of this topology translate addresses with `nft`, which is not installed",
+            "`apt-get install nftables`",
+        ));
+    }
+    Ok(())
+}
+
+fn already_up(name: &LabName, topology: &Topology) -> Outcome {
+    let lab = Lab::find(Some(name.clone()))?;
+    if &lab.topology()? == topology {
+        eprintln!("{name} is up already, of the same topology; nothing changed");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Failure::usage(
+        format!("a lab named {name} is up already, of another topology; nothing changed"),
+        format!("`labctl down {name}` ends it, or give this one another name: `--name {name}2`"),
+    ))
+}
+
+/// Starts a lab and shows people what it waits for.
+pub fn start(name: LabName, topology: &Topology, within: Duration) -> Result<(Lab, Started), Failure> {
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    bar.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})").unwrap_or(bar.style()));
+    bar.set_message(format!("building {name}"));
+    bar.enable_steady_tick(Duration::from_millis(100));
+    let result = Lab::up(name, topology, within, |progress| {
+        if let Progress::Waiting { waiting_for } = progress {
+            bar.set_message(format!("waiting for {}", summary(waiting_for)));
+        }
+    });
+    bar.finish_and_clear();
+    Ok(result?)
+}
+
+/// The first of them, and how many more.
+fn summary(waiting_for: &[String]) -> String {
+    match waiting_for {
+        [] => "the lab".to_owned(),
+        [only] => only.clone(),
+        [first, rest @ ..] => format!("{first} and {} more", rest.len()),
+    }
+}
+
+fn report(lab: &Lab, topology: &Topology, started: Started, format: Format) {
+    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
+    let (network, ready) = (millis(started.network), millis(started.ready));
+    let (nodes, networks) = (topology.nodes.len(), topology.networks.len());
+    match format {
+        Format::Table => eprintln!(
+            "{}: {nodes} nodes, {networks} networks; up {network:.0} ms, ready {ready:.0} ms",
+            lab.name()
+        ),
+        Format::Json => println!(
+            "{}",
+            serde_json::json!({
+                "lab": lab.name(), "nodes": nodes, "networks": networks,
+                "network_ms": network, "ready_ms": ready,
+            })
+        ),
+    }
+}
+
+const _: () = assert!(READY_WITHIN.as_secs() == 30, "the default of --within says so");

@@ -1,0 +1,246 @@
+//! The programs in the kernel against the specification, by `BPF_PROG_TEST_RUN`: the same frames, the same fate, the
+//! same bytes. Where eBPF is not to be had these tests say so on the terminal.
+
+use std::io::Write as _;
+use std::net::SocketAddrV4;
+
+use aya::programs::{TestRun as _, TestRunOptions};
+use proptest::prelude::*;
+
+use super::*;
+use crate::balancer::forward::fixtures::{
+    Fixture, INSIDE, OWN, Sent, Side, VIP, WEB1, WEB2, by_back, by_front, services,
+};
+use crate::balancer::forward::{Director, Segment, Verdict};
+
+const LOOPBACK: u32 = 1;
+/// `TC_ACT_REDIRECT`: the verdict of a program that chose another interface.
+const REDIRECT: i32 = 7;
+/// `TCX_NEXT`.
+const NEXT: i32 = -1;
+/// Programs are loaded anew for each case, and a change of services waits for the kernel's readers: tens of milliseconds.
+const CASES: u32 = 48;
+/// Ethernet and IPv4 headers: the kernel tries no shorter frame out.
+const FRAME_BYTES_MIN: usize = 14 + 20;
+
+/// Programs and maps, attached nowhere; `None`, and a line on the terminal, where there is no eBPF.
+fn plane() -> Option<Dataplane> {
+    match Dataplane::load(LOOPBACK, LOOPBACK, INSIDE) {
+        Ok(plane) => Some(plane),
+        Err(error @ (Error::NotPermitted | Error::NoEbpf)) => {
+            // Not `println!`, which the test harness swallows when a test passes.
+            let _ = writeln!(std::io::stderr(), "skipped: no eBPF ({error})");
+            None
+        }
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// What the kernel does to a frame.
+fn run(plane: &mut Dataplane, by: Side, frame: &[u8]) -> (Vec<u8>, Verdict) {
+    let name = if by == Side::Front { TO_REAL } else { TO_CLIENT };
+    let mut out = vec![0; frame.len() + 64];
+    let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..Default::default() };
+    let result = program(&mut plane.ebpf, name).expect("the program").test_run(options).expect("a test run");
+    out.truncate(result.data_size_out as usize);
+    let verdict = match (result.return_value as i32, by) {
+        (NEXT, _) => Verdict::Kernel,
+        // The program names the next hop in a call that a test run does not show; it is the new destination.
+        (REDIRECT, Side::Front) => {
+            Verdict::ToReal(Segment::read(&out, OWN).expect("a segment").destination.address)
+        }
+        (REDIRECT, Side::Back) => Verdict::ToClient,
+        (other, _) => panic!("an unexpected verdict: {other}"),
+    };
+    (out, verdict)
+}
+
+fn fixtures() -> impl Iterator<Item = Fixture> {
+    let all = by_front().into_iter().chain(by_back());
+    all.filter(|fixture| fixture.frame.len() >= FRAME_BYTES_MIN)
+}
+
+fn specified(director: &mut Director, by: Side, frame: &[u8]) -> (Vec<u8>, Verdict) {
+    match by {
+        Side::Front => director.to_real(frame),
+        Side::Back => director.to_client(frame),
+    }
+}
+
+#[test]
+fn kernel_and_specification_agree_on_every_fixture() {
+    for fixture in fixtures() {
+        let Some(mut plane) = plane() else { return };
+        plane.install(&services([true, true])).expect("install");
+        plane.set_active(true).expect("set active");
+        let mut director = Director::new(OWN, INSIDE);
+        director.install(&services([true, true])).expect("install");
+        director.set_active(true);
+        let outcome = run(&mut plane, fixture.by, &fixture.frame);
+        assert_eq!(outcome, specified(&mut director, fixture.by, &fixture.frame), "{}", fixture.what);
+        assert_eq!(outcome.1, fixture.fate, "{}", fixture.what);
+    }
+}
+
+#[test]
+fn a_plane_that_is_not_active_does_nothing() {
+    let Some(mut plane) = plane() else { return };
+    plane.install(&services([true, true])).expect("install");
+    for fixture in fixtures() {
+        let outcome = run(&mut plane, fixture.by, &fixture.frame);
+        assert_eq!(outcome, (fixture.frame, Verdict::Kernel), "{}", fixture.what);
+    }
+    assert_eq!(plane.stats().expect("stats"), Stats::default());
+}
+
+#[test]
+fn the_kernel_counts_what_it_did() {
+    let Some(mut plane) = plane() else { return };
+    plane.set_active(true).expect("set active");
+    plane.install(&services([true, true])).expect("install");
+    let client = "198.51.100.10:40000";
+    let mut last_hop = Sent::new(client, "203.0.113.10:80", "A");
+    last_hop.ttl = 1;
+    for sent in [
+        Sent::new(client, "203.0.113.10:80", "S"),
+        Sent::new(client, "203.0.113.10:80", "A"),
+        Sent::new(client, "203.0.113.10:443", "A"),
+        last_hop,
+    ] {
+        run(&mut plane, Side::Front, &sent.frame());
+    }
+    run(&mut plane, Side::Back, &Sent::new("10.10.1.21:8080", client, "SA").frame());
+    plane.install(&services([false, false])).expect("install");
+    run(&mut plane, Side::Front, &Sent::new(client, "203.0.113.10:80", "S").frame());
+    let counted = plane.stats().expect("stats");
+    let expected = Stats {
+        to_real: 3,
+        to_client: 1,
+        new_flows: 1,
+        kept_flows: 1,
+        missed_flows: 1,
+        no_real: 1,
+        ttl_ended: 1,
+    };
+    assert_eq!(counted, expected);
+}
+
+#[test]
+fn services_that_are_gone_are_gone() {
+    let Some(mut plane) = plane() else { return };
+    plane.set_active(true).expect("set active");
+    plane.install(&services([true, true])).expect("install");
+    plane.install(&services([true, true])[..1]).expect("install one");
+    let syn = |port: u16| Sent::new("198.51.100.10:40000", &format!("203.0.113.10:{port}"), "S").frame();
+    assert_eq!(run(&mut plane, Side::Front, &syn(443)), (syn(443), Verdict::Kernel));
+    assert_eq!(run(&mut plane, Side::Front, &syn(80)).1, Verdict::ToReal(WEB2));
+    let answer = Sent::new("10.10.1.21:443", "198.51.100.10:40000", "SA").frame();
+    assert_eq!(run(&mut plane, Side::Back, &answer), (answer, Verdict::Kernel));
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_named() {
+    if plane().is_none() {
+        return;
+    }
+    let error = Dataplane::attach("no-such-if", "lo", INSIDE).expect_err("no such interface");
+    assert_eq!(error.to_string(), "find the interface no-such-if");
+}
+
+/// One thing that happens to a director.
+#[derive(Clone, Debug)]
+enum Step {
+    Frame(Side, Vec<u8>),
+    Install([bool; 2]),
+    Active(bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => (any::<bool>().prop_map(|front| if front { Side::Front } else { Side::Back }), frame())
+            .prop_map(|(side, frame)| Step::Frame(side, frame)),
+        2 => any::<[bool; 2]>().prop_map(Step::Install),
+        1 => prop::bool::weighted(0.8).prop_map(Step::Active),
+    ]
+}
+
+/// Frames from a small world, so that they meet each other's flows, some of them damaged.
+fn frame() -> impl Strategy<Value = Vec<u8>> {
+    let client = (10u8..14, 40_000u16..40_003)
+        .prop_map(|(host, port)| SocketAddrV4::new([198, 51, 100, host].into(), port));
+    let service =
+        prop::sample::select(vec![80, 80, 443, 443, 81]).prop_map(|port| SocketAddrV4::new(VIP, port));
+    let real = prop::sample::select(vec![(WEB1, 8080), (WEB2, 443), (WEB2, 9)])
+        .prop_map(|(address, port)| SocketAddrV4::new(address, port));
+    let ends = prop_oneof![
+        3 => (client.clone(), service),
+        2 => (real, client),
+    ];
+    let flags = prop::sample::select(vec!["S", "S", "A", "SA", "FA", "R", "AP", ""]);
+    let ttl = prop_oneof![4 => 2u8.., 1 => 0u8..3];
+    let damage = prop_oneof![
+        3 => Just(None),
+        1 => (any::<prop::sample::Index>(), any::<u8>(), any::<bool>()).prop_map(Some),
+    ];
+    let payload = prop::collection::vec(any::<u8>(), 0..64);
+    (ends, flags, ttl, 0usize..=10, payload, damage).prop_map(|(ends, flags, ttl, words, payload, damage)| {
+        let flags = flags.to_owned();
+        let sent = Sent { from: ends.0, to: ends.1, flags, ttl, options: words * 4, payload };
+        let mut frame = sent.frame();
+        if let Some((at, byte, cut)) = damage {
+            let at = at.index(frame.len());
+            if cut {
+                frame.truncate(at.max(FRAME_BYTES_MIN));
+            } else {
+                frame[at] = byte;
+            }
+        }
+        frame
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn kernel_and_specification_agree_on_every_history(steps in prop::collection::vec(step(), 1..60)) {
+        let Some(mut plane) = plane() else { return Ok(()) };
+        let mut director = Director::new(OWN, INSIDE);
+        plane.install(&services([true, true])).expect("install");
+        director.install(&services([true, true])).expect("install");
+        plane.set_active(true).expect("set active");
+        director.set_active(true);
+        for step in steps {
+            match step {
+                Step::Frame(by, frame) => {
+                    prop_assert_eq!(run(&mut plane, by, &frame), specified(&mut director, by, &frame));
+                }
+                Step::Install(available) => {
+                    plane.install(&services(available)).expect("install");
+                    director.install(&services(available)).expect("install");
+                }
+                Step::Active(active) => {
+                    plane.set_active(active).expect("set active");
+                    director.set_active(active);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn kernel_and_specification_send_a_client_to_the_same_server(client: u32) {
+        let Some(mut plane) = plane() else { return Ok(()) };
+        plane.install(&services([true, true])).expect("install");
+        plane.set_active(true).expect("set active");
+        let mut director = Director::new(OWN, INSIDE);
+        director.install(&services([true, true])).expect("install");
+        director.set_active(true);
+        // One load for many clients: the neighbours of a random one.
+        for neighbour in 0..64 {
+            let mut sent = Sent::new("0.0.0.0:40000", "203.0.113.10:80", "S");
+            sent.from.set_ip(client.wrapping_add(neighbour).into());
+            let frame = sent.frame();
+            prop_assert_eq!(run(&mut plane, Side::Front, &frame), director.to_real(&frame));
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! The owner of a lab's state: one thread, one queue of inputs, no locks. It decides nothing about order or content of
+//! the network (the plan does) and says nothing to people (commands do).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use super::network::{self, Network};
+use super::node::{self, Exit, Home, Running, log_path};
+use super::protocol::{Answer, NodeState, NodeStatus, Request, Status};
+use super::record::Record;
+use super::tripwire;
+use crate::kernel::clock;
+use crate::plan::{Observed, Step, Wanted, between};
+use crate::report::{Event, What};
+use crate::roles::init::Order;
+use crate::topology::{LabName, NodeName, Topology};
+
+/// What the owner is told.
+#[derive(Debug)]
+pub enum Input {
+    /// Somebody in the lab saw something.
+    Event(Box<Event>),
+    /// A node's PID 1 ended.
+    Exit(Exit),
+    /// A client asks.
+    Request {
+        /// What.
+        request: Request,
+        /// Descriptors that came with it.
+        descriptors: Vec<OwnedFd>,
+        /// Where the reply goes.
+        reply: SyncSender<Reply>,
+    },
+    /// The `labctl up` that started this lab says: keep it.
+    Commit,
+    /// The `labctl up` that started this lab is gone before it said so.
+    Abandoned,
+}
+
+impl From<Exit> for Input {
+    fn from(exit: Exit) -> Self {
+        Self::Exit(exit)
+    }
+}
+
+/// What a client is told.
+#[derive(Debug)]
+pub struct Reply {
+    /// The first line.
+    pub answer: Answer,
+    /// Descriptors that go with it.
+    pub descriptors: Vec<OwnedFd>,
+    /// Lines after it.
+    pub past: Vec<Arc<Event>>,
+    /// And those to come.
+    pub follow: Option<Receiver<Arc<Event>>>,
+    /// The lab ends once the answer is out; told by dropping the other end.
+    pub last_words: Option<SyncSender<()>>,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, descriptors: Vec::new(), past: Vec::new(), follow: None, last_words: None }
+    }
+}
+
+/// Why a lab does not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The network.
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    /// A node.
+    #[error(transparent)]
+    Node(#[from] node::Error),
+    /// A name that the topology does not have.
+    #[error("the lab has no node {name}; it has {known}")]
+    NoSuchNode {
+        /// The name.
+        name: NodeName,
+        /// All that there are.
+        known: String,
+    },
+    /// A node that is not running cannot be asked for anything.
+    #[error("{0} is down; `labctl power on {0}` starts it")]
+    NodeIsDown(NodeName),
+    /// It is on already.
+    #[error("{0} is up already")]
+    NodeIsUp(NodeName),
+    /// A descriptor cannot be handed out.
+    #[error("open {path}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// No tripwires.
+    #[error(transparent)]
+    Tripwire(#[from] tripwire::Error),
+}
+
+/// A lab.
+#[derive(Debug)]
+pub struct Lab {
+    name: LabName,
+    topology: Topology,
+    network: Network,
+    /// Nodes that are switched on.
+    on: BTreeSet<NodeName>,
+    running: BTreeMap<NodeName, Running>,
+    /// How those that are not running went down.
+    down: BTreeMap<NodeName, String>,
+    record: Record,
+    lives: u64,
+    disks: PathBuf,
+    logs: PathBuf,
+    events: UnixDatagram,
+    inputs: SyncSender<Input>,
+}
+
+impl Lab {
+    /// A lab with an empty network. Disks and logs go below `home`; `events` is the end that nodes write to.
+    pub fn new(
+        name: LabName,
+        topology: Topology,
+        network: Network,
+        home: &Path,
+        events: UnixDatagram,
+        inputs: SyncSender<Input>,
+    ) -> Self {
+        Self {
+            on: topology.nodes.iter().map(|node| node.name.clone()).collect(),
+            name,
+            topology,
+            network,
+            running: BTreeMap::new(),
+            down: BTreeMap::new(),
+            record: Record::default(),
+            lives: 0,
+            disks: home.join("disks"),
+            logs: home.join("logs"),
+            events,
+            inputs,
+        }
+    }
+
+    /// Makes what exists into what is wanted: the network first, until packets pass, then the nodes.
+    pub fn converge(&mut self) -> Result<(), Error> {
+        self.build()?;
+        self.start_nodes()
+    }
+
+    /// The network part of it.
+    pub fn build(&mut self) -> Result<(), Error> {
+        let (wanted, observed) = self.compare()?;
+        let steps = between(&wanted, &observed);
+        for step in &steps {
+            if let Step::StopNode { node } = step
+                && let Some(running) = self.running.remove(node)
+            {
+                running.kill()?;
+            }
+        }
+        self.network.carry_out(&wanted, &steps)?;
+        self.network.wait_for_carrier()?;
+        Ok(())
+    }
+
+    /// The nodes' part of it.
+    pub fn start_nodes(&mut self) -> Result<(), Error> {
+        let asleep: Vec<NodeName> = self
+            .topology
+            .nodes
+            .iter()
+            .map(|node| node.name.clone())
+            .filter(|name| self.on.contains(name) && !self.running.contains_key(name))
+            .collect();
+        for name in asleep {
+            self.start_node(&name)?;
+        }
+        Ok(())
+    }
+
+    fn start_node(&mut self, name: &NodeName) -> Result<(), Error> {
+        let Some(netns) = self.network.node(name) else { return Ok(()) };
+        self.lives += 1;
+        let home = Home { disks: &self.disks, logs: &self.logs, events: &self.events };
+        let running =
+            Running::start(name, self.lives, &self.topology, netns, &home, self.inputs.clone())?;
+        self.running.insert(name.clone(), running);
+        self.down.remove(name);
+        Ok(())
+    }
+
+    fn compare(&mut self) -> Result<(Wanted, Observed), Error> {
+        let wanted = Wanted::with(&self.topology, |name| self.on.contains(name));
+        let observed = self.network.observe(|name| self.running.contains_key(name))?;
+        Ok((wanted, observed))
+    }
+
+    /// Takes an event into the record.
+    pub fn remember(&mut self, event: Event) {
+        self.record.add(event);
+    }
+
+    fn note(&mut self, node: &NodeName, what: What) {
+        let node = Some(node.to_string());
+        self.record.add(Event { at_ns: clock::monotonic_ns(), node, source: "holder".to_owned(), what });
+    }
+
+    /// A node's PID 1 ended without being told to. A machine without PID 1 is a dead machine: its kernel must not go
+    /// on answering for its addresses.
+    pub fn node_ended(&mut self, exit: &Exit) -> Result<(), Error> {
+        match self.running.get(&exit.node) {
+            Some(running) if running.life == exit.life => {}
+            _ => return Ok(()),
+        }
+        self.network.silence(&exit.node)?;
+        self.bury(&exit.node, &exit.how)
+    }
+
+    /// What is left of a node after its end: nothing but its disk and its log.
+    fn bury(&mut self, name: &NodeName, how: &str) -> Result<(), Error> {
+        self.running.remove(name);
+        self.on.remove(name);
+        self.down.insert(name.clone(), how.to_owned());
+        self.record.forget(name);
+        self.note(name, What::NodeDown { how: how.to_owned() });
+        self.build()
+    }
+
+    /// Answers a client.
+    pub fn answer(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> Reply {
+        self.try_answer(request, descriptors).unwrap_or_else(|error| Answer::Refused(chain(&error)).into())
+    }
+
+    fn try_answer(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> Result<Reply, Error> {
+        Ok(match request {
+            Request::Topology => Answer::Topology(Box::new(self.topology.clone())).into(),
+            Request::Status => {
+                let status = self.status()?;
+                let mut reply = Reply::from(Answer::Status(Box::new(status)));
+                reply.descriptors = self.pidfds();
+                reply
+            }
+            Request::Enter { node } => {
+                let pidfd = duplicate(self.running(&node)?.pidfd().as_fd(), Path::new("pidfd"))?;
+                Reply { descriptors: vec![pidfd], ..Answer::Done.into() }
+            }
+            Request::Log { node } => {
+                self.known(&node)?;
+                let path = log_path(&self.logs, &node);
+                let file = File::open(&path).map_err(|source| Error::Open { path, source })?;
+                Reply { descriptors: vec![file.into()], ..Answer::Done.into() }
+            }
+            Request::Events { follow } => {
+                let past = self.record.events();
+                let follow = follow.then(|| self.record.follow());
+                Reply { past, follow, ..Answer::Done.into() }
+            }
+            Request::PowerOff { node } => {
+                self.running(&node)?;
+                self.network.silence(&node)?;
+                self.end(&node, "powered off")?;
+                Answer::Done.into()
+            }
+            Request::Kill { node } => {
+                self.running(&node)?;
+                self.end(&node, "killed")?;
+                Answer::Done.into()
+            }
+            Request::PowerOn { node } => {
+                self.known(&node)?;
+                if self.running.contains_key(&node) {
+                    return Err(Error::NodeIsUp(node));
+                }
+                self.on.insert(node);
+                self.converge()?;
+                Answer::Done.into()
+            }
+            Request::Order { node, order } => {
+                self.order(&node, &order)?;
+                Answer::Done.into()
+            }
+            Request::Note { event } => {
+                self.record.add(*event);
+                Answer::Done.into()
+            }
+            Request::Down => {
+                if let Some(watcher) = descriptors.first() {
+                    self.network.tie(watcher.as_fd())?;
+                }
+                Answer::Done.into()
+            }
+        })
+    }
+
+    fn order(&mut self, node: &NodeName, order: &Order) -> Result<(), Error> {
+        Ok(self.running(node)?.order(order)?)
+    }
+
+    fn end(&mut self, node: &NodeName, how: &str) -> Result<(), Error> {
+        self.running(node)?.kill()?;
+        self.network.silence(node)?;
+        self.bury(node, how)
+    }
+
+    fn known(&self, name: &NodeName) -> Result<(), Error> {
+        if self.topology.node(name).is_some() {
+            return Ok(());
+        }
+        let known: Vec<String> = self.topology.nodes.iter().map(|node| node.name.to_string()).collect();
+        Err(Error::NoSuchNode { name: name.clone(), known: known.join(", ") })
+    }
+
+    fn running(&self, name: &NodeName) -> Result<&Running, Error> {
+        self.known(name)?;
+        self.running.get(name).ok_or_else(|| Error::NodeIsDown(name.clone()))
+    }
+
+    fn pidfds(&self) -> Vec<OwnedFd> {
+        let running = self.topology.nodes.iter().filter_map(|node| self.running.get(&node.name));
+        running.filter_map(|running| running.pidfd().as_fd().try_clone_to_owned().ok()).collect()
+    }
+
+    /// What the lab is like now.
+    pub fn status(&mut self) -> Result<Status, Error> {
+        let (wanted, observed) = self.compare()?;
+        let waiting_for = super::ready::waiting_for(&super::ready::Facts {
+            topology: &self.topology,
+            observed: &observed,
+            record: &self.record,
+            down: &self.down,
+            pid: &|name| self.running.get(name).map(|running| running.pid),
+        });
+        let nodes = self.topology.nodes.iter().map(|node| self.node_status(node, &observed)).collect();
+        Ok(Status {
+            lab: self.name.clone(),
+            holder_pid: None,
+            waiting_for,
+            vip_holders: super::ready::holders(&self.topology, &observed),
+            raft_leader: self.record.leader(),
+            nodes,
+            drift: between(&wanted, &observed).iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    fn node_status(&self, node: &crate::topology::Node, observed: &Observed) -> NodeStatus {
+        let seen = observed.nodes.get(&node.name);
+        let interfaces = seen.into_iter().flat_map(|seen| &seen.interfaces);
+        let addresses = interfaces.map(|(network, interface)| {
+            (network.clone(), interface.addresses.iter().map(|(address, _)| *address).collect())
+        });
+        let mut default_routes: Vec<_> =
+            seen.into_iter().flat_map(|seen| seen.routes.iter().copied()).collect();
+        default_routes.sort_by_key(|&(_, metric)| metric);
+        let services = node
+            .services
+            .iter()
+            .map(|service| (service.name.clone(), self.record.service(&node.name, &service.name)));
+        NodeStatus {
+            name: node.name.clone(),
+            role: node.role,
+            state: match self.running.contains_key(&node.name) {
+                true => NodeState::Up,
+                false => {
+                    NodeState::Down { how: self.down.get(&node.name).cloned().unwrap_or("not started".into()) }
+                }
+            },
+            pid: None,
+            addresses: addresses.collect(),
+            default_routes,
+            services: services.collect(),
+        }
+    }
+}
+
+fn duplicate(fd: std::os::fd::BorrowedFd, path: &Path) -> Result<OwnedFd, Error> {
+    fd.try_clone_to_owned().map_err(|source| Error::Open { path: path.to_owned(), source })
+}
+
+/// An error and its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+

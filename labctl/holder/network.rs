@@ -1,0 +1,345 @@
+//! The lab's network: a fabric namespace full of bridges, and one namespace a node. It carries out the network steps
+//! of a plan and says what is there; which steps, and when, is decided elsewhere.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::tripwire;
+use crate::kernel::link::{self, End, LOOPBACK};
+use crate::kernel::namespace::{self, NetNs};
+use crate::kernel::netlink::{self, Netlink, Request};
+use crate::plan::{Observed, ObservedInterface, ObservedNode, STATIC_METRIC, Step, Wanted};
+use crate::topology::{NetworkName, NodeName, Topology};
+
+/// First index of a bridge in the fabric; ports come after [`PORTS`]. The fabric is ours alone, so indices are free.
+const BRIDGES: u32 = 1000;
+/// First index of a port in the fabric.
+const PORTS: u32 = 2000;
+/// First index of a cable in a node; 1 is loopback.
+const CABLES: u32 = 2;
+/// Ports of one node in a row of indices; the limit of networks in a topology that this scheme can number.
+const NETWORKS_MAX: u32 = 64;
+/// A bridge port is up within a millisecond; after this long something is wrong with the kernel.
+const CARRIER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// `RTNLGRP_LINK`: the kernel's notices about links.
+const LINK_GROUP: u32 = 1;
+
+/// Why the network is not as it should be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused a step.
+    #[error("{step}")]
+    Step {
+        /// What was tried.
+        step: Box<Step>,
+        /// What the kernel said.
+        #[source]
+        source: Errno,
+    },
+    /// No namespace.
+    #[error("make the network namespace of {of}")]
+    Namespace {
+        /// The node, or `the fabric`.
+        of: String,
+        /// Why not.
+        #[source]
+        source: namespace::Error,
+    },
+    /// The kernel did not answer.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// A namespace cannot be entered.
+    #[error(transparent)]
+    Enter(#[from] namespace::Error),
+    /// No way for events.
+    #[error("make a socket pair for events")]
+    Events(#[source] std::io::Error),
+    /// Cables that carry nothing.
+    #[error("no carrier on {} after {CARRIER_WAIT_MAX:?}", .ports.join(", "))]
+    NoCarrier {
+        /// `web1:back` and the like.
+        ports: Vec<String>,
+    },
+}
+
+/// The namespaces of a lab.
+#[derive(Debug)]
+pub struct Network {
+    numbers: Numbers,
+    fabric: NetNs,
+    notices: Netlink,
+    nodes: BTreeMap<NodeName, NetNs>,
+}
+
+/// Which index stands for what: by position in the topology, so that nothing has to be looked up.
+#[derive(Debug)]
+struct Numbers {
+    networks: Vec<NetworkName>,
+    nodes: Vec<NodeName>,
+    cables: BTreeMap<NodeName, Vec<NetworkName>>,
+}
+
+impl Numbers {
+    fn of(topology: &Topology) -> Self {
+        let cables = topology.nodes.iter().map(|node| {
+            let networks = node.interfaces.iter().map(|interface| interface.network.clone()).collect();
+            (node.name.clone(), networks)
+        });
+        Self {
+            networks: topology.networks.keys().cloned().collect(),
+            nodes: topology.nodes.iter().map(|node| node.name.clone()).collect(),
+            cables: cables.collect(),
+        }
+    }
+
+    fn bridge(&self, network: &NetworkName) -> u32 {
+        BRIDGES + position(&self.networks, network)
+    }
+
+    fn port(&self, node: &NodeName, network: &NetworkName) -> u32 {
+        PORTS + position(&self.nodes, node) * NETWORKS_MAX + position(&self.networks, network)
+    }
+
+    fn cable(&self, node: &NodeName, network: &NetworkName) -> u32 {
+        CABLES + self.cables.get(node).map_or(0, |cables| position(cables, network))
+    }
+
+    /// A locally administered address that tells node and network apart at a glance.
+    fn mac(&self, node: &NodeName, network: &NetworkName) -> link::Mac {
+        let [high, low] = (position(&self.nodes, node) as u16 + 1).to_be_bytes();
+        [0x02, b'l', b'c', position(&self.networks, network) as u8 + 1, high, low]
+    }
+
+    fn ports(&self) -> impl Iterator<Item = (u32, &NodeName, &NetworkName)> {
+        self.cables.iter().flat_map(move |(node, cables)| {
+            cables.iter().map(move |network| (self.port(node, network), node, network))
+        })
+    }
+}
+
+/// Plans name only what the topology names, so a miss can only be a name that was asked for by hand; it maps to an
+/// index that does not exist, which the kernel then refuses.
+fn position<T: PartialEq>(all: &[T], one: &T) -> u32 {
+    all.iter().position(|each| each == one).unwrap_or(all.len()) as u32
+}
+
+/// Whose socket takes a request.
+#[derive(Clone, PartialEq)]
+enum Target {
+    Fabric,
+    Node(NodeName),
+}
+
+impl Network {
+    /// An empty fabric for a topology.
+    pub fn create(topology: &Topology) -> Result<Self, Error> {
+        let quiet = [
+            // Docker's hooks on bridges must not see a lab's packets.
+            ("?net.bridge.bridge-nf-call-iptables", "0"),
+            ("?net.bridge.bridge-nf-call-ip6tables", "0"),
+            ("?net.bridge.bridge-nf-call-arptables", "0"),
+            ("?net.ipv6.conf.all.disable_ipv6", "1"),
+            ("?net.ipv6.conf.default.disable_ipv6", "1"),
+            // Events that find the queue full are lost, and the default is 10.
+            ("net.unix.max_dgram_qlen", "4096"),
+        ];
+        let quiet = quiet.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let fabric = NetNs::create(&quiet)
+            .map_err(|source| Error::Namespace { of: "the fabric".to_owned(), source })?;
+        let notices = fabric.enter(|| Netlink::open_groups(&[LINK_GROUP]))??;
+        Ok(Self { numbers: Numbers::of(topology), fabric, notices, nodes: BTreeMap::new() })
+    }
+
+    /// The namespace of a node.
+    pub fn node(&self, name: &NodeName) -> Option<&NetNs> {
+        self.nodes.get(name)
+    }
+
+    /// Carries out network steps in order; consecutive ones for one namespace go to the kernel together.
+    pub fn carry_out(&mut self, wanted: &Wanted, steps: &[Step]) -> Result<(), Error> {
+        let mut batch: Vec<(&Step, Request)> = Vec::new();
+        let mut target = Target::Fabric;
+        for step in steps {
+            let (next, request) = match step {
+                Step::AddNamespace { node } => {
+                    self.flush(&target, &mut batch)?;
+                    let settings = wanted.node(node).map(|node| node.settings.as_slice()).unwrap_or_default();
+                    let namespace = NetNs::create(settings)
+                        .map_err(|source| Error::Namespace { of: node.to_string(), source })?;
+                    self.nodes.insert(node.clone(), namespace);
+                    continue;
+                }
+                Step::RemoveNamespace { node } => {
+                    self.flush(&target, &mut batch)?;
+                    self.nodes.remove(node);
+                    continue;
+                }
+                Step::StartNode { .. } | Step::StopNode { .. } => continue,
+                step => {
+                    let Some(request) = self.request(step) else { continue };
+                    (self.target(step), request)
+                }
+            };
+            if next != target {
+                self.flush(&target, &mut batch)?;
+                target = next;
+            }
+            batch.push((step, request));
+        }
+        self.flush(&target, &mut batch)
+    }
+
+    fn target(&self, step: &Step) -> Target {
+        match step {
+            Step::LoopbackUp { node }
+            | Step::LinkUp { node, .. }
+            | Step::AddAddress { node, .. }
+            | Step::RemoveAddress { node, .. }
+            | Step::AddRoute { node, .. }
+            | Step::RemoveRoute { node, .. } => Target::Node(node.clone()),
+            _ => Target::Fabric,
+        }
+    }
+
+    fn request(&self, step: &Step) -> Option<Request> {
+        let numbers = &self.numbers;
+        Some(match step {
+            Step::AddBridge { network } => link::add_bridge(network.as_str(), numbers.bridge(network)),
+            Step::RemoveBridge { network } => link::delete(numbers.bridge(network)),
+            Step::AddLink { node, network } => {
+                let index = numbers.port(node, network);
+                let near = End { name: &format!("port{index}"), index, mac: None };
+                let mac = Some(numbers.mac(node, network));
+                let far = End { name: network.as_str(), index: numbers.cable(node, network), mac };
+                let alias = format!("{node}:{network}");
+                let far_ns = self.nodes.get(node)?.as_fd();
+                link::add_veth(&near, &alias, numbers.bridge(network), &far, far_ns)
+            }
+            Step::RemoveLink { node, network } => link::delete(numbers.port(node, network)),
+            Step::LoopbackUp { .. } => link::up(LOOPBACK),
+            Step::LinkUp { node, network } => link::up(numbers.cable(node, network)),
+            Step::AddAddress { node, network, address, prefix_len } => {
+                link::add_address(numbers.cable(node, network), *address, *prefix_len)
+            }
+            Step::RemoveAddress { node, network, address, prefix_len } => {
+                link::delete_address(numbers.cable(node, network), *address, *prefix_len)
+            }
+            Step::AddRoute { gateway, .. } => link::add_default_route(*gateway, STATIC_METRIC),
+            Step::RemoveRoute { gateway, .. } => link::delete_default_route(*gateway, STATIC_METRIC),
+            Step::AddNamespace { .. }
+            | Step::RemoveNamespace { .. }
+            | Step::StartNode { .. }
+            | Step::StopNode { .. } => return None,
+        })
+    }
+
+    fn flush(&mut self, target: &Target, batch: &mut Vec<(&Step, Request)>) -> Result<(), Error> {
+        let (steps, requests): (Vec<&Step>, Vec<Request>) = batch.drain(..).unzip();
+        let netlink = match target {
+            Target::Fabric => &mut self.fabric.netlink,
+            Target::Node(name) => match self.nodes.get_mut(name) {
+                Some(namespace) => &mut namespace.netlink,
+                None => return Ok(()),
+            },
+        };
+        for (step, result) in steps.into_iter().zip(netlink.run(&requests)?) {
+            result.map_err(|source| Error::Step { step: Box::new(step.clone()), source })?;
+        }
+        Ok(())
+    }
+
+    /// Takes all cables of a node down at its own end: from now on it is silent.
+    pub fn silence(&mut self, node: &NodeName) -> Result<(), Error> {
+        let Some(cables) = self.numbers.cables.get(node) else { return Ok(()) };
+        let requests: Vec<_> =
+            cables.iter().map(|network| link::down(self.numbers.cable(node, network))).collect();
+        if let Some(namespace) = self.nodes.get_mut(node) {
+            // A refusal means that the cable is gone already, which is silence enough.
+            let _ = namespace.netlink.run(&requests)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until packets pass on every cable that there is.
+    #[expect(clippy::disallowed_methods, reason = "owns the clock of this wait")]
+    pub fn wait_for_carrier(&mut self) -> Result<(), Error> {
+        let deadline = Instant::now() + CARRIER_WAIT_MAX;
+        loop {
+            let dark: Vec<u32> = link::links(&mut self.fabric.netlink)?
+                .into_iter()
+                .filter(|link| link.index >= PORTS && !link.operational)
+                .map(|link| link.index)
+                .collect();
+            if dark.is_empty() {
+                return Ok(());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let ports = self.numbers.ports().filter(|(index, ..)| dark.contains(index));
+                let ports = ports.map(|(_, node, network)| format!("{node}:{network}")).collect();
+                return Err(Error::NoCarrier { ports });
+            }
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let mut waiting = [PollFd::new(self.notices.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut waiting, timeout);
+            // What exactly changed is for the next look to find out; a full queue only means that a lot did.
+            let _ = self.notices.notices();
+        }
+    }
+
+    /// Ties a tripwire from every namespace of the lab into a watcher's.
+    pub fn tie(&mut self, watcher: BorrowedFd) -> Result<(), tripwire::Error> {
+        tripwire::tie(&mut self.fabric.netlink, 0, "the fabric", watcher)?;
+        for (number, (name, namespace)) in self.nodes.iter_mut().enumerate() {
+            tripwire::tie(&mut namespace.netlink, number + 1, name.as_str(), watcher)?;
+        }
+        Ok(())
+    }
+
+    /// A socket pair for events in the fabric, where its queue may be as long as we like.
+    pub fn event_sockets(&self) -> Result<(UnixDatagram, UnixDatagram), Error> {
+        self.fabric.enter(UnixDatagram::pair)?.map_err(Error::Events)
+    }
+
+    /// What there is; `running` says whose PID 1 lives.
+    pub fn observe(&mut self, running: impl Fn(&NodeName) -> bool) -> Result<Observed, Error> {
+        let in_fabric = link::links(&mut self.fabric.netlink)?;
+        let exists = |index: u32| in_fabric.iter().any(|link| link.index == index);
+        let numbers = &self.numbers;
+        let bridges = numbers.networks.iter().filter(|network| exists(numbers.bridge(network))).cloned();
+        let mut observed = Observed { bridges: bridges.collect(), nodes: BTreeMap::new() };
+        for (name, namespace) in &mut self.nodes {
+            let mut node = observe_node(&mut namespace.netlink)?;
+            node.running = running(name);
+            observed.nodes.insert(name.clone(), node);
+        }
+        Ok(observed)
+    }
+}
+
+/// Interfaces are named after their networks, so the kernel's names say it all. Those that a daemon made (whose names
+/// are no networks) are not the plan's.
+fn observe_node(netlink: &mut Netlink) -> Result<ObservedNode, Error> {
+    let mut node = ObservedNode::default();
+    let addresses = link::addresses(netlink)?;
+    for link in link::links(netlink)? {
+        if link.index == LOOPBACK {
+            node.loopback_up = link.admin_up;
+            continue;
+        }
+        let Ok(network) = link.name.parse::<NetworkName>() else { continue };
+        let own = addresses.iter().filter(|address| address.index == link.index);
+        let interface = ObservedInterface {
+            up: link.admin_up,
+            addresses: own.map(|address| (address.address, address.prefix_len)).collect(),
+        };
+        node.interfaces.insert(network, interface);
+    }
+    node.routes = link::default_routes(netlink)?.iter().map(|route| (route.gateway, route.metric)).collect();
+    Ok(node)
+}

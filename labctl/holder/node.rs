@@ -1,0 +1,197 @@
+//! The holder's side of a node: its PID 1, the line for orders, its log and its disk.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+
+use crate::kernel::namespace::NetNs;
+use crate::kernel::process::{PidFd, Spawn};
+use crate::roles::init::{InitSpec, Order};
+use crate::topology::{NodeName, Topology};
+
+/// How long a killed PID 1 may take to be gone; its processes must be reaped first.
+const EXIT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long PID 1 may take to answer an order; it has nothing else to do, but the machine may be loaded.
+const ORDER_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Largest answer to an order.
+const ANSWER_BYTES_MAX: usize = 4096;
+
+/// Why a node does not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its PID 1 cannot be started.
+    #[error("start {node}")]
+    Start {
+        /// The node.
+        node: NodeName,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It does not end.
+    #[error("{node} still runs {EXIT_WAIT_MAX:?} after it was killed")]
+    Undead {
+        /// The node.
+        node: NodeName,
+    },
+    /// It refused an order.
+    #[error("{0}")]
+    Refused(String),
+    /// It does not answer.
+    #[error("{node} does not answer an order")]
+    Silent {
+        /// The node.
+        node: NodeName,
+        /// Why not.
+        #[source]
+        source: Errno,
+    },
+}
+
+/// A node's PID 1 ended.
+#[derive(Debug)]
+pub struct Exit {
+    /// The node.
+    pub node: NodeName,
+    /// Which of its lives that was.
+    pub life: u64,
+    /// How it ended.
+    pub how: String,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Running {
+    name: NodeName,
+    /// Which of its lives this is.
+    pub life: u64,
+    pidfd: PidFd,
+    /// Its number in the holder's PID namespace.
+    pub pid: i32,
+    orders: OwnedFd,
+}
+
+/// What a node needs besides its namespace.
+#[derive(Debug)]
+pub struct Home<'a> {
+    /// Below this are the disks.
+    pub disks: &'a Path,
+    /// Below this are the logs.
+    pub logs: &'a Path,
+    /// Where events go.
+    pub events: &'a UnixDatagram,
+}
+
+/// The log of a node.
+pub fn log_path(logs: &Path, node: &NodeName) -> PathBuf {
+    logs.join(format!("{node}.log"))
+}
+
+impl Running {
+    /// Starts a node's PID 1 in its network namespace. When it ends, `exits` hears of it.
+    pub fn start<T: From<Exit> + Send + 'static>(
+        name: &NodeName,
+        life: u64,
+        topology: &Topology,
+        netns: &NetNs,
+        home: &Home,
+        exits: SyncSender<T>,
+    ) -> Result<Self, Error> {
+        let failed = |source: io::Error| Error::Start { node: name.clone(), source };
+        let disk = home.disks.join(name.as_str());
+        fs::create_dir_all(&disk).map_err(failed)?;
+        let log = open_log(home.logs, name).map_err(failed)?;
+        let (orders, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                .map_err(|errno| failed(errno.into()))?;
+        let spec = InitSpec {
+            node: name.clone(),
+            topology: topology.clone(),
+            disk,
+            netns_fd: netns.as_fd().as_raw_fd(),
+            events_fd: home.events.as_raw_fd(),
+            orders_fd: theirs.as_raw_fd(),
+        };
+        let mut spawn = Spawn::own(&["__node"]);
+        spawn.keep = vec![netns.as_fd(), home.events.as_fd(), theirs.as_fd()];
+        spawn.stdin = Stdio::piped();
+        spawn.stdout = Stdio::from(log.try_clone().map_err(failed)?);
+        spawn.stderr = Stdio::from(log);
+        let mut child = spawn.start_as_init().map_err(failed)?;
+        let pid = child.id() as i32;
+        let pidfd = PidFd::open(pid).map_err(failed)?;
+        let text = serde_json::to_vec(&spec).map_err(|error| failed(error.into()))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(&text).map_err(failed)?;
+        }
+        let node = name.clone();
+        thread::Builder::new()
+            .spawn(move || {
+                let how = match child.wait() {
+                    Ok(status) => status.to_string(),
+                    Err(error) => error.to_string(),
+                };
+                // If nobody listens any more, the lab is on its way down.
+                let _ = exits.send(Exit { node, life, how }.into());
+            })
+            .map_err(failed)?;
+        Ok(Self { name: name.clone(), life, pidfd, pid, orders })
+    }
+
+    /// A descriptor of its PID 1.
+    pub fn pidfd(&self) -> &PidFd {
+        &self.pidfd
+    }
+
+    /// Kills it, and returns when it is gone.
+    pub fn kill(&self) -> Result<(), Error> {
+        // Refused only if it is gone already.
+        let _ = self.pidfd.signal(Signal::SIGKILL);
+        match wait_readable(self.pidfd.as_fd(), EXIT_WAIT_MAX) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(Error::Undead { node: self.name.clone() }),
+        }
+    }
+
+    /// Gives its PID 1 an order, and returns its answer.
+    pub fn order(&self, order: &Order) -> Result<(), Error> {
+        let silent = |source| Error::Silent { node: self.name.clone(), source };
+        let bytes = serde_json::to_vec(order).map_err(|error| Error::Refused(error.to_string()))?;
+        send(self.orders.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map_err(silent)?;
+        if !wait_readable(self.orders.as_fd(), ORDER_WAIT_MAX).map_err(silent)? {
+            return Err(silent(Errno::ETIMEDOUT));
+        }
+        let mut buffer = [0; ANSWER_BYTES_MAX];
+        let len = recv(self.orders.as_raw_fd(), &mut buffer, MsgFlags::empty()).map_err(silent)?;
+        let answer: Result<(), String> = serde_json::from_slice(&buffer[..len])
+            .map_err(|error| Error::Refused(format!("understand {}'s answer: {error}", self.name)))?;
+        answer.map_err(Error::Refused)
+    }
+}
+
+fn open_log(logs: &Path, name: &NodeName) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(log_path(logs, name))
+}
+
+fn wait_readable(fd: std::os::fd::BorrowedFd, within: Duration) -> Result<bool, Errno> {
+    let timeout = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
+    let mut waiting = [PollFd::new(fd, PollFlags::POLLIN)];
+    loop {
+        match poll(&mut waiting, timeout) {
+            Ok(count) => return Ok(count > 0),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Ready means ready: what a lab still waits for, decided from facts that others gathered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use super::record::Record;
+use crate::plan::Observed;
+use crate::topology::{Builtin, Node, NodeName, Run, Topology};
+
+/// State of a listening socket in `/proc/net/tcp`.
+const LISTEN: &str = "0A";
+
+/// What the decision rests on.
+pub struct Facts<'a> {
+    /// What should be there.
+    pub topology: &'a Topology,
+    /// What the kernel says.
+    pub observed: &'a Observed,
+    /// What the daemons say.
+    pub record: &'a Record,
+    /// How nodes went down.
+    pub down: &'a BTreeMap<NodeName, String>,
+    /// PID 1 of each node that runs.
+    pub pid: &'a dyn Fn(&NodeName) -> Option<i32>,
+}
+
+/// Everything that is not as it should be, a short line each; nothing if the lab is ready.
+pub fn waiting_for(facts: &Facts) -> Vec<String> {
+    let mut missing = Vec::new();
+    for node in &facts.topology.nodes {
+        match (facts.pid)(&node.name) {
+            None => {
+                let how = facts.down.get(&node.name).map_or("not started", String::as_str);
+                missing.push(format!("{} ({how})", node.name));
+            }
+            Some(pid) => services(facts, node, pid, &mut missing),
+        }
+    }
+    database(facts, &mut missing);
+    floating(facts, &mut missing);
+    missing
+}
+
+fn services(facts: &Facts, node: &Node, pid: i32, missing: &mut Vec<String>) {
+    let listening = listening_ports(pid);
+    for service in &node.services {
+        let status = facts.record.service(&node.name, &service.name);
+        if !status.running {
+            let why = status.last_exit.map(|how| format!(" ({how})")).unwrap_or_default();
+            missing.push(format!("{} of {}{why}", service.name, node.name));
+        } else if matches!(service.run, Run::Builtin(_)) && !status.ready {
+            missing.push(format!("{} of {} to be ready", service.name, node.name));
+        }
+        for port in service.listen.iter().filter(|port| !listening.contains(port)) {
+            missing.push(format!("{} of {} to listen on port {port}", service.name, node.name));
+        }
+    }
+}
+
+/// TCP ports that somebody listens on in a process's network namespace, as the kernel tells.
+fn listening_ports(pid: i32) -> BTreeSet<u16> {
+    let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
+    let mut ports = BTreeSet::new();
+    for text in [table("tcp"), table("tcp6")] {
+        ports.extend(text.lines().skip(1).filter_map(|line| {
+            let mut columns = line.split_whitespace();
+            let (_, port) = columns.nth(1)?.rsplit_once(':')?;
+            (columns.nth(1)? == LISTEN).then(|| u16::from_str_radix(port, 16).ok()).flatten()
+        }));
+    }
+    ports
+}
+
+fn runs(node: &Node, builtin: Builtin) -> bool {
+    node.services.iter().any(|service| service.run == Run::Builtin(builtin))
+}
+
+fn database(facts: &Facts, missing: &mut Vec<String>) {
+    let members = facts.topology.nodes.iter().filter(|node| runs(node, Builtin::Db)).count();
+    if members == 0 {
+        return;
+    }
+    match facts.record.leader() {
+        None => missing.push("a database leader".to_owned()),
+        Some(leader) => {
+            let behind = members - facts.record.followers_of(&leader).min(members);
+            if behind > 0 {
+                missing.push(format!("{behind} of {members} databases to follow {leader}"));
+            }
+        }
+    }
+}
+
+fn floating(facts: &Facts, missing: &mut Vec<String>) {
+    let Some(failover) = &facts.topology.failover else { return };
+    for floating in &failover.addresses {
+        match with_address(facts.observed, floating.address).as_slice() {
+            [_] => {}
+            [] => missing.push(format!("a holder of {}", floating.address)),
+            several => {
+                let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
+                missing.push(format!("one holder of {} instead of {}", floating.address, names.join(" and ")));
+            }
+        }
+    }
+    if facts.topology.balancer.is_none() {
+        return;
+    }
+    for holder in holders(facts.topology, facts.observed) {
+        let out = facts.record.reals_out(&holder, facts.topology);
+        missing.extend(out.iter().map(|real| format!("real server {real} to pass its health check")));
+    }
+}
+
+fn with_address(observed: &Observed, address: Ipv4Addr) -> Vec<NodeName> {
+    let has = |node: &crate::plan::ObservedNode| {
+        node.interfaces.values().flat_map(|interface| &interface.addresses).any(|(held, _)| *held == address)
+    };
+    observed.nodes.iter().filter(|(_, node)| has(node)).map(|(name, _)| name.clone()).collect()
+}
+
+/// Who has the public floating address in the kernel.
+pub fn holders(topology: &Topology, observed: &Observed) -> Vec<NodeName> {
+    let public = topology.failover.as_ref().and_then(|failover| failover.addresses.first());
+    public.map(|public| with_address(observed, public.address)).unwrap_or_default()
+}

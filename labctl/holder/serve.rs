@@ -1,0 +1,295 @@
+//! The holder's threads: the owner of the lab's state, and around it one that listens to the `labctl up` which started
+//! it, one that receives events, one that accepts clients and one for each client.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead, BufWriter, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{dup2_stderr, dup2_stdout, getuid, setsid};
+
+use super::lab::{self, Input, Lab, Reply, chain};
+use super::network::{self, Network};
+use super::protocol::{self, Answer, Progress, REQUEST_BYTES_MAX, Request, StartSpec};
+use crate::kernel::{mount, socket};
+
+/// Inputs that may wait for the owner; whoever finds the queue full waits too.
+const INPUTS_MAX: usize = 4096;
+/// Clients at a time. A `status` in a loop needs one, a drill three.
+const CLIENTS_MAX: usize = 64;
+/// How often readiness is looked at while somebody waits for it.
+const READY_LOOK: Duration = Duration::from_millis(5);
+/// How long the last answer may take to be written.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
+/// Largest event.
+const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// What logs may take; a node that writes more is refused, and the rest of the lab goes on.
+const LOGS_MIB: u32 = 64;
+/// What all disks of a lab may take.
+const DISKS_MIB: u32 = 1024;
+/// Where the lab's private file system is mounted.
+const HOME: &str = "/run/labctl-lab";
+
+/// Why there is no lab.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("read what to build")]
+    Spec(#[source] io::Error),
+    #[error("understand what to build")]
+    Parse(#[source] serde_json::Error),
+    #[error("a lab named {0} is up already")]
+    Taken(crate::topology::LabName),
+    #[error("listen for clients")]
+    Listen(#[source] io::Error),
+    #[error("{act}")]
+    Kernel {
+        act: &'static str,
+        #[source]
+        source: nix::Error,
+    },
+    #[error(transparent)]
+    Mount(#[from] mount::Error),
+    #[error("make {path}")]
+    Folder {
+        path: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("start a thread")]
+    Thread(#[source] io::Error),
+    #[error(transparent)]
+    Network(#[from] network::Error),
+    #[error(transparent)]
+    Lab(#[from] lab::Error),
+    #[error("not ready after {after:?}; still waiting for {}", .waiting_for.join(", "))]
+    NotReady { after: Duration, waiting_for: Vec<String> },
+}
+
+/// Builds the lab that standard input describes, tells standard output how it goes, and serves it until its end.
+/// Returns only if that fails; whoever started it is told why.
+pub fn run() -> std::process::ExitCode {
+    match hold() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            let mut because = vec![error.to_string()];
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                because.push(cause.to_string());
+                source = cause.source();
+            }
+            eprintln!("holder: {}", chain(&error));
+            tell(&Progress::Failed { because });
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line for the `labctl up` that waits; if it is gone, the thread that listens to it says so.
+fn tell(progress: &Progress) {
+    if let Ok(line) = serde_json::to_string(progress) {
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "{line}");
+        let _ = out.flush();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "owns the clock of the start")]
+fn hold() -> Result<(), Error> {
+    let began = Instant::now();
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).map_err(Error::Spec)?;
+    let spec: StartSpec = serde_json::from_str(&line).map_err(Error::Parse)?;
+    // A terminal's Ctrl-C is for `labctl up`, which takes the lab with it if it is not finished.
+    setsid().map_err(|source| Error::Kernel { act: "leave the terminal", source })?;
+    let listener = match socket::listen(&protocol::address(&spec.lab)) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(Error::Taken(spec.lab)),
+        result => result.map_err(Error::Listen)?,
+    };
+    move_in()?;
+    let (inputs, queue) = sync_channel(INPUTS_MAX);
+    let commit = inputs.clone();
+    spawn(move || listen_to_parent(&commit))?;
+    let network = Network::create(&spec.topology)?;
+    let (events, receiver) = network.event_sockets()?;
+    let mut lab = Lab::new(spec.lab, spec.topology, network, Path::new(HOME), events, inputs.clone());
+    lab.build()?;
+    tell(&Progress::Network { took_us: began.elapsed().as_micros() as u64 });
+    let for_events = inputs.clone();
+    spawn(move || receive_events(&receiver, &for_events))?;
+    spawn(move || accept(&listener, &inputs))?;
+    lab.start_nodes()?;
+    let within = Duration::from_millis(spec.ready_within_ms);
+    serve(&mut lab, &queue, began, within)
+}
+
+/// Own mounts, with the machine's untouched: `/proc` of the lab's PID namespace, and a home in memory.
+fn move_in() -> Result<(), Error> {
+    unshare(CloneFlags::CLONE_NEWNS)
+        .map_err(|source| Error::Kernel { act: "make a mount namespace", source })?;
+    mount::make_private()?;
+    mount::proc()?;
+    mount::tmpfs(Path::new("/run"), "755", 1)?;
+    for (path, mib) in [("/run/labctl-lab/logs", LOGS_MIB), ("/run/labctl-lab/disks", DISKS_MIB)] {
+        fs::create_dir_all(path).map_err(|source| Error::Folder { path, source })?;
+        mount::tmpfs(Path::new(path), "755", mib)?;
+    }
+    Ok(())
+}
+
+fn spawn(work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    thread::Builder::new().spawn(work).map(drop).map_err(Error::Thread)
+}
+
+/// `labctl up` writes one more line when it is content. If it ends before that, by whatever signal, so does the lab.
+fn listen_to_parent(inputs: &SyncSender<Input>) {
+    let mut line = String::new();
+    let _ = io::stdin().lock().read_line(&mut line);
+    let input = if line.is_empty() { Input::Abandoned } else { Input::Commit };
+    let _ = inputs.send(input);
+}
+
+fn receive_events(socket: &UnixDatagram, inputs: &SyncSender<Input>) {
+    let mut buffer = vec![0; EVENT_BYTES_MAX];
+    while let Ok(len) = socket.recv(&mut buffer) {
+        if let Ok(event) = serde_json::from_slice(&buffer[..len])
+            && inputs.send(Input::Event(Box::new(event))).is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// The owner's loop.
+#[expect(clippy::disallowed_methods, reason = "owns the clock of the start")]
+fn serve(lab: &mut Lab, queue: &Receiver<Input>, began: Instant, within: Duration) -> Result<(), Error> {
+    let mut ready = false;
+    let mut said: Vec<String> = Vec::new();
+    loop {
+        let input = match ready {
+            true => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            false => queue.recv_timeout(READY_LOOK),
+        };
+        match input {
+            Ok(Input::Event(event)) => lab.remember(*event),
+            Ok(Input::Exit(exit)) => lab.node_ended(&exit)?,
+            Ok(Input::Request { request, descriptors, reply }) => {
+                let ends = matches!(request, Request::Down);
+                let mut answer = lab.answer(request, descriptors);
+                let (last_words, written) = sync_channel(0);
+                let ends = ends && matches!(answer.answer, Answer::Done);
+                answer.last_words = ends.then_some(last_words);
+                let _ = reply.send(answer);
+                if ends {
+                    let _ = written.recv_timeout(LAST_WORDS_MAX);
+                    return Ok(());
+                }
+            }
+            Ok(Input::Commit) => detach()?,
+            Ok(Input::Abandoned) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) if ready => {}
+            Err(RecvTimeoutError::Timeout) => {
+                let status = lab.status()?;
+                if status.is_ready() {
+                    ready = true;
+                    tell(&Progress::Ready { took_us: began.elapsed().as_micros() as u64 });
+                } else if began.elapsed() > within {
+                    return Err(Error::NotReady { after: within, waiting_for: status.waiting_for });
+                } else if status.waiting_for != said {
+                    said.clone_from(&status.waiting_for);
+                    tell(&Progress::Waiting { waiting_for: status.waiting_for });
+                }
+            }
+        }
+    }
+}
+
+/// From now on nobody reads what this process prints but its log.
+fn detach() -> Result<(), Error> {
+    let path = "/run/labctl-lab/logs/holder.log";
+    let log = OpenOptions::new().create(true).append(true).open(path);
+    let log = log.map_err(|source| Error::Folder { path, source })?;
+    let failed = |source| Error::Kernel { act: "redirect output to the holder's log", source };
+    dup2_stdout(log.as_fd()).map_err(failed)?;
+    dup2_stderr(log.as_fd()).map_err(failed)
+}
+
+fn accept(listener: &UnixListener, inputs: &SyncSender<Input>) {
+    static CLIENTS: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
+    let clients = CLIENTS.get_or_init(Default::default);
+    for stream in listener.incoming().flatten() {
+        // An abstract socket has no file mode, so the kernel's word on who calls is the lock on the door.
+        let owner = getuid().as_raw();
+        if !socket::peer_uid(&stream).is_ok_and(|uid| uid == owner || uid == 0) {
+            continue;
+        }
+        if clients.fetch_add(1, Ordering::Relaxed) >= CLIENTS_MAX {
+            clients.fetch_sub(1, Ordering::Relaxed);
+            let _ = write_answer(&stream, &Answer::Refused("too many clients at a time".to_owned()), &[]);
+            continue;
+        }
+        let (inputs, clients) = (inputs.clone(), clients.clone());
+        let serving = thread::Builder::new().spawn(move || {
+            let _ = attend(&stream, &inputs);
+            clients.fetch_sub(1, Ordering::Relaxed);
+        });
+        drop(serving);
+    }
+}
+
+fn write_answer(stream: &UnixStream, answer: &Answer, descriptors: &[OwnedFd]) -> io::Result<()> {
+    let mut line = serde_json::to_vec(answer)?;
+    line.push(b'\n');
+    let borrowed: Vec<_> = descriptors.iter().take(socket::DESCRIPTORS_MAX).map(|fd| fd.as_fd()).collect();
+    socket::send_with(stream, &line, &borrowed)
+}
+
+/// One client, one request.
+fn attend(stream: &UnixStream, inputs: &SyncSender<Input>) -> io::Result<()> {
+    let mut buffer = vec![0; REQUEST_BYTES_MAX];
+    let mut len = 0;
+    let mut descriptors = Vec::new();
+    while !buffer[..len].ends_with(b"\n") {
+        let (more, with) = socket::receive_with(stream, &mut buffer[len..])?;
+        if more == 0 {
+            return Ok(());
+        }
+        len += more;
+        descriptors.extend(with);
+    }
+    let request = match serde_json::from_slice::<Request>(&buffer[..len]) {
+        Ok(request) => request,
+        Err(error) => {
+            let answer = Answer::Refused(format!("understand the request: {error}"));
+            return write_answer(stream, &answer, &[]);
+        }
+    };
+    let (reply, replies) = sync_channel(1);
+    if inputs.send(Input::Request { request, descriptors, reply }).is_err() {
+        return Ok(());
+    }
+    let Ok(Reply { answer, descriptors, past, follow, last_words }) = replies.recv() else { return Ok(()) };
+    write_answer(stream, &answer, &descriptors)?;
+    drop(last_words);
+    let mut out = BufWriter::new(stream);
+    let write = |out: &mut BufWriter<&UnixStream>, event: &_| -> io::Result<()> {
+        serde_json::to_writer(&mut *out, event)?;
+        out.write_all(b"\n")
+    };
+    for event in past {
+        write(&mut out, &*event)?;
+    }
+    out.flush()?;
+    for event in follow.into_iter().flatten() {
+        write(&mut out, &*event)?;
+        out.flush()?;
+    }
+    Ok(())
+}

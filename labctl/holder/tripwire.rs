@@ -1,0 +1,107 @@
+//! Proof that namespaces are gone: a cable from each of them into a namespace of the watcher. The kernel removes a
+//! cable only when one of its ends is destroyed, so when the watcher's namespace is empty again, so is the lab's.
+
+use std::os::fd::BorrowedFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVeth};
+use std::os::fd::{AsFd, AsRawFd};
+
+use crate::kernel::link::{self, LOOPBACK};
+use crate::kernel::namespace::{self, NetNs};
+use crate::kernel::netlink::{self, Netlink, Request};
+
+/// `RTNLGRP_LINK`.
+const LINK_GROUP: u32 = 1;
+
+/// Why there is no proof.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No namespace or socket of our own.
+    #[error("watch for the end of the lab's namespaces")]
+    Watch(#[from] namespace::Error),
+    /// The kernel did not answer.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// The kernel refused a cable.
+    #[error("tie a tripwire to the namespace of {of}")]
+    Tie {
+        /// The node, or `the fabric`.
+        of: String,
+        /// What the kernel said.
+        #[source]
+        source: Errno,
+    },
+    /// Something lives on.
+    #[error("{left} network namespaces of the lab still exist after {after:?}")]
+    Leftover {
+        /// How many.
+        left: usize,
+        /// How long they were waited for.
+        after: Duration,
+    },
+}
+
+/// Ties a cable from the namespace of `netlink` into `watcher`.
+pub fn tie(netlink: &mut Netlink, number: usize, of: &str, watcher: BorrowedFd) -> Result<(), Error> {
+    let peer = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(format!("end{number}"))
+        .setns_by_fd(watcher.as_raw_fd())
+        .build();
+    let message =
+        LinkVeth::new("tripwire", "end").set_info_data(InfoData::Veth(InfoVeth::Peer(peer))).build();
+    let request =
+        Request { message: RouteNetlinkMessage::NewLink(message), flags: NLM_F_CREATE | NLM_F_EXCL };
+    let result = netlink.run(&[request])?.pop().unwrap_or(Ok(()));
+    result.map_err(|source| Error::Tie { of: of.to_owned(), source })
+}
+
+/// The watcher's side.
+#[derive(Debug)]
+pub struct Watcher {
+    netns: NetNs,
+    notices: Netlink,
+}
+
+impl Watcher {
+    /// A namespace for cables to end in.
+    pub fn create() -> Result<Self, Error> {
+        let netns = NetNs::create(&[])?;
+        let notices = netns.enter(|| Netlink::open_groups(&[LINK_GROUP]))??;
+        Ok(Self { netns, notices })
+    }
+
+    /// The namespace, to be sent to the holder.
+    pub fn netns(&self) -> BorrowedFd<'_> {
+        self.netns.as_fd()
+    }
+
+    /// Waits until every cable is gone; returns how many there were at first.
+    #[expect(clippy::disallowed_methods, reason = "owns the clock of this wait")]
+    pub fn wait(&mut self, within: Duration) -> Result<usize, Error> {
+        let deadline = Instant::now() + within;
+        let mut first = None;
+        loop {
+            let links = link::links(&mut self.netns.netlink)?;
+            let left = links.iter().filter(|link| link.index != LOOPBACK).count();
+            let first = *first.get_or_insert(left);
+            if left == 0 {
+                return Ok(first);
+            }
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
+                return Err(Error::Leftover { left, after: within });
+            }
+            let mut waiting = [PollFd::new(self.notices.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut waiting, PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX));
+            let _ = self.notices.notices();
+            thread::yield_now();
+        }
+    }
+}

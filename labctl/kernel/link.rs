@@ -1,0 +1,236 @@
+//! Links, addresses and routes as netlink messages, one small function a verb, and what a dump says of them. Indices
+//! are the caller's: in a namespace of our own nobody else hands any out.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{
+    BridgeStpState, InfoBridge, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State,
+};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::{
+    AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
+
+use super::netlink::{Error, Netlink, Request};
+
+/// Index of the loopback interface in every network namespace.
+pub const LOOPBACK: u32 = 1;
+/// One queue is enough for a cable inside one machine, and each further one costs memory and time at creation.
+const QUEUES: u32 = 1;
+const CREATE: u16 = NLM_F_CREATE | NLM_F_EXCL;
+
+/// A hardware address.
+pub type Mac = [u8; 6];
+
+/// One end of a veth pair to be made.
+#[derive(Clone, Debug)]
+pub struct End<'a> {
+    /// Interface name.
+    pub name: &'a str,
+    /// Interface index.
+    pub index: u32,
+    /// Hardware address, or the kernel's choice.
+    pub mac: Option<Mac>,
+}
+
+/// Makes a bridge, up, that forwards at once: no spanning tree, no delay, no multicast snooping (VRRP must pass).
+pub fn add_bridge(name: &str, index: u32) -> Request {
+    let message = LinkBridge::new(name)
+        .index(index)
+        .set_info_data(InfoData::Bridge(vec![
+            InfoBridge::ForwardDelay(0),
+            InfoBridge::StpState(BridgeStpState::Disabled),
+            InfoBridge::MulticastSnooping(false),
+        ]))
+        .build();
+    Request { message: RouteNetlinkMessage::NewLink(message), flags: CREATE }
+}
+
+/// Makes a veth pair: the near end up and a port of `bridge`, the far end down in the namespace `far_ns`. Creating it
+/// there is what makes this fast: moving a link costs an RCU grace period.
+pub fn add_veth(near: &End, alias: &str, bridge: u32, far: &End, far_ns: BorrowedFd) -> Request {
+    let mut peer = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(far.name)
+        .index(far.index)
+        .setns_by_fd(far_ns.as_raw_fd())
+        .append_extra_attribute(LinkAttribute::NumTxQueues(QUEUES))
+        .append_extra_attribute(LinkAttribute::NumRxQueues(QUEUES));
+    if let Some(mac) = far.mac {
+        peer = peer.address(mac.to_vec());
+    }
+    let message = LinkVeth::new(near.name, far.name)
+        .index(near.index)
+        .alias(alias)
+        .controller(bridge)
+        .append_extra_attribute(LinkAttribute::NumTxQueues(QUEUES))
+        .append_extra_attribute(LinkAttribute::NumRxQueues(QUEUES))
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build())))
+        .up()
+        .build();
+    Request { message: RouteNetlinkMessage::NewLink(message), flags: CREATE }
+}
+
+/// Removes a link; of a veth pair, both ends.
+pub fn delete(index: u32) -> Request {
+    let message = LinkUnspec::new_with_index(index).build();
+    Request { message: RouteNetlinkMessage::DelLink(message), flags: 0 }
+}
+
+/// Brings a link up.
+pub fn up(index: u32) -> Request {
+    let message = LinkUnspec::new_with_index(index).up().build();
+    Request { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+}
+
+/// Takes a link down.
+pub fn down(index: u32) -> Request {
+    let message = LinkUnspec::new_with_index(index).down().build();
+    Request { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+}
+
+/// Gives a link an address; refused with `EEXIST` if it has it.
+pub fn add_address(index: u32, address: Ipv4Addr, prefix_len: u8) -> Request {
+    let message = AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, prefix_len).build();
+    Request { message: RouteNetlinkMessage::NewAddress(message), flags: CREATE }
+}
+
+/// Takes an address from a link; refused with `EADDRNOTAVAIL` if it does not have it.
+pub fn delete_address(index: u32, address: Ipv4Addr, prefix_len: u8) -> Request {
+    let message = AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, prefix_len).build();
+    Request { message: RouteNetlinkMessage::DelAddress(message), flags: 0 }
+}
+
+fn default_route(gateway: Ipv4Addr, metric: u32) -> RouteMessage {
+    RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).priority(metric).build()
+}
+
+/// Adds a default route; of several, that with the lowest metric counts.
+pub fn add_default_route(gateway: Ipv4Addr, metric: u32) -> Request {
+    Request { message: RouteNetlinkMessage::NewRoute(default_route(gateway, metric)), flags: CREATE }
+}
+
+/// Removes a default route.
+pub fn delete_default_route(gateway: Ipv4Addr, metric: u32) -> Request {
+    Request { message: RouteNetlinkMessage::DelRoute(default_route(gateway, metric)), flags: 0 }
+}
+
+/// What a dump says of one link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Interface index.
+    pub index: u32,
+    /// Interface name.
+    pub name: String,
+    /// The administrator's switch (`IFF_UP`).
+    pub admin_up: bool,
+    /// Packets pass (`IF_OPER_UP`; loopback never says more than "unknown").
+    pub operational: bool,
+    /// The bridge that it is a port of.
+    pub controller: Option<u32>,
+}
+
+/// What a dump says of one IPv4 address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Index of its interface.
+    pub index: u32,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Its prefix length.
+    pub prefix_len: u8,
+}
+
+/// What a dump says of one IPv4 default route of the main table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// Next hop.
+    pub gateway: Ipv4Addr,
+    /// Lower wins.
+    pub metric: u32,
+    /// Index of the interface it leaves by.
+    pub index: u32,
+}
+
+/// All links of a namespace.
+pub fn links(netlink: &mut Netlink) -> Result<Vec<Link>, Error> {
+    let found = netlink.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+    Ok(found
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewLink(link) => Some(read_link(link)),
+            _ => None,
+        })
+        .collect())
+}
+
+fn read_link(message: LinkMessage) -> Link {
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        admin_up: message.header.flags.contains(LinkFlags::Up),
+        operational: false,
+        controller: None,
+    };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::OperState(state) => link.operational = state == State::Up,
+            LinkAttribute::Controller(index) => link.controller = Some(index),
+            _ => {}
+        }
+    }
+    link
+}
+
+/// All IPv4 addresses of a namespace but those of loopback.
+pub fn addresses(netlink: &mut Netlink) -> Result<Vec<Address>, Error> {
+    let all = AddressMessageBuilder::<Ipv4Addr>::new().build();
+    let found = netlink.dump(RouteNetlinkMessage::GetAddress(all))?;
+    Ok(found
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(message) if message.header.index != LOOPBACK => {
+                let address = message.attributes.iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+                    _ => None,
+                })?;
+                Some(Address { index: message.header.index, address, prefix_len: message.header.prefix_len })
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+/// All IPv4 default routes of a namespace.
+pub fn default_routes(netlink: &mut Netlink) -> Result<Vec<DefaultRoute>, Error> {
+    let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    let found = netlink.dump(RouteNetlinkMessage::GetRoute(all))?;
+    Ok(found
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewRoute(route) if route.header.destination_prefix_length == 0 => {
+                read_default_route(&route)
+            }
+            _ => None,
+        })
+        .collect())
+}
+
+fn read_default_route(route: &RouteMessage) -> Option<DefaultRoute> {
+    let mut gateway = None;
+    let mut metric = 0;
+    let mut index = 0;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Oif(oif) => index = *oif,
+            _ => {}
+        }
+    }
+    Some(DefaultRoute { gateway: gateway?, metric, index })
+}

@@ -1,0 +1,55 @@
+//! Mounts of the calling process's mount namespace.
+
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+
+/// A mount that was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("mount {what} on {path}")]
+pub struct Error {
+    what: String,
+    path: PathBuf,
+    #[source]
+    source: Errno,
+}
+
+const NONE: Option<&str> = None;
+
+fn failed(what: &str, path: &Path) -> impl FnOnce(Errno) -> Error {
+    move |source| Error { what: what.to_owned(), path: path.to_owned(), source }
+}
+
+/// From here on, no mount made here is seen elsewhere, and none made elsewhere is seen here.
+pub fn make_private() -> Result<(), Error> {
+    let root = Path::new("/");
+    mount(NONE, root, NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
+        .map_err(failed("private propagation", root))
+}
+
+/// A `/proc` of this process's own PID namespace.
+pub fn proc() -> Result<(), Error> {
+    let path = Path::new("/proc");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    mount(Some("proc"), path, Some("proc"), flags, NONE).map_err(failed("proc", path))
+}
+
+/// A `/sys` that shows this process's own network namespace, read-only.
+pub fn sysfs() -> Result<(), Error> {
+    let path = Path::new("/sys");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_RDONLY;
+    mount(Some("sysfs"), path, Some("sysfs"), flags, NONE).map_err(failed("sysfs", path))
+}
+
+/// An empty file system in memory of at most `mib` MiB.
+pub fn tmpfs(path: &Path, mode: &str, mib: u32) -> Result<(), Error> {
+    let options = format!("mode={mode},size={mib}m");
+    mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options.as_str()))
+        .map_err(failed("tmpfs", path))
+}
+
+/// The file or folder `from` is seen at `to` as well.
+pub fn bind(from: &Path, to: &Path) -> Result<(), Error> {
+    mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE).map_err(failed(&from.display().to_string(), to))
+}

@@ -1,0 +1,172 @@
+//! Processes: started in PID namespaces of their own, named by descriptors that cannot be mistaken for another process,
+//! and never signalled by group.
+#![expect(clippy::disallowed_methods, reason = "this is the one room that starts programs")]
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+/// This very program, also after its file was replaced.
+pub const SELF: &str = "/proc/self/exe";
+
+/// A program to start.
+#[derive(Debug)]
+pub struct Spawn<'a> {
+    /// The file, looked up on PATH if it has no slash.
+    pub program: &'a OsStr,
+    /// What comes after it.
+    pub args: Vec<&'a OsStr>,
+    /// Additions to the environment.
+    pub env: Vec<(&'a str, String)>,
+    /// Descriptors that stay open in it, under their own numbers.
+    pub keep: Vec<BorrowedFd<'a>>,
+    /// Where its standard streams go.
+    pub stdin: Stdio,
+    /// Where its standard streams go.
+    pub stdout: Stdio,
+    /// Where its standard streams go.
+    pub stderr: Stdio,
+}
+
+impl<'a> Spawn<'a> {
+    /// This program, with a hidden verb.
+    pub fn own(args: &[&'a str]) -> Self {
+        Self {
+            program: OsStr::new(SELF),
+            args: args.iter().copied().map(OsStr::new).collect(),
+            env: Vec::new(),
+            keep: Vec::new(),
+            stdin: Stdio::null(),
+            stdout: Stdio::inherit(),
+            stderr: Stdio::inherit(),
+        }
+    }
+
+    fn command(self) -> Command {
+        let mut command = Command::new(self.program);
+        command.args(&self.args).stdin(self.stdin).stdout(self.stdout).stderr(self.stderr);
+        for (key, value) in self.env {
+            command.env(key, value);
+        }
+        let keep: Vec<RawFd> = self.keep.iter().map(|fd| fd.as_raw_fd()).collect();
+        // SAFETY: between fork and exec the closure only makes system calls that are safe there, on memory that was
+        // allocated before.
+        unsafe {
+            command.pre_exec(move || {
+                for &fd in &keep {
+                    // SAFETY: the descriptor is open: the parent holds it while it spawns.
+                    let fd = BorrowedFd::borrow_raw(fd);
+                    nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+                }
+                // Whoever blocked signals for its own signalfd must not hand that on.
+                nix::sys::signal::SigSet::empty().thread_set_mask()?;
+                Ok(())
+            });
+        }
+        command
+    }
+
+    /// Starts it.
+    pub fn start(self) -> io::Result<Child> {
+        self.command().spawn()
+    }
+
+    /// Starts it as PID 1 of a new PID namespace: when it ends, the kernel ends everything that it started.
+    pub fn start_as_init(self) -> io::Result<Child> {
+        let mut command = self.command();
+        // The new namespace is for the children of the *thread* that asks, so only this one.
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().spawn_scoped(scope, move || {
+                unshare(CloneFlags::CLONE_NEWPID)?;
+                command.spawn()
+            })?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+/// A process that cannot be mistaken for a later one with the same number.
+#[derive(Debug)]
+pub struct PidFd(OwnedFd);
+
+impl PidFd {
+    /// Takes hold of a process by its number in this PID namespace.
+    pub fn open(pid: i32) -> io::Result<Self> {
+        assert!(pid > 0, "a process id is positive; {pid} would mean a group or everybody");
+        // SAFETY: pidfd_open takes two integers and returns a new descriptor or -1.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = Errno::result(fd)? as RawFd;
+        // SAFETY: the kernel has just opened it for us.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        // SAFETY: pidfd_send_signal with a null siginfo takes integers only.
+        let result = unsafe {
+            let none = std::ptr::null::<libc::siginfo_t>();
+            libc::syscall(libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), signal as i32, none, 0)
+        };
+        Errno::result(result)?;
+        Ok(())
+    }
+
+    /// Its number in this PID namespace, if it still runs and is visible here.
+    pub fn pid(&self) -> Option<i32> {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.0.as_raw_fd())).ok()?;
+        let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+        (pid > 0).then_some(pid)
+    }
+
+    /// Moves the calling process into its namespaces; the PID namespace counts for children from now on. Only for a
+    /// process with one thread.
+    pub fn enter_namespaces(&self) -> Result<(), Errno> {
+        setns(
+            self.0.as_fd(),
+            CloneFlags::CLONE_NEWNS
+                | CloneFlags::CLONE_NEWNET
+                | CloneFlags::CLONE_NEWPID
+                | CloneFlags::CLONE_NEWUTS
+                | CloneFlags::CLONE_NEWIPC,
+        )
+    }
+}
+
+impl AsFd for PidFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<OwnedFd> for PidFd {
+    fn from(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+}
+
+/// Sends a signal to one process of this PID namespace.
+///
+/// # Panics
+/// If `pid` is not above 1: 1 is an init, and others mean groups.
+pub fn signal(pid: i32, signal: Signal) -> Result<(), Errno> {
+    assert!(pid > 1, "refusing to signal {pid}");
+    nix::sys::signal::kill(Pid::from_raw(pid), signal)
+}
+
+/// How a process ended, in words.
+pub fn describe_exit(status: nix::sys::wait::WaitStatus) -> String {
+    use nix::sys::wait::WaitStatus;
+    match status {
+        WaitStatus::Exited(_, code) => format!("exit status {code}"),
+        WaitStatus::Signaled(_, signal, _) => format!("signal {signal}"),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,173 @@
+//! The plan against its model: applying it gives what is wanted, and applying it twice plans nothing.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NETWORKS: [&str; 3] = ["back", "data", "front"];
+const NODES: [&str; 4] = ["db1", "proxy1", "router", "web1"];
+
+fn network(at: usize) -> NetworkName {
+    NETWORKS[at].parse().expect("a good name")
+}
+
+fn address(network: usize, host: u8) -> (Ipv4Addr, u8) {
+    (Ipv4Addr::new(10, 10, network as u8, host), 24)
+}
+
+type Cables = BTreeMap<usize, Vec<u8>>;
+
+fn cables() -> impl Strategy<Value = Cables> {
+    prop::collection::btree_map(0..NETWORKS.len(), prop::collection::vec(1..5u8, 0..3), 0..3)
+}
+
+fn wanted_node(name: &str, cables: Cables, gateway: Option<u8>) -> WantedNode {
+    let interfaces = cables.into_iter().map(|(at, hosts)| {
+        (network(at), hosts.into_iter().map(|host| address(at, host)).collect())
+    });
+    WantedNode {
+        name: name.parse().expect("a good name"),
+        settings: Vec::new(),
+        interfaces: interfaces.collect(),
+        gateway: gateway.map(|host| address(0, host).0),
+    }
+}
+
+prop_compose! {
+    fn any_wanted()(
+        bridges in prop::collection::btree_set(0..NETWORKS.len(), 0..=NETWORKS.len()),
+        nodes in prop::collection::btree_map(0..NODES.len(), (cables(), prop::option::of(1..4u8)), 0..4),
+    ) -> Wanted {
+        Wanted {
+            bridges: bridges.into_iter().map(network).collect(),
+            nodes: nodes.into_iter().map(|(at, (cables, gateway))| wanted_node(NODES[at], cables, gateway)).collect(),
+            floating: [address(0, 250).0].into(),
+        }
+    }
+}
+
+fn observed_node(wanted: WantedNode, up: bool, running: bool, floats: bool, foreign: bool) -> ObservedNode {
+    let mut interfaces: BTreeMap<_, _> = wanted
+        .interfaces
+        .into_iter()
+        .map(|(network, addresses)| (network, ObservedInterface { up, addresses }))
+        .collect();
+    if floats && let Some(interface) = interfaces.values_mut().next() {
+        interface.addresses.insert(address(0, 250));
+    }
+    let mut routes: std::collections::BTreeSet<_> =
+        wanted.gateway.into_iter().map(|gateway| (gateway, STATIC_METRIC)).collect();
+    if foreign {
+        routes.insert((address(2, 1).0, 10));
+    }
+    ObservedNode { loopback_up: up, interfaces, routes, running }
+}
+
+prop_compose! {
+    fn any_observed()(
+        like in any_wanted(),
+        marks in prop::collection::vec(any::<(bool, bool, bool, bool)>(), NODES.len()),
+    ) -> Observed {
+        let nodes = like.nodes.into_iter().zip(marks).map(|(node, (up, running, floats, foreign))| {
+            (node.name.clone(), observed_node(node, up, running, floats, foreign))
+        });
+        Observed { bridges: like.bridges, nodes: nodes.collect() }
+    }
+}
+
+/// What is wanted, with whatever a daemon of the nodes that stay may keep.
+fn expected(wanted: &Wanted, before: &Observed) -> Observed {
+    let nodes = wanted.nodes.iter().map(|node| {
+        let mut seen = observed_node(node.clone(), true, true, false, false);
+        if let Some(before) = before.nodes.get(&node.name) {
+            seen.routes.extend(before.routes.iter().filter(|(_, metric)| *metric != STATIC_METRIC));
+            for (network, interface) in &mut seen.interfaces {
+                let floating = before.interfaces.get(network).into_iter().flat_map(|before| &before.addresses);
+                interface.addresses.extend(floating.filter(|(address, _)| wanted.floating.contains(address)));
+            }
+        }
+        (node.name.clone(), seen)
+    });
+    Observed { bridges: wanted.bridges.clone(), nodes: nodes.collect() }
+}
+
+proptest! {
+    #[test]
+    fn applying_the_plan_gives_what_is_wanted_and_a_second_plan_is_empty(
+        wanted in any_wanted(),
+        before in any_observed(),
+    ) {
+        let mut observed = before.clone();
+        for step in between(&wanted, &before) {
+            apply(&step, &mut observed);
+        }
+        prop_assert_eq!(&observed, &expected(&wanted, &before));
+        prop_assert_eq!(between(&wanted, &observed), vec![]);
+    }
+
+    #[test]
+    fn no_step_touches_what_an_earlier_one_has_not_made(wanted in any_wanted()) {
+        let mut observed = Observed::default();
+        for step in between(&wanted, &Observed::default()) {
+            match &step {
+                Step::AddLink { node, .. } | Step::LoopbackUp { node } | Step::StartNode { node } => {
+                    prop_assert!(observed.nodes.contains_key(node), "{} before its namespace", step);
+                }
+                Step::AddAddress { node, network, .. } | Step::LinkUp { node, network } => {
+                    prop_assert!(observed.nodes[node].interfaces.contains_key(network), "{} before its cable", step);
+                }
+                _ => {}
+            }
+            apply(&step, &mut observed);
+        }
+    }
+}
+
+#[test]
+fn steps_of_a_small_site() {
+    let wanted = Wanted {
+        bridges: [network(0), network(2)].into(),
+        nodes: vec![
+            wanted_node("proxy1", [(0, vec![11]), (2, vec![])].into(), Some(1)),
+            wanted_node("web1", [(0, vec![21])].into(), None),
+        ],
+        floating: [address(0, 1).0].into(),
+    };
+    let steps = between(&wanted, &Observed::default());
+    let text: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(text.join("\n"), @r"
+    add bridge back
+    add bridge front
+    add network namespace of proxy1
+    add network namespace of web1
+    plug proxy1 into back
+    plug proxy1 into front
+    plug web1 into back
+    bring up loopback of proxy1
+    bring up back of proxy1
+    add address 10.10.0.11/24 to back of proxy1
+    bring up front of proxy1
+    add default route of proxy1 by 10.10.0.1
+    bring up loopback of web1
+    bring up back of web1
+    add address 10.10.0.21/24 to back of web1
+    start proxy1
+    start web1
+    ");
+}
+
+#[test]
+fn a_node_that_is_switched_off_is_stopped_unplugged_and_forgotten() {
+    let wanted = Wanted { bridges: [network(0)].into(), nodes: vec![], floating: [].into() };
+    let web = observed_node(wanted_node("web1", [(0, vec![21])].into(), None), true, true, false, false);
+    let observed =
+        Observed { bridges: [network(0)].into(), nodes: [("web1".parse().expect("a good name"), web)].into() };
+    let text: Vec<String> = between(&wanted, &observed).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(text.join("\n"), @r"
+    stop web1
+    unplug web1 from back
+    remove network namespace of web1
+    ");
+}

@@ -1,0 +1,410 @@
+//! PID 1 of a node: makes the node's private view of the machine, starts its services, reaps whatever ends, restarts
+//! what should live, and obeys its holder. It is one thread, and it is the only process that knows a node from inside.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, sethostname};
+use serde::{Deserialize, Serialize};
+
+use super::{DISK_PATH, EVENTS_FD, Reporter, SITE_PATH};
+use crate::kernel::process::{self, Spawn, describe_exit};
+use crate::kernel::{mount, nft};
+use crate::report::What;
+use crate::topology::{Node, NodeName, Restart, Role, Run, Service, ServiceName, Topology};
+
+/// What a node may write to `/run` and to `/tmp`.
+const RUN_MIB: u32 = 16;
+const TMP_MIB: u32 = 64;
+/// First wait before a service that ended is started again; doubled each time it ends soon, up to [`BACKOFF_MAX`].
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A service that lived this long is healthy again: its next end counts as the first.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// Largest order.
+const ORDER_BYTES_MAX: usize = 4096;
+/// Where programs are looked up besides the caller's PATH: `nft` lives in `/usr/sbin`.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What the holder writes to the standard input of a node's PID 1. Descriptors are inherited under these numbers.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InitSpec {
+    /// Which node this is.
+    pub node: NodeName,
+    /// The site.
+    pub topology: Topology,
+    /// The node's disk in the holder's view.
+    pub disk: PathBuf,
+    /// The node's network namespace.
+    pub netns_fd: RawFd,
+    /// Where events go, one a datagram.
+    pub events_fd: RawFd,
+    /// Where orders come from, one a packet, each answered.
+    pub orders_fd: RawFd,
+}
+
+/// What a holder asks of a node's PID 1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Send a signal to a service; what happens when it ends is its restart policy's business.
+    Signal {
+        /// The service.
+        service: ServiceName,
+        /// Signal number.
+        signal: i32,
+    },
+    /// End a service by SIGTERM and leave it ended.
+    Stop {
+        /// The service.
+        service: ServiceName,
+    },
+    /// Start a service that is not running.
+    Start {
+        /// The service.
+        service: ServiceName,
+    },
+}
+
+/// Why a node cannot come up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No specification on standard input.
+    #[error("read the node's specification")]
+    Spec(#[source] io::Error),
+    /// It makes no sense.
+    #[error("understand the node's specification")]
+    Parse(#[source] serde_json::Error),
+    /// The topology has no such node.
+    #[error("the topology has no node {0}")]
+    NoSuchNode(NodeName),
+    /// The kernel refused.
+    #[error("{act}")]
+    Kernel {
+        /// What was tried.
+        act: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: Errno,
+    },
+    /// A mount was refused.
+    #[error(transparent)]
+    Mount(#[from] mount::Error),
+    /// A file of the node cannot be written.
+    #[error("write {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// No source NAT.
+    #[error(transparent)]
+    Nft(#[from] nft::Error),
+}
+
+fn kernel(act: &'static str) -> impl FnOnce(Errno) -> Error {
+    move |source| Error::Kernel { act, source }
+}
+
+/// Runs a node until it is killed: PID 1 of a machine never ends by itself.
+pub fn run() -> Result<std::convert::Infallible, Error> {
+    let spec = read_spec()?;
+    let node = spec.topology.node(&spec.node).ok_or_else(|| Error::NoSuchNode(spec.node.clone()))?;
+    // SAFETY: the holder left these three descriptors open for this process alone, and this is the only use of them.
+    let [netns, events, orders] =
+        [spec.netns_fd, spec.events_fd, spec.orders_fd].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    move_in(&spec, netns.as_fd())?;
+    drop(netns);
+    furnish(&spec, node)?;
+    // SAFETY: this process has one thread so far.
+    unsafe { std::env::set_var("PATH", path_with_system(std::env::var("PATH").ok())) };
+    let reporter = Reporter::new(Some(node.name.to_string()), "init", Some(UnixDatagram::from(events)));
+    let mut init = Init::new(node, reporter, orders)?;
+    init.serve()
+}
+
+fn read_spec() -> Result<InitSpec, Error> {
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text).map_err(Error::Spec)?;
+    serde_json::from_str(&text).map_err(Error::Parse)
+}
+
+/// Enters the namespaces that make this process a machine of its own.
+fn move_in(spec: &InitSpec, netns: BorrowedFd) -> Result<(), Error> {
+    setns(netns, CloneFlags::CLONE_NEWNET).map_err(kernel("enter the node's network namespace"))?;
+    let own = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWIPC;
+    unshare(own).map_err(kernel("make the node's mount, UTS and IPC namespaces"))?;
+    sethostname(spec.node.as_str()).map_err(kernel("set the host name"))
+}
+
+/// The node's own `/proc`, `/sys`, `/run`, `/tmp`, disk, hosts, resolver, and its boot-time netfilter rule.
+fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
+    mount::make_private()?;
+    mount::proc()?;
+    mount::sysfs()?;
+    // The disk lies below the holder's /run, which the node's own /run is about to hide: hold on to it.
+    let disk = fs::File::open(&spec.disk).map_err(|source| Error::File { path: spec.disk.clone(), source })?;
+    mount::tmpfs(Path::new("/run"), "755", RUN_MIB)?;
+    mount::tmpfs(Path::new("/tmp"), "1777", TMP_MIB)?;
+    let make = |path: &str| {
+        fs::create_dir_all(path).map_err(|source| Error::File { path: path.into(), source })
+    };
+    make("/run/lock")?;
+    make(DISK_PATH)?;
+    mount::bind(Path::new(&format!("/proc/self/fd/{}", disk.as_raw_fd())), Path::new(DISK_PATH))?;
+    let write = |path: &str, text: &str| {
+        fs::write(path, text).map_err(|source| Error::File { path: path.into(), source })
+    };
+    let site = serde_json::to_string(&spec.topology).map_err(Error::Parse)?;
+    write(SITE_PATH, &site)?;
+    replace("/etc/hosts", "/run/labctl/hosts", &hosts(&spec.topology, node), write)?;
+    replace("/etc/resolv.conf", "/run/labctl/resolv.conf", "# A lab has no name server.\n", write)?;
+    replace("/etc/hostname", "/run/labctl/hostname", &format!("{}\n", node.name), write)?;
+    if let (Role::Proxy, Some(failover)) = (node.role, &spec.topology.failover)
+        && let Some(public) = failover.addresses.first()
+    {
+        nft::source_nat(public.network.as_str(), public.address)?;
+    }
+    Ok(())
+}
+
+/// Shows `text` at `path`, which must exist on the machine for something to be mounted on; the machine's own file is
+/// not touched.
+fn replace(
+    path: &str,
+    copy: &str,
+    text: &str,
+    write: impl FnOnce(&str, &str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    write(copy, text)?;
+    if Path::new(path).exists() {
+        mount::bind(Path::new(copy), Path::new(path))?;
+    }
+    Ok(())
+}
+
+/// Every node by name: at its address on a network shared with this node where there is one, else at its first.
+fn hosts(topology: &Topology, me: &Node) -> String {
+    let mut text = String::from("127.0.0.1 localhost\n");
+    for node in &topology.nodes {
+        let shared = me.interfaces.iter().find_map(|interface| node.address_on(&interface.network));
+        let first = node.interfaces.iter().find_map(|interface| interface.addresses.first().copied());
+        if let Some(address) = shared.or(first) {
+            text += &format!("{address} {}\n", node.name);
+        }
+    }
+    for floating in topology.failover.iter().flat_map(|failover| &failover.addresses) {
+        text += &format!("{} vip-{}\n", floating.address, floating.network);
+    }
+    text
+}
+
+fn path_with_system(path: Option<String>) -> String {
+    match path {
+        Some(path) => format!("{path}:{SYSTEM_PATH}"),
+        None => SYSTEM_PATH.to_owned(),
+    }
+}
+
+/// What PID 1 knows of one service.
+#[derive(Debug)]
+struct State {
+    service: Service,
+    pid: Option<i32>,
+    started: Option<Instant>,
+    backoff: Duration,
+    /// When it is started again.
+    due: Option<Instant>,
+    /// Told to stay down.
+    stopped: bool,
+}
+
+struct Init {
+    node: NodeName,
+    services: BTreeMap<ServiceName, State>,
+    reporter: Reporter,
+    orders: OwnedFd,
+    signals: SignalFd,
+}
+
+#[expect(clippy::disallowed_methods, reason = "PID 1 owns the clock of restarts")]
+impl Init {
+    fn new(node: &Node, reporter: Reporter, orders: OwnedFd) -> Result<Self, Error> {
+        let mut mask = SigSet::empty();
+        mask.add(Signal::SIGCHLD);
+        mask.thread_block().map_err(kernel("block SIGCHLD"))?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&mask, flags).map_err(kernel("make a signalfd"))?;
+        let now = Instant::now();
+        let services = node.services.iter().map(|service| {
+            let state = State {
+                service: service.clone(),
+                pid: None,
+                started: None,
+                backoff: BACKOFF_MIN,
+                due: Some(now),
+                stopped: false,
+            };
+            (service.name.clone(), state)
+        });
+        Ok(Self { node: node.name.clone(), services: services.collect(), reporter, orders, signals })
+    }
+
+    fn serve(&mut self) -> Result<std::convert::Infallible, Error> {
+        self.reporter.emit(What::NodeUp);
+        loop {
+            self.start_due(Instant::now());
+            let wait = self.services.values().filter_map(|state| state.due).min();
+            let timeout = wait.map_or(PollTimeout::NONE, |due| {
+                // A millisecond more, so that poll does not round down to a wake that comes too early.
+                let left = due.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            });
+            let (child_ended, order_came) = {
+                let mut ready = [
+                    PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
+                    PollFd::new(self.orders.as_fd(), PollFlags::POLLIN),
+                ];
+                match poll(&mut ready, timeout) {
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(source) => return Err(Error::Kernel { act: "wait for events", source }),
+                }
+                (ready[0].any().unwrap_or(false), ready[1].any().unwrap_or(false))
+            };
+            if child_ended {
+                while let Ok(Some(_)) = self.signals.read_signal() {}
+                self.reap(Instant::now());
+            }
+            if order_came {
+                self.obey();
+            }
+        }
+    }
+
+    fn start_due(&mut self, now: Instant) {
+        for state in self.services.values_mut().filter(|state| state.due.is_some_and(|due| due <= now)) {
+            state.due = None;
+            match start(&self.node, &state.service, &self.reporter) {
+                Ok(pid) => {
+                    state.pid = Some(pid);
+                    state.started = Some(now);
+                    self.reporter.of(state.service.name.as_str()).emit(What::ServiceStarted { pid });
+                }
+                Err(error) => {
+                    eprintln!("init: start {}: {error}", state.service.name);
+                    let how = format!("cannot start: {error}");
+                    self.reporter.of(state.service.name.as_str()).emit(What::ServiceExited { how });
+                    schedule_restart(state, now, false);
+                }
+            }
+        }
+    }
+
+    fn reap(&mut self, now: Instant) {
+        loop {
+            let status = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) | Err(_) => return,
+                Ok(status) => status,
+            };
+            let Some(pid) = status.pid().map(Pid::as_raw) else { continue };
+            let Some(state) = self.services.values_mut().find(|state| state.pid == Some(pid)) else { continue };
+            state.pid = None;
+            let how = describe_exit(status);
+            eprintln!("init: {} ended, {how}", state.service.name);
+            self.reporter.of(state.service.name.as_str()).emit(What::ServiceExited { how });
+            schedule_restart(state, now, matches!(status, WaitStatus::Exited(_, 0)));
+        }
+    }
+
+    fn obey(&mut self) {
+        let mut buffer = [0; ORDER_BYTES_MAX];
+        let Ok(len @ 1..) = recv(self.orders.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) else { return };
+        let answer: Result<(), String> = serde_json::from_slice::<Order>(&buffer[..len])
+            .map_err(|error| format!("understand the order: {error}"))
+            .and_then(|order| self.carry_out(order));
+        let bytes = serde_json::to_vec(&answer).unwrap_or_default();
+        let _ = send(self.orders.as_raw_fd(), &bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+    }
+
+    fn carry_out(&mut self, order: Order) -> Result<(), String> {
+        let name = match &order {
+            Order::Signal { service, .. } | Order::Stop { service } | Order::Start { service } => service.clone(),
+        };
+        let node = self.node.clone();
+        let known: Vec<String> = self.services.keys().map(ToString::to_string).collect();
+        let state = self
+            .services
+            .get_mut(&name)
+            .ok_or_else(|| format!("{node} has no service {name}; it has {}", known.join(", ")))?;
+        let running = state.pid.ok_or_else(|| format!("{name} of {node} is not running"));
+        match order {
+            Order::Signal { signal, .. } => {
+                let signal = Signal::try_from(signal).map_err(|_| format!("there is no signal {signal}"))?;
+                process::signal(running?, signal).map_err(|error| format!("signal {name}: {error}"))
+            }
+            Order::Stop { .. } => {
+                state.stopped = true;
+                state.due = None;
+                process::signal(running?, Signal::SIGTERM).map_err(|error| format!("stop {name}: {error}"))
+            }
+            Order::Start { .. } if state.pid.is_some() => Err(format!("{name} of {node} is running")),
+            Order::Start { .. } => {
+                state.stopped = false;
+                state.backoff = BACKOFF_MIN;
+                state.due = Some(Instant::now());
+                Ok(())
+            }
+        }
+    }
+}
+
+fn schedule_restart(state: &mut State, now: Instant, success: bool) {
+    let wanted = match state.service.restart {
+        Restart::Always => true,
+        Restart::OnFailure => !success,
+        Restart::Never => false,
+    };
+    if !wanted || state.stopped {
+        return;
+    }
+    let lived = state.started.map_or(Duration::ZERO, |started| now.saturating_duration_since(started));
+    if lived >= HEALTHY_AFTER {
+        state.backoff = BACKOFF_MIN;
+    }
+    state.due = Some(now + state.backoff);
+    state.backoff = (state.backoff * 2).min(BACKOFF_MAX);
+}
+
+fn start(node: &NodeName, service: &Service, reporter: &Reporter) -> io::Result<i32> {
+    let own = |word| Spawn::own(&["__role", word, "--node", node.as_str()]);
+    let mut spawn = match &service.run {
+        Run::Builtin(builtin) => own(builtin.word()),
+        Run::Command(argv) => {
+            let mut words = argv.iter().map(OsStr::new);
+            let program = words.next().ok_or_else(|| io::Error::other("the command is empty"))?;
+            Spawn { program, args: words.collect(), ..Spawn::own(&[]) }
+        }
+    };
+    spawn.stdin = Stdio::null();
+    if let Some(fd) = reporter.fd() {
+        spawn.env.push((EVENTS_FD, fd.as_raw_fd().to_string()));
+        spawn.keep.push(fd);
+    }
+    Ok(spawn.start()?.id() as i32)
+}

@@ -1,0 +1,98 @@
+//! From a typed file to a site: names are found, defaults filled in, contradictions refused, each part by its own
+//! module in the order in which they depend on each other.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use super::balancer::balancer;
+use super::failover::election;
+use super::file::File;
+use super::gateways::gateways;
+use super::networks::{Book, Networks};
+use super::nodes::Machines;
+use super::problem::{Problem, ProblemKind, Problems};
+use super::services::{check_programs, services};
+use super::site::{Conversation, Memory, Node, Role, Topology};
+
+/// Port of the web application of a file that names none: not 80, since the balancer's port is another than the webs'.
+const WEB_PORT_DEFAULT: u16 = 8080;
+/// Port of the database of a file that names none.
+const DB_PORT_DEFAULT: u16 = 7000;
+
+/// The topology. If there are problems, what is returned may be incomplete, and nobody may use it.
+pub(super) fn topology(file: &File, problems: &mut Problems) -> Option<Topology> {
+    let networks = Networks::new(&file.networks, problems);
+    let mut book = Book::new(mentioned(file));
+    let machines = Machines::new(file, networks, &mut book, problems);
+    let election = election(file, &machines, &mut book, problems);
+    let gateways = gateways(&machines, election.as_ref(), problems);
+    let conversation = conversation(file, &machines, problems);
+    let balancer = balancer(file, &machines, election.as_ref(), &conversation, problems);
+    let mut nodes = Vec::with_capacity(machines.nodes.len());
+    for (draft, gateway) in machines.nodes.iter().zip(gateways) {
+        check_programs(draft, problems);
+        let services = services(file, &conversation, draft, problems);
+        nodes.extend(draft.role.map(|role| Node {
+            name: draft.name.value.clone(),
+            role,
+            interfaces: draft.interfaces.clone(),
+            gateway,
+            services,
+        }));
+    }
+    Some(Topology {
+        name: file.name.value()?.clone(),
+        networks: machines.networks.prefixes(),
+        nodes,
+        failover: election.and_then(|election| election.failover),
+        balancer,
+        conversation,
+    })
+}
+
+/// Every address of the file.
+fn mentioned(file: &File) -> BTreeSet<Ipv4Addr> {
+    let nodes = file.nodes.value().into_iter().flat_map(|map| &map.entries);
+    let on = nodes.filter_map(|(_, node)| node.value()?.on.value()).flat_map(|map| &map.entries);
+    let own = on.filter_map(|(_, addresses)| addresses.value()).flat_map(|addresses| addresses.list());
+    let vip = file.failover.value().and_then(|failover| failover.vip.value());
+    let floating = vip.into_iter().flat_map(|map| &map.entries).filter_map(|(_, address)| address.value());
+    own.chain(floating.map(|address| address.0)).collect()
+}
+
+fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -> Conversation {
+    let given = file.conversation.value();
+    let memory = given.and_then(|given| given.memory.given());
+    let has_db = machines.of(Role::Db).next().is_some();
+    let conversation = Conversation {
+        memory: match memory {
+            Some(memory) => memory.value.0,
+            None if has_db => Memory::Database,
+            None => Memory::None,
+        },
+        web_port: given.and_then(|given| given.web_port.value()).map_or(WEB_PORT_DEFAULT, |port| port.0),
+        db_port: given.and_then(|given| given.db_port.value()).map_or(DB_PORT_DEFAULT, |port| port.0),
+    };
+    if conversation.memory == Memory::Database {
+        if let Some(memory) = memory.filter(|_| machines.lacks(Role::Db)) {
+            let problem = Problem::new(ProblemKind::NoDatabase, &memory.span);
+            problems.push(
+                problem.help("add nodes of role db (three survive the loss of one), or `memory: none`"),
+            );
+        }
+        check_reach(machines, problems);
+    }
+    conversation
+}
+
+/// Every web node must reach every database: any of them may lead.
+fn check_reach(machines: &Machines<'_>, problems: &mut Problems) {
+    for web in machines.of(Role::Web).filter(|web| web.whole) {
+        let mut dbs = machines.of(Role::Db).filter(|db| db.whole);
+        if let Some(db) = dbs.find(|db| web.reaches(db).is_none()) {
+            let kind = ProblemKind::WebOffDatabase(web.name.value.clone(), db.name.value.clone());
+            let problem = Problem::new(kind, &web.name.span).help("give both an address on one network");
+            problems.push(problem.also(&db.name.span, "the database"));
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The values of a topology file that are written as one word: how each is read, and its JSON Schema. What values mean
+//! together is checked elsewhere.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::de::{Deserialize, Deserializer, Error as _, IntoDeserializer, Visitor};
+
+use super::names::{LabName, NameError, NetworkName, NodeName, ServiceName, Vrid};
+use super::problem::{ProblemKind, did_you_mean};
+use super::read::{Refusal, Scalar, not_a};
+use super::site::{Forward, Memory, Restart, Role, Scheduler};
+
+/// Gives a type its schema, in place wherever it is used.
+macro_rules! schema {
+    ($type:ty, $name:literal, $($json:tt)+) => {
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> Cow<'static, str> {
+                $name.into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($($json)+)
+            }
+        }
+    };
+}
+
+/// Names that the kernel gives to its own: the loopback interface, and two folders beside the interfaces' sysctls.
+const RESERVED_NETWORKS: [&str; 3] = ["lo", "all", "default"];
+
+macro_rules! name_scalar {
+    ($type:ty, $expected:literal, $reserved:expr, $why:literal) => {
+        impl Scalar for $type {
+            const EXPECTED: &'static str = $expected;
+            fn parse(text: &str) -> Result<Self, Refusal> {
+                let reserved: &[&str] = &$reserved;
+                if reserved.contains(&text) {
+                    return Err((ProblemKind::ReservedName(text.to_owned(), $why), None));
+                }
+                text.parse().map_err(|error| (ProblemKind::BadName(error), tidy::<$type>(text)))
+            }
+        }
+        schema!($type, "Name", { "type": "string", "pattern": "^[a-z]([a-z0-9-]*[a-z0-9])?$" });
+    };
+}
+name_scalar!(LabName, "a lab name", [], "");
+name_scalar!(NetworkName, "a network name", RESERVED_NETWORKS, "the kernel uses it in every namespace");
+name_scalar!(NodeName, "a node name", ["localhost"], "it names every machine itself");
+name_scalar!(ServiceName, "a service name", [], "");
+
+/// The nearest word that would do.
+fn tidy<T: std::str::FromStr>(text: &str) -> Option<String> {
+    let lower = text.to_lowercase().replace(['_', '.', ' '], "-");
+    let tidied = lower.trim_matches('-');
+    (tidied != text && tidied.parse::<T>().is_ok()).then(|| format!("did you mean `{tidied}`?"))
+}
+
+fn ipv6(text: &str) -> Refusal {
+    (
+        ProblemKind::Ipv6(text.to_owned()),
+        Some("give the network an IPv4 prefix, such as 10.10.1.0/24".to_owned()),
+    )
+}
+
+fn address<T: Scalar>(text: &str) -> Result<Ipv4Addr, Refusal> {
+    match text.parse() {
+        Ok(address) => Ok(address),
+        Err(_) if text.parse::<Ipv6Addr>().is_ok() => Err(ipv6(text)),
+        Err(_) => Err(not_a::<T>(text)),
+    }
+}
+
+/// The prefix of a network.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Prefix(pub(super) Ipv4Net);
+schema!(Prefix, "Prefix", { "type": "string", "pattern": r"^\d+\.\d+\.\d+\.\d+/\d+$", "examples": ["10.10.1.0/24"] });
+
+impl Scalar for Prefix {
+    const EXPECTED: &'static str = "a prefix such as 10.10.1.0/24";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text.parse::<Ipv4Net>() {
+            Ok(net) if net != net.trunc() => {
+                Err((ProblemKind::HostBits(net), Some(format!("did you mean `{}`?", net.trunc()))))
+            }
+            Ok(net) if unusable(&net) => {
+                let help = "take one of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or a documentation prefix, /30 or wider";
+                Err((ProblemKind::UnusableNetwork(net), Some(help.to_owned())))
+            }
+            Ok(net) => Ok(Self(net)),
+            Err(_) if text.parse::<Ipv6Net>().is_ok() => Err(ipv6(text)),
+            Err(_) => Err(not_a::<Self>(text)),
+        }
+    }
+}
+
+/// "This network", loopback, multicast and everything above, and prefixes without room for two machines.
+fn unusable(net: &Ipv4Net) -> bool {
+    let first = net.network().octets()[0];
+    first == 0 || first == 127 || first >= 224 || net.prefix_len() > 30
+}
+
+/// One address.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Address(pub(super) Ipv4Addr);
+schema!(Address, "Address", { "type": "string", "format": "ipv4" });
+
+impl Scalar for Address {
+    const EXPECTED: &'static str = "an address such as 10.10.1.21";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        address::<Self>(text).map(Self)
+    }
+}
+
+/// The addresses of an interface: none, or first to last.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Addresses {
+    None,
+    Range(Ipv4Addr, Ipv4Addr),
+}
+schema!(Addresses, "Addresses", {
+    "type": "string",
+    "pattern": r"^(none|\d+\.\d+\.\d+\.\d+(-\d+)?)$",
+    "examples": ["10.10.1.21", "198.51.100.10-29", "none"]
+});
+
+impl Scalar for Addresses {
+    const EXPECTED: &'static str = "an address, a range such as 10.10.1.10-29, or `none`";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let Some((first, last)) = text.split_once('-') else {
+            return address::<Self>(text).map(|only| Self::Range(only, only));
+        };
+        let first = address::<Self>(first.trim_end()).map_err(|_| not_a::<Self>(text))?;
+        let last: u8 = last.trim().parse().map_err(|_| not_a::<Self>(text))?;
+        let [a, b, c, d] = first.octets();
+        match d <= last {
+            true => Ok(Self::Range(first, Ipv4Addr::new(a, b, c, last))),
+            false => {
+                let help = format!("did you mean `{}-{d}`?", Ipv4Addr::new(a, b, c, last));
+                Err((ProblemKind::BackwardRange(text.to_owned()), Some(help)))
+            }
+        }
+    }
+}
+
+impl Addresses {
+    /// One by one; at most 256, since a range ends in the last byte.
+    pub(super) fn list(self) -> Vec<Ipv4Addr> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Range(first, last) => (u32::from(first)..=u32::from(last)).map(Ipv4Addr::from).collect(),
+        }
+    }
+}
+
+/// A next hop, or the wish for none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gateway(pub(super) Option<Ipv4Addr>);
+schema!(Gateway, "Gateway", { "anyOf": [{ "const": "none" }, { "type": "string", "format": "ipv4" }] });
+
+impl Scalar for Gateway {
+    const EXPECTED: &'static str = "an address, or `none`";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if text == "none" { Ok(Self(None)) } else { address::<Self>(text).map(|hop| Self(Some(hop))) }
+    }
+}
+
+/// A span of time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interval(pub(super) Duration);
+schema!(Interval, "Interval", { "type": "string", "examples": ["100ms", "1s", "2s 500ms"] });
+
+impl Scalar for Interval {
+    const EXPECTED: &'static str = "a duration such as 100ms, 1s or 2s 500ms";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let signed: Option<jiff::SignedDuration> = text.parse().ok();
+        match signed.and_then(|signed| Duration::try_from(signed).ok()) {
+            Some(duration) if !duration.is_zero() => Ok(Self(duration)),
+            _ if text.parse::<f64>().is_ok() => {
+                let (kind, _) = not_a::<Self>(text);
+                Err((kind, Some(format!("give the unit: `{text}s` or `{text}ms`"))))
+            }
+            _ => Err(not_a::<Self>(text)),
+        }
+    }
+}
+
+/// Whole numbers: the type, what it is called, the numbers it can be.
+macro_rules! number {
+    ($(#[$meta:meta])* $type:ident($inner:ty), $expected:literal, $min:literal, $max:expr) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug)]
+        pub(super) struct $type(pub(super) $inner);
+        schema!($type, "Number", { "type": "integer", "minimum": $min, "maximum": $max });
+
+        impl Scalar for $type {
+            const EXPECTED: &'static str = $expected;
+            fn parse(text: &str) -> Result<Self, Refusal> {
+                match text.parse::<$inner>() {
+                    Ok(number) if ($min..=$max).contains(&number) => Ok(Self(number)),
+                    _ => Err(not_a::<Self>(text)),
+                }
+            }
+        }
+    };
+}
+number!(
+    /// A TCP port.
+    Port(u16), "a port from 1 to 65535", 1, u16::MAX
+);
+number!(
+    /// A relative share. The limit keeps every table small that has a slot for each unit of weight.
+    Weight(u32), "a weight from 0 to 1000", 0, 1000
+);
+number!(
+    /// How many checks in a row.
+    Count(u32), "a number from 1 to 1000", 1, 1000
+);
+
+/// Priority of a proxy (RFC 9568 section 5.2.4).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Priority(pub(super) u8);
+schema!(Priority, "Priority", { "type": "integer", "minimum": 1, "maximum": 254 });
+
+impl Scalar for Priority {
+    const EXPECTED: &'static str = "a priority from 1 to 254";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let number: i64 = text.parse().map_err(|_| not_a::<Self>(text))?;
+        match u8::try_from(number) {
+            Ok(priority @ 1..=254) => Ok(Self(priority)),
+            _ => Err((ProblemKind::Priority(number), None)),
+        }
+    }
+}
+
+schema!(Vrid, "Vrid", { "type": "integer", "minimum": 1, "maximum": 255 });
+
+impl Scalar for Vrid {
+    const EXPECTED: &'static str = "a VRID from 1 to 255";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let number: i64 = text.parse().map_err(|_| not_a::<Self>(text))?;
+        number.try_into().map_err(|error: NameError| (ProblemKind::Vrid(error), None))
+    }
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Switch(pub(super) bool);
+schema!(Switch, "Switch", { "type": "boolean" });
+
+impl Scalar for Switch {
+    const EXPECTED: &'static str = "true or false";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        text.parse().map(Self).map_err(|_| not_a::<Self>(text))
+    }
+}
+
+/// The word `off`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Off;
+schema!(Off, "Off", { "const": "off" });
+
+impl Scalar for Off {
+    const EXPECTED: &'static str = "keys and values, or `off`";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        if text == "off" { Ok(Self) } else { Err(not_a::<Self>(text)) }
+    }
+}
+
+/// One argument of a program.
+#[derive(Clone, Debug)]
+pub(super) struct Argument(pub(super) String);
+schema!(Argument, "Argument", { "type": ["string", "number"] });
+
+impl Scalar for Argument {
+    const EXPECTED: &'static str = "an argument without NUL";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        // The kernel ends an argument at the first NUL.
+        if text.contains('\0') {
+            Err(not_a::<Self>(&text.escape_debug().to_string()))
+        } else {
+            Ok(Self(text.into()))
+        }
+    }
+}
+
+/// The path of a request.
+#[derive(Clone, Debug)]
+pub(super) struct Path(pub(super) String);
+schema!(Path, "Path", { "type": "string", "pattern": "^/[!-~]*$" });
+
+impl Scalar for Path {
+    const EXPECTED: &'static str = "a path such as /healthz, without spaces";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let clean = text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if clean { Ok(Self(text.to_owned())) } else { Err(not_a::<Self>(text)) }
+    }
+}
+
+/// One word of a closed list that the site's types define.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Choice<T>(pub(super) T);
+
+/// A closed list of words.
+pub(super) trait Words: for<'de> Deserialize<'de> {
+    const WHAT: &'static str;
+    const EXPECTED: &'static str;
+}
+
+macro_rules! words {
+    ($($type:ty = $what:literal, $expected:literal;)*) => {
+        $(impl Words for $type { const WHAT: &'static str = $what; const EXPECTED: &'static str = $expected; })*
+    };
+}
+words! {
+    Role = "role", "a role";
+    Restart = "restart policy", "a restart policy";
+    Forward = "forwarding method", "a forwarding method";
+    Scheduler = "scheduler", "a scheduler";
+    Memory = "memory", "a kind of memory";
+}
+
+impl<T: Words> Scalar for Choice<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let deserializer: StrDeserializer<'_, ValueError> = text.into_deserializer();
+        T::deserialize(deserializer).map(Self).map_err(|_| {
+            let help = did_you_mean(text, variants::<T>().iter().copied());
+            (ProblemKind::UnknownWord(T::WHAT, text.to_owned()), help)
+        })
+    }
+}
+
+impl<T: Words> JsonSchema for Choice<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        T::WHAT.into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": variants::<T>() })
+    }
+}
+
+/// The words of an enum, asked of its own `Deserialize`, so that a new variant is known here at once.
+fn variants<T: Words>() -> &'static [&'static str] {
+    struct Ask<'a>(&'a Cell<&'static [&'static str]>);
+    impl<'de> Deserializer<'de> for Ask<'_> {
+        type Error = ValueError;
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, ValueError> {
+            Err(ValueError::custom("only an enum has words"))
+        }
+        fn deserialize_enum<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            words: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, ValueError> {
+            self.0.set(words);
+            Err(ValueError::custom("only asked for the words"))
+        }
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map struct identifier ignored_any
+        }
+    }
+    let words = Cell::new(&[][..]);
+    let _ = T::deserialize(Ask(&words));
+    words.get()
+}

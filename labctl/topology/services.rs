@@ -1,0 +1,132 @@
+//! What runs on a node: the services of its role, changed by what the file says.
+
+use std::collections::BTreeMap;
+
+use super::file::{File, FileNode, FileService, ServiceChange};
+use super::names::ServiceName;
+use super::nodes::Draft;
+use super::problem::{Problem, ProblemKind, Problems, Span, did_you_mean};
+use super::read::{At, Slot};
+use super::site::{Builtin, Conversation, Restart, Role, Run, Service};
+
+/// Port of the server that tells callers their address: that of HTTP, since it stands for any site of the world.
+const WHOAMI_PORT: u16 = 80;
+
+/// The services of one node.
+pub(super) fn services(
+    file: &File,
+    conversation: &Conversation,
+    node: &Draft<'_>,
+    problems: &mut Problems,
+) -> Vec<Service> {
+    let restart = node.file.and_then(|file| file.restart.value()).map(|choice| choice.0).unwrap_or_default();
+    let mut services = of_role(file, conversation, node.role, restart);
+    let changes = node.file.and_then(|file: &FileNode| file.services.value());
+    let Some(changes) = changes else { return services };
+    let mut spans: BTreeMap<&ServiceName, &Span> = BTreeMap::new();
+    for (name, slot) in &changes.entries {
+        let Some(change) = slot.given() else { continue };
+        spans.insert(&name.value, &name.span);
+        let position = services.iter().position(|service| service.name == name.value);
+        match (&change.value, position) {
+            (ServiceChange::Off(_), Some(position)) => drop(services.remove(position)),
+            (ServiceChange::Off(_), None) => {
+                if node.role.is_some() {
+                    let kind = ProblemKind::UnknownService(name.value.clone(), node.name.value.clone());
+                    let known = services.iter().map(|service| service.name.as_str());
+                    let help = did_you_mean(name.value.as_str(), known);
+                    problems.push(Problem::new(kind, &name.span).maybe(help));
+                }
+            }
+            (ServiceChange::Set(set), Some(position)) => apply(set, &mut services[position]),
+            (ServiceChange::Set(set), None) => match set.run.is_absent() {
+                true if node.role.is_some() => problems.push(without_program(name)),
+                _ => services.push(added(name, set, restart)),
+            },
+        }
+    }
+    check_ports(&services, &spans, node, problems);
+    services
+}
+
+fn of_role(file: &File, conversation: &Conversation, role: Option<Role>, restart: Restart) -> Vec<Service> {
+    let builtins: Vec<(Builtin, Vec<u16>)> = match role {
+        Some(Role::Proxy) => {
+            let elects = !file.failover.is_absent();
+            let balances = !file.balancer.is_absent();
+            let both = [(Builtin::Vrrpd, elects), (Builtin::Balancer, balances)];
+            both.into_iter().filter(|(_, wanted)| *wanted).map(|(builtin, _)| (builtin, Vec::new())).collect()
+        }
+        Some(Role::Web) => vec![(Builtin::Web, vec![conversation.web_port])],
+        Some(Role::Db) => vec![(Builtin::Db, vec![conversation.db_port])],
+        Some(Role::Remote) => vec![(Builtin::Whoami, vec![WHOAMI_PORT])],
+        Some(Role::Client | Role::Router) | None => Vec::new(),
+    };
+    let service = |(builtin, listen): (Builtin, Vec<u16>)| {
+        // Our own words are names; a word that were not would be left out, and a test says so.
+        let name = builtin.word().parse().ok()?;
+        Some(Service { name, run: Run::Builtin(builtin), listen, restart })
+    };
+    builtins.into_iter().filter_map(service).collect()
+}
+
+fn apply(set: &FileService, service: &mut Service) {
+    if let Some(run) = set.run.value() {
+        service.run = command(run);
+    }
+    if let Some(listen) = set.listen.value() {
+        service.listen = listen.iter().map(|port| port.value.0).collect();
+    }
+    if let Some(restart) = set.restart.value() {
+        service.restart = restart.0;
+    }
+}
+
+fn added(name: &At<ServiceName>, set: &FileService, restart: Restart) -> Service {
+    let mut service =
+        Service { name: name.value.clone(), run: Run::Command(Vec::new()), listen: Vec::new(), restart };
+    apply(set, &mut service);
+    service
+}
+
+fn command(run: &[At<super::scalars::Argument>]) -> Run {
+    Run::Command(run.iter().map(|argument| argument.value.0.clone()).collect())
+}
+
+fn without_program(name: &At<ServiceName>) -> Problem {
+    let kind = ProblemKind::MissingKey("run", format!("service {}", name.value));
+    Problem::new(kind, &name.span).help("add the program: `run: [\"/usr/bin/python3\", \"server.py\"]`")
+}
+
+fn check_ports(
+    services: &[Service],
+    spans: &BTreeMap<&ServiceName, &Span>,
+    node: &Draft<'_>,
+    problems: &mut Problems,
+) {
+    let mut first: BTreeMap<u16, &ServiceName> = BTreeMap::new();
+    for service in services {
+        let span = |name| spans.get(name).copied().unwrap_or(&node.name.span);
+        for &port in &service.listen {
+            let Some(before) = first.insert(port, &service.name) else { continue };
+            let kind = ProblemKind::DuplicatePort(port, before.clone());
+            let problem = Problem::new(kind, span(&service.name)).help("give one of them another port");
+            problems.push(problem.also(span(before), format!("service {before}")));
+        }
+    }
+}
+
+/// Reports programs without even a name. It is apart from the rest since it needs the place of the list.
+pub(super) fn check_programs(node: &Draft<'_>, problems: &mut Problems) {
+    let Some(changes) = node.file.and_then(|file| file.services.value()) else { return };
+    for (_, slot) in &changes.entries {
+        let Some(ServiceChange::Set(FileService { run: Slot::Given(run), .. })) = slot.value() else {
+            continue;
+        };
+        if run.value.first().is_none_or(|program| program.value.0.is_empty()) {
+            let kind = ProblemKind::WrongType("a program and its arguments", "nothing to run".to_owned());
+            problems
+                .push(Problem::new(kind, &run.span).help("write it as [\"/path/of/program\", \"argument\"]"));
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The state machine of RFC 9568 section 6.4 for one virtual router: an input and the time in, actions out. It knows no
+//! socket, no clock and no address of the virtual router; whoever drives it does.
+//!
+//! The driver calls [`Machine::handle`] for everything that happens and once [`Machine::deadline`] has come. It must
+//! hand over every advertisement that already waits before it says [`Input::TimerExpired`]: a process that ran late
+//! must not take over from an Active whose advertisements are in its own queue.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::num::NonZeroU8;
+use std::time::Duration;
+
+use super::Interval;
+
+/// A point in time: the span since a start that only the driver knows.
+pub type Time = Duration;
+
+/// The priority of the owner of the addresses (section 5.2.4).
+const OWNER: u8 = 255;
+/// Shortest time between two announcements because of conflicts: a peer that never gives in must not turn the holder
+/// into a source of broadcasts, and a link that heals twice a second still gets its announcement.
+const CONFLICT_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
+
+/// What is configured for a virtual router (section 6.1).
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// This router's priority; 255 owns the addresses.
+    pub priority: NonZeroU8,
+    /// This router's advertisement interval.
+    pub interval: Interval,
+    /// Does this router take over from a live Active of lower priority (Preempt_Mode)? An owner always does.
+    pub preempt: bool,
+    /// This router's primary address on the link, which breaks ties.
+    pub address: Ipv4Addr,
+}
+
+/// The states of section 6.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Waits for its start.
+    Initialize,
+    /// Watches the Active.
+    Backup,
+    /// Holds the addresses.
+    Active,
+}
+
+/// What can happen to a virtual router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The interface is ready.
+    Startup,
+    /// The router shall stop.
+    Shutdown,
+    /// The deadline has come. Said too early it does nothing.
+    TimerExpired,
+    /// An advertisement passed the checks of section 7.1.
+    Advert {
+        /// Its sender's primary address.
+        from: Ipv4Addr,
+        /// Its priority; 0 gives up the Active role.
+        priority: u8,
+        /// Its sender's advertisement interval.
+        interval: Interval,
+    },
+}
+
+/// What the driver shall do, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send one advertisement with this priority.
+    SendAdvert {
+        /// The own priority, or 0 to give up.
+        priority: u8,
+    },
+    /// Add the addresses, announce them, set the routes.
+    TakeAddresses,
+    /// Remove routes and addresses.
+    ReleaseAddresses,
+    /// Announce the addresses again: another router that thought itself Active may have announced them since.
+    Announce,
+    /// Tell whoever wants to know.
+    Transition {
+        /// The state before.
+        from: State,
+        /// The state from now on.
+        to: State,
+        /// Why.
+        because: Cause,
+    },
+}
+
+/// Why the state changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It was started.
+    Started,
+    /// It was started as the owner of the addresses.
+    StartedAsOwner,
+    /// It was told to stop.
+    Stopped,
+    /// Nobody advertised for the Active_Down_Interval.
+    AdvertsMissed,
+    /// The Active gave up by priority 0, and nobody was quicker.
+    Resigned {
+        /// Who gave up.
+        by: Ipv4Addr,
+    },
+    /// The Active has a lower priority than this router.
+    Preempted {
+        /// The Active.
+        active: Ipv4Addr,
+        /// Its priority.
+        priority: u8,
+    },
+    /// An Active with a higher priority, or as high and with a greater address, is there.
+    Outranked {
+        /// The other Active.
+        by: Ipv4Addr,
+        /// Its priority.
+        priority: u8,
+    },
+}
+
+/// One virtual router.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    config: Config,
+    phase: Phase,
+}
+
+/// A state with what only that state has, so that a timer cannot outlive it.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Initialize,
+    Backup {
+        /// Active_Adver_Interval: what the Active last said, and the own interval before that.
+        active_interval: Interval,
+        /// When the Active_Down_Timer fires.
+        down_at: Time,
+        /// What it means when it does.
+        because: Cause,
+    },
+    Active {
+        /// When the Adver_Timer fires.
+        advert_at: Time,
+        /// Conflicts before this are not announced.
+        quiet_until: Time,
+    },
+}
+
+impl Machine {
+    /// A virtual router that waits for [`Input::Startup`].
+    pub fn new(config: Config) -> Self {
+        Self { config, phase: Phase::Initialize }
+    }
+
+    /// Its state now.
+    pub fn state(&self) -> State {
+        match self.phase {
+            Phase::Initialize => State::Initialize,
+            Phase::Backup { .. } => State::Backup,
+            Phase::Active { .. } => State::Active,
+        }
+    }
+
+    /// When it wants [`Input::TimerExpired`]; it has one timer at most.
+    pub fn deadline(&self) -> Option<Time> {
+        match self.phase {
+            Phase::Initialize => None,
+            Phase::Backup { down_at, .. } => Some(down_at),
+            Phase::Active { advert_at, .. } => Some(advert_at),
+        }
+    }
+
+    /// Takes one input and says what to do about it. The guards of an arm are tried in the order of the RFC's text.
+    pub fn handle(&mut self, input: Input, now: Time) -> Vec<Action> {
+        match (self.phase, input) {
+            // 6.4.1: the owner is Active at once, anybody else listens first.
+            (Phase::Initialize, Input::Startup) if self.is_owner() => {
+                self.become_active(State::Initialize, Cause::StartedAsOwner, now)
+            }
+            (Phase::Initialize, Input::Startup) => {
+                self.watch(self.config.interval, now);
+                vec![transition(State::Initialize, State::Backup, Cause::Started)]
+            }
+            // 6.4.1 knows no other event; a timer of an earlier life may still come.
+            (Phase::Initialize, Input::Shutdown | Input::TimerExpired | Input::Advert { .. }) => vec![],
+
+            // 6.4.2: a backup leaves without a word.
+            (Phase::Backup { .. }, Input::Shutdown) => {
+                self.phase = Phase::Initialize;
+                vec![transition(State::Backup, State::Initialize, Cause::Stopped)]
+            }
+            // A timer that was moved since it was set.
+            (Phase::Backup { down_at, .. }, Input::TimerExpired) if now < down_at => vec![],
+            // 6.4.2: Active_Down_Timer.
+            (Phase::Backup { because, .. }, Input::TimerExpired) => {
+                self.become_active(State::Backup, because, now)
+            }
+            // 6.4.2: the Active gives up; the skew decides between the backups.
+            (Phase::Backup { active_interval, .. }, Input::Advert { from, priority: 0, .. }) => {
+                let down_at = now + active_interval.skew(self.config.priority);
+                self.phase =
+                    Phase::Backup { active_interval, down_at, because: Cause::Resigned { by: from } };
+                vec![]
+            }
+            // 6.4.2: an Active to be content with, so its interval counts.
+            (Phase::Backup { .. }, Input::Advert { priority, interval, .. })
+                if !self.preempts() || priority >= self.config.priority.get() =>
+            {
+                self.watch(interval, now);
+                vec![]
+            }
+            // 6.4.2: discarded. The timer runs on, and once it fires this is why.
+            (Phase::Backup { active_interval, down_at, .. }, Input::Advert { from, priority, .. }) => {
+                let because = Cause::Preempted { active: from, priority };
+                self.phase = Phase::Backup { active_interval, down_at, because };
+                vec![]
+            }
+            // Already started.
+            (Phase::Backup { .. } | Phase::Active { .. }, Input::Startup) => vec![],
+
+            // 6.4.3: the Active gives up, so that a backup need not wait for silence.
+            (Phase::Active { .. }, Input::Shutdown) => {
+                self.phase = Phase::Initialize;
+                vec![
+                    Action::SendAdvert { priority: 0 },
+                    Action::ReleaseAddresses,
+                    transition(State::Active, State::Initialize, Cause::Stopped),
+                ]
+            }
+            // A timer that was moved since it was set.
+            (Phase::Active { advert_at, .. }, Input::TimerExpired) if now < advert_at => vec![],
+            // 6.4.3: Adver_Timer.
+            (Phase::Active { advert_at, quiet_until }, Input::TimerExpired) => {
+                let interval = self.config.interval.duration();
+                // From when it was due, or a loop that is always a little late sends too few; but never a burst.
+                let on_time = advert_at + interval;
+                let advert_at = if on_time > now { on_time } else { now + interval };
+                self.phase = Phase::Active { advert_at, quiet_until };
+                vec![self.advert()]
+            }
+            // 6.4.3: somebody else gave up; the advertisement tells all that this router has not.
+            (Phase::Active { quiet_until, .. }, Input::Advert { priority: 0, .. }) => {
+                let advert_at = now + self.config.interval.duration();
+                self.phase = Phase::Active { advert_at, quiet_until };
+                vec![self.advert()]
+            }
+            // 6.4.3: a better Active.
+            (Phase::Active { .. }, Input::Advert { from, priority, interval })
+                if (priority, from) > (self.config.priority.get(), self.config.address) =>
+            {
+                self.watch(interval, now);
+                let because = Cause::Outranked { by: from, priority };
+                vec![Action::ReleaseAddresses, transition(State::Active, State::Backup, because)]
+            }
+            // 6.4.3: a worse Active hears at once that it is one. The timer runs on.
+            (Phase::Active { quiet_until, .. }, Input::Advert { .. }) if now < quiet_until => {
+                vec![self.advert()]
+            }
+            // The same; and what the other announced is set right, which the RFC leaves open.
+            (Phase::Active { advert_at, .. }, Input::Advert { .. }) => {
+                self.phase = Phase::Active { advert_at, quiet_until: now + CONFLICT_ANNOUNCE_GAP };
+                vec![self.advert(), Action::Announce]
+            }
+        }
+    }
+
+    /// Section 6.1: an owner always preempts, whatever Preempt_Mode says.
+    fn preempts(&self) -> bool {
+        self.config.preempt || self.is_owner()
+    }
+
+    fn is_owner(&self) -> bool {
+        self.config.priority.get() == OWNER
+    }
+
+    fn advert(&self) -> Action {
+        Action::SendAdvert { priority: self.config.priority.get() }
+    }
+
+    /// Backup, with the whole Active_Down_Interval of that Active_Adver_Interval before it.
+    fn watch(&mut self, interval: Interval, now: Time) {
+        let down_at = now + interval.active_down(self.config.priority);
+        self.phase = Phase::Backup { active_interval: interval, down_at, because: Cause::AdvertsMissed };
+    }
+
+    fn become_active(&mut self, from: State, because: Cause, now: Time) -> Vec<Action> {
+        let advert_at = now + self.config.interval.duration();
+        self.phase = Phase::Active { advert_at, quiet_until: Time::ZERO };
+        vec![self.advert(), Action::TakeAddresses, transition(from, State::Active, because)]
+    }
+}
+
+fn transition(from: State, to: State, because: Cause) -> Action {
+    Action::Transition { from, to, because }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Initialize => "initialize",
+            Self::Backup => "backup",
+            Self::Active => "active",
+        })
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started => write!(f, "it started"),
+            Self::StartedAsOwner => write!(f, "it started and owns the addresses"),
+            Self::Stopped => write!(f, "it was told to stop"),
+            Self::AdvertsMissed => write!(f, "3 adverts missed"),
+            Self::Resigned { by } => write!(f, "{by} gave up"),
+            Self::Preempted { active, priority } => {
+                write!(f, "{active} is active with priority {priority} only")
+            }
+            Self::Outranked { by, priority } => write!(f, "{by} is active with priority {priority}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
