@@ -37,10 +37,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
     let init = args.which.find()?.enter(&args.node)?;
-    init.enter_namespaces().map_err(|errno| {
-        let why = format!("enter {}: {errno}", args.node);
-        Failure::machine(why, "`labctl exec` needs the privilege that `labctl up` had")
-    })?;
+    init.move_in().map_err(|errno| Failure::entering(&args.node, errno))?;
     let shell = [OsString::from("/bin/sh")];
     let command = if args.command.is_empty() { &shell } else { args.command.as_slice() };
     let Some((program, rest)) = command.split_first() else { return Ok(ExitCode::from(NOT_FOUND)) };

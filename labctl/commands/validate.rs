@@ -260,3 +260,143 @@ impl Diagnostic for Pointer {
         Some(Box::new(std::iter::once(first).chain(second)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use miette::{GraphicalReportHandler, GraphicalTheme};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn exit(arguments: &[&str]) -> ExitCode {
+        let line = Line::try_parse_from([&["validate"], arguments].concat()).unwrap();
+        run(&line.args).unwrap()
+    }
+
+    /// Tests run at the root of the package, where the paths of the documentation are right.
+    const GOOD: &str = "topologies/ha.yaml";
+    const BAD: &str = "fixtures/topologies/bad-routes.yaml";
+
+    #[test]
+    fn exit_codes_tell_good_from_bad() {
+        assert_eq!(exit(&[GOOD]), ExitCode::SUCCESS);
+        for format in ["text", "json"] {
+            assert_eq!(exit(&["--format", format, GOOD, BAD]), ExitCode::from(EXIT_USAGE));
+            assert_eq!(exit(&["--format", format, "no-such.yaml"]), ExitCode::from(EXIT_USAGE));
+        }
+        assert_eq!(exit(&["--schema"]), ExitCode::SUCCESS);
+        assert!(Line::try_parse_from(["validate"]).is_err(), "no file is no success");
+    }
+
+    #[test]
+    fn a_missing_file_is_named_with_those_nearby() {
+        let report = load(Path::new("topologies/h.yaml")).unwrap_err();
+        assert_eq!(report.to_string(), "read the topology topologies/h.yaml");
+        assert!(report.help().unwrap().to_string().contains("topologies/ha.yaml"));
+        let report = load(Path::new("topologies")).unwrap_err();
+        assert!(report.help().unwrap().to_string().contains("topologies/ha.yaml"));
+    }
+
+    #[test]
+    fn what_a_good_file_holds() {
+        let topology = load(Path::new(GOOD)).unwrap();
+        insta::assert_snapshot!(summary(&topology), @"11 nodes, 4 networks, 10 services");
+    }
+
+    #[test]
+    fn programs_get_every_field() {
+        let text = read(Path::new(BAD)).unwrap();
+        let invalid = topology::parse(BAD, &text).unwrap_err();
+        let problems: Vec<Value> = problems_as_json(&invalid).collect();
+        insta::assert_snapshot!(format!("{:#}", problems[1]), @r#"
+        {
+          "also": null,
+          "code": "labctl::gateway_off_link",
+          "column": 36,
+          "file": "fixtures/topologies/bad-routes.yaml",
+          "help": "the usual one is 198.51.100.1; leave `gateway` out to have it",
+          "line": 7,
+          "message": "node client is on no network with its gateway 203.0.113.1",
+          "span": {
+            "end": 355,
+            "start": 344
+          }
+        }
+        "#);
+    }
+
+    #[test]
+    fn people_get_a_pointer_into_the_source() {
+        let report = load(Path::new("fixtures/topologies/bad-addresses.yaml")).unwrap_err();
+        let mut shown = String::new();
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(110);
+        handler.render_report(&mut shown, report.as_ref()).unwrap();
+        insta::assert_snapshot!(shown, @"
+          × fixtures/topologies/bad-addresses.yaml is not a topology: 4 problems
+
+        Error: labctl::outside_network
+
+          × 10.10.2.11 is not in network back (10.10.1.0/24)
+           ╭─[fixtures/topologies/bad-addresses.yaml:6:51]
+         5 │   router: { role: router, on: { front: 203.0.113.1 } }
+         6 │   proxy1: { role: proxy, on: { front: none, back: 10.10.2.11 } }
+           ·                                                   ─────┬────
+           ·                                                        ╰── outside of its network
+         7 │   proxy2: { role: proxy, on: { front: none, back: 10.10.1.12 } }
+           ╰────
+          help: 10.10.1.2 is free
+
+        Error: labctl::duplicate_address
+
+          × 10.10.1.12 already belongs to node proxy2
+           ╭─[fixtures/topologies/bad-addresses.yaml:8:34]
+         6 │   proxy1: { role: proxy, on: { front: none, back: 10.10.2.11 } }
+         7 │   proxy2: { role: proxy, on: { front: none, back: 10.10.1.12 } }
+           ·                                                   ─────┬────
+           ·                                                        ╰── node proxy2 has it here
+         8 │   web1: { role: web, on: { back: 10.10.1.12 } }
+           ·                                  ─────┬────
+           ·                                       ╰── used again here
+         9 │   web2: { role: web, on: { back: 10.10.1.255 } }
+           ╰────
+          help: 10.10.1.2 is free
+
+        Error: labctl::broadcast_address
+
+          × 10.10.1.255 is the broadcast address of network back
+            ╭─[fixtures/topologies/bad-addresses.yaml:9:34]
+          8 │   web1: { role: web, on: { back: 10.10.1.12 } }
+          9 │   web2: { role: web, on: { back: 10.10.1.255 } }
+            ·                                  ─────┬─────
+            ·                                       ╰── no node can have it
+         10 │ failover: { network: back, vip: { front: 203.0.113.1, back: 10.10.1.1 } }
+            ╰────
+          help: 10.10.1.2 is free
+
+        Error: labctl::duplicate_address
+
+          × 203.0.113.1 already belongs to node router
+            ╭─[fixtures/topologies/bad-addresses.yaml:10:42]
+          4 │ nodes:
+          5 │   router: { role: router, on: { front: 203.0.113.1 } }
+            ·                                        ─────┬─────
+            ·                                             ╰── node router has it here
+          6 │   proxy1: { role: proxy, on: { front: none, back: 10.10.2.11 } }
+          7 │   proxy2: { role: proxy, on: { front: none, back: 10.10.1.12 } }
+          8 │   web1: { role: web, on: { back: 10.10.1.12 } }
+          9 │   web2: { role: web, on: { back: 10.10.1.255 } }
+         10 │ failover: { network: back, vip: { front: 203.0.113.1, back: 10.10.1.1 } }
+            ·                                          ─────┬─────
+            ·                                               ╰── used again here
+         11 │ balancer: { services: { web: { port: 80 } } }
+            ╰────
+          help: 203.0.113.2 is free
+        ");
+    }
+}

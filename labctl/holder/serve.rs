@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{dup2_stderr, dup2_stdout, getuid, setsid};
 
-use super::lab::{self, Input, Lab, Reply, chain};
+use super::lab::{self, Input, Lab, Reply};
 use super::network::{self, Network};
 use super::protocol::{self, Answer, Progress, REQUEST_BYTES_MAX, Request, StartSpec};
 use crate::kernel::{mount, socket};
@@ -68,8 +68,18 @@ enum Error {
     Network(#[from] network::Error),
     #[error(transparent)]
     Lab(#[from] lab::Error),
-    #[error("not ready after {after:?}; still waiting for {}", .waiting_for.join(", "))]
+    #[error("not ready after {after:?}; still waiting for {}", listing(.waiting_for))]
     NotReady { after: Duration, waiting_for: Vec<String> },
+}
+
+/// What is named of a long list before the rest is counted.
+const NAMED_MAX: usize = 6;
+
+fn listing(all: &[String]) -> String {
+    match all.split_at_checked(NAMED_MAX) {
+        Some((named, rest)) if !rest.is_empty() => format!("{} and {} more", named.join(", "), rest.len()),
+        _ => all.join(", "),
+    }
 }
 
 /// Builds the lab that standard input describes, tells standard output how it goes, and serves it until its end.
@@ -84,7 +94,6 @@ pub fn run() -> std::process::ExitCode {
                 because.push(cause.to_string());
                 source = cause.source();
             }
-            eprintln!("holder: {}", chain(&error));
             tell(&Progress::Failed { because });
             std::process::ExitCode::FAILURE
         }

@@ -126,17 +126,16 @@ impl PidFd {
         (pid > 0).then_some(pid)
     }
 
-    /// Moves the calling process into its namespaces; the PID namespace counts for children from now on. Only for a
-    /// process with one thread.
-    pub fn enter_namespaces(&self) -> Result<(), Errno> {
-        setns(
-            self.0.as_fd(),
-            CloneFlags::CLONE_NEWNS
-                | CloneFlags::CLONE_NEWNET
-                | CloneFlags::CLONE_NEWPID
-                | CloneFlags::CLONE_NEWUTS
-                | CloneFlags::CLONE_NEWIPC,
-        )
+    /// Moves the calling process to its network, files and host name. Only for a process with one thread.
+    pub fn visit(&self) -> Result<(), Errno> {
+        setns(self.0.as_fd(), CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS)
+    }
+
+    /// Moves the calling process into all of its namespaces; that of processes counts for children from now on, and no
+    /// thread can be made any more. Only for a process with one thread.
+    pub fn move_in(&self) -> Result<(), Errno> {
+        self.visit()?;
+        setns(self.0.as_fd(), CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC)
     }
 }
 

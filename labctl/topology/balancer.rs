@@ -87,7 +87,7 @@ impl Directors<'_, '_> {
             Slot::Given(address) => address,
             Slot::Absent => {
                 let usual = self.usual_entrance();
-                if usual.is_none() && self.certain() && !self.machines.lacks(Role::Proxy) {
+                if usual.is_none() && self.certain() {
                     let kind = ProblemKind::NoEntrance(name.value.clone());
                     let help = "add `failover` with a `vip`, or `address: ADDRESS` of a proxy";
                     problems.push(Problem::new(kind, &name.span).help(help));
@@ -125,9 +125,11 @@ impl Directors<'_, '_> {
             && self.election.is_none_or(|election| election.whole && !election.addresses.is_empty())
     }
 
-    /// Every proxy and everything that it is on is known.
+    /// There are proxies, and everything that they are on is known.
     fn proxies_known(&self) -> bool {
-        self.machines.whole && self.machines.of(Role::Proxy).all(|proxy| proxy.whole)
+        self.machines.whole
+            && !self.machines.lacks(Role::Proxy)
+            && self.machines.of(Role::Proxy).all(|proxy| proxy.whole)
     }
 
     fn reals(

@@ -45,7 +45,7 @@ kinds! {
     #[error("the file has more than {0} bytes")]
     TooLarge(usize) => "too_large", "a topology is a page of text";
     /// Not YAML.
-    #[error("this is not YAML: {0}")]
+    #[error("this is not one YAML document: {0}")]
     Syntax(String) => "syntax", "the YAML parser stopped here";
     /// The same key twice in one mapping.
     #[error("`{0}` is given twice")]
@@ -254,7 +254,7 @@ impl std::error::Error for Invalid {}
 
 /// Line and column, both from 1, of a byte of the source.
 fn place(source: &str, byte: usize) -> (usize, usize) {
-    let before = &source[..source.floor_char_boundary(byte)];
+    let before = source.get(..byte).unwrap_or(source);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }

@@ -160,7 +160,8 @@ pub(super) struct Record<'t> {
     what: &'static str,
     span: &'t Span,
     entries: &'t [Entry],
-    /// Keys that an unknown key was taken for: to call them missing too would be to say the same thing twice.
+    /// Keys that an unknown key was taken for. They count as broken: to call them missing, or to complain about what
+    /// follows from their absence, would be to say the same thing twice.
     misspelt: Vec<&'static str>,
 }
 
@@ -180,13 +181,13 @@ impl<'t> Record<'t> {
                 return None;
             }
         };
-        let unknown = entries.iter().filter(|entry| !keys.contains(&entry.key.as_str()));
+        // A key that is there already cannot have been meant.
+        let given = |key: &&&str| entries.iter().any(|entry| entry.key == **key);
+        let absent: Vec<&'static str> = keys.iter().filter(|key| !given(key)).copied().collect();
         let mut misspelt = Vec::new();
-        for entry in unknown {
-            let absent = |key: &&&'static str| !entries.iter().any(|entry| entry.key == **key);
-            // A key that is there already cannot have been meant.
-            misspelt.extend(nearest(&entry.key, keys.iter().filter(absent).copied()));
-            let help = did_you_mean(&entry.key, keys.iter().filter(absent).copied());
+        for entry in entries.iter().filter(|entry| !keys.contains(&entry.key.as_str())) {
+            misspelt.extend(nearest(&entry.key, absent.iter().copied()));
+            let help = did_you_mean(&entry.key, absent.iter().copied());
             let kind = ProblemKind::UnknownKey(entry.key.clone(), what);
             problems.push(Problem::new(kind, &entry.span).maybe(help));
         }
@@ -196,6 +197,7 @@ impl<'t> Record<'t> {
     pub(super) fn optional<T: Read>(&self, key: &'static str, problems: &mut Problems) -> Slot<T> {
         match self.entries.iter().find(|entry| entry.key == key) {
             Some(entry) => Slot::read(&entry.value, problems),
+            None if self.misspelt.contains(&key) => Slot::Broken,
             None => Slot::Absent,
         }
     }
@@ -203,9 +205,6 @@ impl<'t> Record<'t> {
     pub(super) fn required<T: Read>(&self, key: &'static str, problems: &mut Problems) -> Slot<T> {
         let slot = self.optional(key, problems);
         if slot.is_absent() {
-            if self.misspelt.contains(&key) {
-                return Slot::Broken;
-            }
             let kind = ProblemKind::MissingKey(key, self.what.to_owned());
             problems.push(Problem::new(kind, self.span).help(format!("add `{key}: ...`")));
             return Slot::Broken;

@@ -63,17 +63,16 @@ fn tidy<T: std::str::FromStr>(text: &str) -> Option<String> {
     (tidied != text && tidied.parse::<T>().is_ok()).then(|| format!("did you mean `{tidied}`?"))
 }
 
-fn ipv6(text: &str) -> Refusal {
-    (
-        ProblemKind::Ipv6(text.to_owned()),
-        Some("give the network an IPv4 prefix, such as 10.10.1.0/24".to_owned()),
-    )
+fn ipv6(text: &str, instead: &str) -> Refusal {
+    (ProblemKind::Ipv6(text.to_owned()), Some(instead.to_owned()))
 }
 
 fn address<T: Scalar>(text: &str) -> Result<Ipv4Addr, Refusal> {
     match text.parse() {
         Ok(address) => Ok(address),
-        Err(_) if text.parse::<Ipv6Addr>().is_ok() => Err(ipv6(text)),
+        Err(_) if text.parse::<Ipv6Addr>().is_ok() => {
+            Err(ipv6(text, "give an address of the network's IPv4 prefix"))
+        }
         Err(_) => Err(not_a::<T>(text)),
     }
 }
@@ -95,7 +94,9 @@ impl Scalar for Prefix {
                 Err((ProblemKind::UnusableNetwork(net), Some(help.to_owned())))
             }
             Ok(net) => Ok(Self(net)),
-            Err(_) if text.parse::<Ipv6Net>().is_ok() => Err(ipv6(text)),
+            Err(_) if text.parse::<Ipv6Net>().is_ok() => {
+                Err(ipv6(text, "give the network an IPv4 prefix, such as 10.10.1.0/24"))
+            }
             Err(_) => Err(not_a::<Self>(text)),
         }
     }
@@ -327,7 +328,7 @@ words! {
     Restart = "restart policy", "a restart policy";
     Forward = "forwarding method", "a forwarding method";
     Scheduler = "scheduler", "a scheduler";
-    Memory = "memory", "a kind of memory";
+    Memory = "kind of memory", "a kind of memory";
 }
 
 impl<T: Words> Scalar for Choice<T> {

@@ -37,9 +37,13 @@ pub(super) struct Entry {
     pub(super) value: Tree,
 }
 
+/// The deepest nesting that is followed: a topology needs 7, and each level costs the stack some 30 KiB in debug builds.
+const DEPTH_MAX: usize = 16;
+
 /// Reads one YAML document. Syntax errors end it; a duplicate key is reported and its first value kept.
 pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Tree> {
     let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: DEPTH_MAX },
         strict_booleans: true,
         with_snippet: false,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -55,8 +59,6 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Tree> {
 }
 
 fn syntax(text: &str, error: &serde_saphyr::Error) -> Problem {
-    // The message alone: the place is told by the problem.
-    let what = DefaultMessageFormatter.format_message(error);
     let start = error.location().map_or(0, |location| {
         let column = usize::try_from(location.column()).unwrap_or(1).max(1);
         let line = usize::try_from(location.line()).unwrap_or(1).max(1);
@@ -68,14 +70,17 @@ fn syntax(text: &str, error: &serde_saphyr::Error) -> Problem {
         in_line.map_or(text.len(), |at| line_start + at)
     });
     let end = text[start..].chars().next().map_or(start, |c| start + c.len_utf8());
-    let problem = Problem::new(ProblemKind::Syntax(what.into_owned()), &(start..end));
-    match error {
+    let (what, help) = match error {
         serde_saphyr::Error::MultipleDocuments { .. } => {
-            problem.help("a file holds one topology; remove the `---`")
+            ("a second document begins here".to_owned(), "a file holds one topology; remove the `---`")
         }
-        _ => problem
-            .help("indent with spaces, close every bracket and quote, and put a space after each colon"),
-    }
+        // The message alone: the place is told by the problem.
+        _ => (
+            DefaultMessageFormatter.format_message(error).into_owned(),
+            "indent with spaces, close every bracket and quote, and put a space after each colon",
+        ),
+    };
+    Problem::new(ProblemKind::Syntax(what), &(start..end)).help(help)
 }
 
 /// What the YAML library hands over.

@@ -1,0 +1,186 @@
+//! What a scenario knows: its lab, what it last saw, and what it compares with. It knows nothing of balancing or
+//! failover; that is the library's business.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use cucumber::event::ScenarioFinished;
+use labctl::holder::client::{Lab, labs};
+use labctl::holder::protocol::Status;
+use labctl::topology::{LabName, NodeName};
+
+use crate::audit::Audit;
+use crate::steps::conversation::Talk;
+use crate::steps::floating::Watch;
+
+/// How long a fact may take to become true. Facts come within a second; a machine under load may take its time.
+pub const WAIT_MAX: Duration = Duration::from_secs(20);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What a scenario knows.
+#[derive(Debug, Default, cucumber::World)]
+pub struct World {
+    /// Labs of this scenario by the name that it calls them.
+    labs: BTreeMap<String, LabName>,
+    /// What the last command said.
+    pub said: Option<Said>,
+    /// The conversation with the site.
+    pub talk: Option<Talk>,
+    /// Who holds the VIP, sampled all the time.
+    pub watch: Option<Watch>,
+    /// The machine before.
+    pub before: Option<Audit>,
+    /// The status before.
+    pub status_before: Option<Status>,
+    /// The node that something was done to.
+    pub victim: Option<NodeName>,
+    /// Numbers that a later step compares with.
+    pub counted: BTreeMap<String, u64>,
+    /// A folder that ends with the scenario.
+    pub scratch: Option<tempfile::TempDir>,
+}
+
+/// What a command said and how it ended.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Exit code.
+    pub code: i32,
+    /// Data.
+    pub stdout: String,
+    /// Words.
+    pub stderr: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The program under test, as a user would run it.
+pub fn labctl() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_labctl"));
+    command.current_dir(root()).env_remove("LABCTL_LAB").env("NO_COLOR", "1");
+    command
+}
+
+/// Labs of a scenario carry its process id, so that whoever ran it can end what it left.
+fn prefix(pid: u32) -> String {
+    format!("t{pid}-")
+}
+
+/// Ends what a scenario left behind.
+pub fn clear(pid: u32) {
+    for name in labs().unwrap_or_default().into_iter().filter(|name| name.as_str().starts_with(&prefix(pid))) {
+        let _ = Lab::find(Some(name)).and_then(|lab| lab.down());
+    }
+}
+
+impl World {
+    /// Runs a command of ours to its end.
+    pub fn run(&mut self, args: &[&str]) -> Result<Said, String> {
+        let output = labctl().args(args).output().map_err(|error| format!("run labctl: {error}"))?;
+        let said = Said::from(output);
+        self.said = Some(said.clone());
+        Ok(said)
+    }
+
+    /// The name under which this scenario's lab of that nickname runs.
+    pub fn lab_name(&mut self, nickname: &str) -> LabName {
+        let name = format!("{}{nickname}", prefix(std::process::id()));
+        let name: LabName = name.parse().expect("a prefix and a nickname make a name");
+        self.labs.insert(nickname.to_owned(), name.clone());
+        name
+    }
+
+    /// Builds a lab, or says why not.
+    pub fn up(&mut self, file: &str, nickname: &str) -> Result<(), String> {
+        let name = self.lab_name(nickname);
+        let said = self.run(&["up", file, "--name", name.as_str()])?;
+        if said.code == 0 { Ok(()) } else { Err(format!("up ended with {}: {}", said.code, said.stderr)) }
+    }
+
+    /// The lab of this scenario, if it has just one or one called `site`.
+    pub fn lab(&self) -> Result<Lab, String> {
+        let name = self.labs.get("site").or_else(|| self.labs.values().next()).ok_or("this scenario has no lab")?;
+        Lab::find(Some(name.clone())).map_err(|error| error.to_string())
+    }
+
+    /// What it is like now.
+    pub fn status(&self) -> Result<Status, String> {
+        self.lab()?.status().map_err(|error| error.to_string())
+    }
+
+    /// Waits until something is true; on time-out, says what was last seen instead.
+    pub fn eventually<T>(
+        &mut self,
+        what: &str,
+        mut look: impl FnMut(&mut Self) -> Result<T, String>,
+    ) -> Result<T, String> {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            match look(self) {
+                Ok(found) => return Ok(found),
+                Err(last) if Instant::now() > deadline => {
+                    return Err(format!("{what}: not within {WAIT_MAX:?}; last seen: {last}"));
+                }
+                Err(_) => std::thread::sleep(LOOK),
+            }
+        }
+    }
+
+    /// Runs a command of ours about this scenario's lab.
+    pub fn run_in_lab(&mut self, verb: &str, args: &[&str]) -> Result<Said, String> {
+        let lab = self.lab()?;
+        let mut all = vec![verb, "--lab", lab.name().as_str()];
+        all.extend(args);
+        self.run(&all)
+    }
+
+    /// Ends the scenario: keeps the logs of a failed one, and ends its labs.
+    pub fn finish(&mut self, scenario: &str, outcome: &ScenarioFinished) {
+        drop(self.watch.take());
+        let failed = !matches!(outcome, ScenarioFinished::StepPassed);
+        for name in self.labs.values() {
+            let Ok(lab) = Lab::find(Some(name.clone())) else { continue };
+            if failed {
+                match keep_evidence(&lab, scenario) {
+                    Ok(folder) => println!("evidence: {}", folder.display()),
+                    Err(error) => println!("no evidence could be kept: {error}"),
+                }
+            }
+            let _ = lab.down();
+        }
+    }
+}
+
+/// Logs of every node, events and status of a lab, in a folder that outlives it.
+fn keep_evidence(lab: &Lab, scenario: &str) -> Result<PathBuf, String> {
+    let words: String = scenario.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let folder = root().join("target/features-failed").join(format!("{words}-{}", lab.name()));
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let status = lab.status().map_err(|error| error.to_string())?;
+    for node in &status.nodes {
+        let Ok(mut log) = lab.log(&node.name) else { continue };
+        let Ok(mut copy) = std::fs::File::create(folder.join(format!("{}.log", node.name))) else { continue };
+        let _ = std::io::copy(&mut log, &mut copy);
+    }
+    let json = serde_json::to_string_pretty(&status).map_err(|error| error.to_string())?;
+    std::fs::write(folder.join("status.json"), json).map_err(|error| error.to_string())?;
+    let events = lab.events(false).map_err(|error| error.to_string())?;
+    let lines: Vec<String> = events.filter_map(|event| serde_json::to_string(&event).ok()).collect();
+    std::fs::write(folder.join("events.jsonl"), lines.join("\n")).map_err(|error| error.to_string())?;
+    Ok(folder)
+}

@@ -1,0 +1,135 @@
+//! The leader's desk: commands and reads queue here, and all that wait together cost one log entry or one round of
+//! heartbeats. Queues are bounded, and nothing waits for an answer that will not come.
+
+use std::time::Duration;
+
+use openraft::Raft;
+use openraft::error::{CheckIsLeaderError, ClientWriteError, RaftError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::protocol::{TypeConfig, Unavailable};
+use crate::conversation::{Command, Outcome};
+
+/// Most commands, and most reads, that wait at the desk: beyond it a visitor would give up before his turn comes.
+const QUEUE_MAX: usize = 256;
+/// Most commands in one log entry.
+const BATCH_MAX: usize = 64;
+/// Most bytes of text in one log entry, give or take the last command, so that many entries fit into one frame.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+/// Longest wait for raft. Whoever asked has given up by then, and the next batch must not wait for a leader that was
+/// cut off; an entry that is decided later all the same is harmless, since commands may be sent twice.
+const RAFT_MAX: Duration = Duration::from_millis(250);
+
+type Answer<T> = oneshot::Sender<Result<T, Unavailable>>;
+
+/// Where commands and reads are handed in. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Desk {
+    commands: mpsc::Sender<(Command, Answer<Outcome>)>,
+    reads: mpsc::Sender<Answer<()>>,
+}
+
+impl Desk {
+    /// Opens the desk; its work is done by two tasks of the set.
+    pub(super) fn open(raft: Raft<TypeConfig>, tasks: &mut JoinSet<()>) -> Self {
+        let (commands, waiting_commands) = mpsc::channel(QUEUE_MAX);
+        let (reads, waiting_reads) = mpsc::channel(QUEUE_MAX);
+        tasks.spawn(work_off_commands(raft.clone(), waiting_commands));
+        tasks.spawn(work_off_reads(raft, waiting_reads));
+        Self { commands, reads }
+    }
+
+    /// Has a command decided and applied.
+    pub(super) async fn apply(&self, command: Command) -> Result<Outcome, Unavailable> {
+        let (answer, outcome) = oneshot::channel();
+        self.commands.try_send((command, answer)).map_err(|_| Unavailable::Busy)?;
+        outcome.await.unwrap_or(Err(Unavailable::TimedOut))
+    }
+
+    /// Returns once what this member has applied is no older than this call.
+    pub(super) async fn catch_up(&self) -> Result<(), Unavailable> {
+        let (answer, fresh) = oneshot::channel();
+        self.reads.try_send(answer).map_err(|_| Unavailable::Busy)?;
+        fresh.await.unwrap_or(Err(Unavailable::TimedOut))
+    }
+}
+
+async fn work_off_commands(raft: Raft<TypeConfig>, mut waiting: mpsc::Receiver<(Command, Answer<Outcome>)>) {
+    while let Some(first) = waiting.recv().await {
+        let (batch, answers) = gather(first, &mut waiting);
+        if batch.is_empty() {
+            continue;
+        }
+        match timeout(RAFT_MAX, raft.client_write(batch)).await {
+            Ok(Ok(written)) => {
+                for (answer, outcome) in answers.into_iter().zip(written.data) {
+                    let _ = answer.send(Ok(outcome));
+                }
+            }
+            Ok(Err(error)) => refuse(answers, why_not_written(&error)),
+            Err(_) => refuse(answers, Unavailable::TimedOut),
+        }
+    }
+}
+
+/// The first command and those that wait behind it, without those that nobody waits for any more.
+fn gather(
+    first: (Command, Answer<Outcome>),
+    waiting: &mut mpsc::Receiver<(Command, Answer<Outcome>)>,
+) -> (Vec<Command>, Vec<Answer<Outcome>>) {
+    let (mut batch, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut next = Some(first);
+    while let Some((command, answer)) = next {
+        if !answer.is_closed() {
+            bytes += command.text_bytes();
+            batch.push(command);
+            answers.push(answer);
+        }
+        let full = batch.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX;
+        next = if full { None } else { waiting.try_recv().ok() };
+    }
+    (batch, answers)
+}
+
+async fn work_off_reads(raft: Raft<TypeConfig>, mut waiting: mpsc::Receiver<Answer<()>>) {
+    let mut answers = Vec::new();
+    while waiting.recv_many(&mut answers, QUEUE_MAX).await > 0 {
+        let result = match timeout(RAFT_MAX, raft.ensure_linearizable()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(why_not_read(&error)),
+            Err(_) => Err(Unavailable::TimedOut),
+        };
+        for answer in answers.drain(..) {
+            let _ = answer.send(result);
+        }
+    }
+}
+
+fn refuse<T>(answers: Vec<Answer<T>>, why: Unavailable) {
+    for answer in answers {
+        // Whoever stopped waiting needs no answer.
+        let _ = answer.send(Err(why));
+    }
+}
+
+fn why_not_written(
+    error: &RaftError<u64, ClientWriteError<u64, openraft::EmptyNode>>,
+) -> Unavailable {
+    match error {
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Unavailable::NotLeader,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(_)) | RaftError::Fatal(_) => {
+            Unavailable::NoQuorum
+        }
+    }
+}
+
+fn why_not_read(error: &RaftError<u64, CheckIsLeaderError<u64, openraft::EmptyNode>>) -> Unavailable {
+    match error {
+        RaftError::APIError(CheckIsLeaderError::ForwardToLeader(_)) => Unavailable::NotLeader,
+        RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)) | RaftError::Fatal(_) => {
+            Unavailable::NoQuorum
+        }
+    }
+}

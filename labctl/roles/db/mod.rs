@@ -1,0 +1,221 @@
+//! A member of the embedded database: raft (openraft) over a log on disk (redb) and the conversations in memory. It
+//! serves visitors, other members and raft on one TCP port, and any member takes any request: a follower passes it on
+//! to the leader. It knows nothing of HTTP.
+
+mod desk;
+mod directory;
+mod frame;
+mod joining;
+mod link;
+mod log;
+mod machine;
+mod network;
+mod protocol;
+mod server;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::error::Fatal;
+use openraft::{Config, ConfigError, EmptyNode, Raft, RaftMetrics, SnapshotPolicy};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+pub use directory::{Directory, RaftId, Seat};
+pub use frame::FrameError;
+pub use joining::JoinError;
+pub use link::{Link, LinkError};
+pub use log::LogError;
+pub use machine::SnapshotError;
+pub use protocol::{Ask, Reply, Request, Unavailable};
+
+use self::desk::Desk;
+use self::joining::Surroundings;
+use self::log::Log;
+use self::machine::Machine;
+use self::network::{Links, Network};
+use self::server::{Member, Server};
+use super::{Reporter, Site, stop};
+use crate::report::What;
+use crate::topology::NodeName;
+
+/// A leader says this often that it lives.
+const HEARTBEAT_MS: u64 = 50;
+/// A follower that heard nothing for a random time between these calls an election: four heartbeats and more, so that
+/// one lost packet or a slow flush changes nothing, and still well below a second.
+const ELECTION_MS: std::ops::Range<u64> = 200..300;
+/// Entries after which the store is written out as a snapshot and older entries may go.
+const SNAPSHOT_EVERY: u64 = 2_000;
+/// Entries kept behind a snapshot, so that a member that was away for a moment needs no snapshot.
+const LOG_KEPT: u64 = 500;
+/// Entries that a member may be behind before it gets a snapshot in their place.
+const LAG_MAX: u64 = 4_000;
+/// Most entries in one message; at 256 KiB each they still fit into one frame (16 MiB).
+const ENTRIES_MAX: u64 = 32;
+/// Bytes of a snapshot in one message.
+const SNAPSHOT_PIECE_BYTES: u64 = 1024 * 1024;
+/// Longest wait for one piece of a snapshot; the last one includes writing the file.
+const SNAPSHOT_PIECE_MS: u64 = 5_000;
+/// Longest wait for raft to end when the daemon is asked to stop.
+const STOP_MAX: Duration = Duration::from_secs(1);
+/// Threads of the runtime: one may encode a long transcript while the other keeps the heartbeat.
+const WORKERS: usize = 2;
+
+/// Why a database cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This node is no database, or the databases share no network.
+    #[error("the databases share no network on which {0} has an address, or it is none")]
+    NoSeat(NodeName),
+    /// The runtime or the signal handler cannot be set up.
+    #[error("start the runtime of a database")]
+    Runtime(#[source] std::io::Error),
+    /// The port cannot be listened on.
+    #[error("listen on {address}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The log cannot be used.
+    #[error("begin with the log")]
+    Log(#[from] LogError),
+    /// The snapshot cannot be used.
+    #[error("begin with the snapshot")]
+    Snapshot(#[from] SnapshotError),
+    /// Membership failed.
+    #[error("become a member")]
+    Join(#[from] JoinError),
+    /// The constants above contradict each other.
+    #[error("configure raft")]
+    Config(#[from] ConfigError),
+    /// Raft gave up, as it does when the disk fails.
+    #[error("raft stopped")]
+    Raft(#[source] Box<Fatal<RaftId>>),
+}
+
+/// Runs a database until SIGTERM.
+pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
+    runtime.block_on(async {
+        let stop = stop::asked().map_err(Error::Runtime)?;
+        serve(site, reporter, stop).await
+    })
+}
+
+/// Runs a database until the future `stop` is done.
+pub async fn serve(site: &Site, reporter: Reporter, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let directory = Arc::new(Directory::of(&site.topology));
+    let place = directory.place_of(&site.me).ok_or_else(|| Error::NoSeat(site.me.clone()))?;
+    let links: Links = directory.seats().iter().map(|seat| Link::new(seat.address)).collect();
+    let around = Surroundings { directory, links, place };
+
+    let log = Log::open(&site.disk)?;
+    let machine = Machine::open(&site.disk)?;
+    let address = around.directory.seats()[place].address;
+    let listener =
+        TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
+
+    // Dropped on return, which ends every task and every connection.
+    let mut tasks = JoinSet::new();
+    // One wish at a time: there is one founder, and it asks again.
+    let (enrolments, mut wishes) = mpsc::channel(1);
+    let server = Arc::new(Server::new(around.clone(), enrolments));
+    tasks.spawn(server.clone().accept(listener));
+    reporter.emit(What::Ready);
+
+    tokio::pin!(stop);
+    let member = tokio::select! {
+        member = begin(&around, log, machine, &mut wishes, &mut tasks) => Arc::new(member?),
+        () = &mut stop => return Ok(()),
+    };
+    server.take_part(member.clone());
+    let directory = around.directory.clone();
+    let settling = member.clone();
+    tasks.spawn(async move { joining::settle(&around, &settling).await });
+    let result = tokio::select! {
+        error = report_leaders(&directory, member.raft.metrics(), &reporter) => Err(error),
+        () = stop => Ok(()),
+    };
+    // A raft that hangs on its disk must not keep the daemon from ending.
+    let _ = timeout(STOP_MAX, member.raft.shutdown()).await;
+    result
+}
+
+/// From an open disk to a running raft; with an empty disk that takes the other databases.
+async fn begin(
+    around: &Surroundings,
+    log: Log,
+    machine: Machine,
+    wishes: &mut mpsc::Receiver<joining::Enrolment>,
+    tasks: &mut JoinSet<()>,
+) -> Result<Member, Error> {
+    let identity = match log.identity()? {
+        Some(identity) => identity,
+        None => joining::become_member(around, &log, wishes).await?,
+    };
+    let network = Network { directory: around.directory.clone(), links: around.links.clone(), identity };
+    let raft = Raft::new(identity.id, Arc::new(config()?), network, log, machine.clone())
+        .await
+        .map_err(|fatal| Error::Raft(Box::new(fatal)))?;
+    let desk = Desk::open(raft.clone(), tasks);
+    Ok(Member { identity, raft, machine, desk })
+}
+
+fn config() -> Result<Config, ConfigError> {
+    Config {
+        cluster_name: "conversations".to_owned(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MS.start,
+        election_timeout_max: ELECTION_MS.end,
+        install_snapshot_timeout: SNAPSHOT_PIECE_MS,
+        snapshot_max_chunk_size: SNAPSHOT_PIECE_BYTES,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
+        max_in_snapshot_log_to_keep: LOG_KEPT,
+        replication_lag_threshold: LAG_MAX,
+        max_payload_entries: ENTRIES_MAX,
+        ..Config::default()
+    }
+    .validate()
+}
+
+/// Says whom this member takes for the leader whenever that changes. Returns when raft has given up.
+async fn report_leaders(
+    directory: &Directory,
+    mut metrics: watch::Receiver<RaftMetrics<RaftId, EmptyNode>>,
+    reporter: &Reporter,
+) -> Error {
+    let mut said = None;
+    loop {
+        let (seen, running) = {
+            let now = metrics.borrow_and_update();
+            ((now.current_leader, now.current_term), now.running_state.clone())
+        };
+        if let Err(fatal) = running {
+            return Error::Raft(Box::new(fatal));
+        }
+        if said != Some(seen) {
+            let (leader, term) = seen;
+            let leader = leader.and_then(|id| directory.seat(id)).map(|seat| seat.name.to_string());
+            tracing::info!("leader {}, term {term}", leader.as_deref().unwrap_or("unknown"));
+            reporter.emit(What::RaftLeader { leader, term });
+            said = Some(seen);
+        }
+        if metrics.changed().await.is_err() {
+            return Error::Raft(Box::new(Fatal::Stopped));
+        }
+    }
+}
+
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,201 @@
+//! Three databases in one process: what they agree on, and what survives.
+
+pub(crate) mod cluster;
+mod parts;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use cluster::{Cluster, eventually};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::conversation::{Command, ConversationId, Outcome};
+use crate::roles::web::Databases;
+
+const ID: [u8; 16] = [7; 16];
+
+fn id() -> ConversationId {
+    ID.into()
+}
+
+fn turn(key: &str) -> Command {
+    Command::AppendTurn { id: id(), key: key.parse().unwrap(), body: format!("text of {key}") }
+}
+
+async fn keys_through(cluster: &Cluster, place: usize) -> Vec<String> {
+    let transcript = cluster.read_through(place, id()).await.expect("the conversation exists");
+    transcript.turns().iter().map(|turn| turn.key.to_string()).collect()
+}
+
+/// Somebody who goes on writing turns, and notes which were acknowledged.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<Vec<String>>,
+}
+
+impl Writer {
+    fn begin(databases: Databases, name: &'static str) -> Self {
+        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stopped, counted) = (stop.clone(), count.clone());
+        let task = tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let key = format!("{name}-{}", acknowledged.len());
+                // What failed is sent again under the same key, as a browser would.
+                if let Ok(Outcome::Appended { .. } | Outcome::Replayed { .. }) = databases.apply(turn(&key)).await {
+                    acknowledged.push(key);
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            acknowledged
+        });
+        Self { stop, count, task }
+    }
+
+    async fn more(&self, turns: usize) {
+        let until = self.count.load(Ordering::Relaxed) + turns;
+        eventually("more acknowledged turns", async || {
+            let now = self.count.load(Ordering::Relaxed);
+            if now >= until { Ok(()) } else { Err(now) }
+        })
+        .await;
+    }
+
+    async fn end(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_through_each_is_read_through_the_others() {
+    let cluster = Cluster::started(3).await;
+    assert_eq!(cluster.apply_through(0, Command::Create { id: id() }).await, Outcome::Created);
+    for writer in 0..3 {
+        let outcome = cluster.apply_through(writer, turn(&format!("key-{writer}"))).await;
+        assert!(
+            matches!(outcome, Outcome::Appended { .. } | Outcome::Replayed { .. }),
+            "through {writer}: {outcome:?}"
+        );
+        for reader in 0..3 {
+            let keys = keys_through(&cluster, reader).await;
+            assert_eq!(keys.last(), Some(&format!("key-{writer}")), "through {reader}");
+        }
+    }
+    assert_eq!(keys_through(&cluster, 0).await, ["key-0", "key-1", "key-2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_leader_costs_no_acknowledged_turn_and_its_disk_catches_up() {
+    let mut cluster = Cluster::started(3).await;
+    cluster.apply_through(0, Command::Create { id: id() }).await;
+    let writers = [Writer::begin(cluster.client(0), "a"), Writer::begin(cluster.client(1), "b")];
+    for writer in &writers {
+        writer.more(5).await;
+    }
+    let dead = cluster.leader().await;
+    cluster.crash(dead);
+    for writer in &writers {
+        writer.more(5).await;
+    }
+    cluster.start(dead);
+    cluster.leader().await;
+    let other = (dead + 1) % 3;
+    cluster.crash(other);
+    // With one of the other two gone, nothing is acknowledged without the one that came back.
+    for writer in &writers {
+        writer.more(5).await;
+    }
+    let mut acknowledged = BTreeSet::new();
+    for writer in writers {
+        acknowledged.extend(writer.end().await);
+    }
+    let keys = keys_through(&cluster, dead).await;
+    let kept: BTreeSet<_> = keys.iter().cloned().collect();
+    assert_eq!(kept.len(), keys.len(), "a turn is there twice");
+    let lost: Vec<_> = acknowledged.difference(&kept).collect();
+    assert!(lost.is_empty(), "lost {lost:?} of {}", acknowledged.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_disks_together_remember_after_a_power_cut() {
+    let mut cluster = Cluster::started(3).await;
+    cluster.apply_through(0, Command::Create { id: id() }).await;
+    cluster.apply_through(1, turn("before")).await;
+    (0..3).for_each(|place| cluster.crash(place));
+    (0..3).for_each(|place| cluster.start(place));
+    cluster.leader().await;
+    cluster.apply_through(2, turn("after")).await;
+    assert_eq!(keys_through(&cluster, 0).await, ["before", "after"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_disk_joins_the_cluster_and_never_founds_another() {
+    let mut cluster = Cluster::started(3).await;
+    cluster.apply_through(0, Command::Create { id: id() }).await;
+    cluster.apply_through(1, turn("before")).await;
+    (0..3).for_each(|place| cluster.crash(place));
+    // The first in the order of names is the only one that could found a cluster. Alone, it must not.
+    cluster.wipe(0);
+    cluster.start(0);
+    let link = Link::new(cluster.address(0));
+    eventually("an emptied database that waits", async || {
+        let request = Request::Leader { ask: Ask::Check, forwarded: false };
+        match link.call(&request, cluster::WAIT_MAX).await {
+            Ok(Reply::Unavailable(Unavailable::Joining)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    cluster.start(1);
+    cluster.start(2);
+    cluster.leader().await;
+    assert_eq!(keys_through(&cluster, 0).await, ["before"]);
+    // It is admitted as a voter: then the others can do without one of theirs.
+    eventually("a vote for the newcomer", async || match link.call(&Request::Census, cluster::WAIT_MAX).await {
+        Ok(Reply::Census(census)) if census.votes => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    cluster.crash(2);
+    cluster.apply_through(1, turn("after")).await;
+    assert_eq!(keys_through(&cluster, 0).await, ["before", "after"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_database_alone_works_and_ends_when_asked() {
+    let mut cluster = Cluster::started(1).await;
+    cluster.apply_through(0, Command::Create { id: id() }).await;
+    cluster.apply_through(0, turn("first")).await;
+    cluster.stop(0);
+    cluster.start(0);
+    assert_eq!(keys_through(&cluster, 0).await, ["first"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn noise_on_the_wire_ends_a_connection_and_nothing_else() {
+    let cluster = Cluster::started(1).await;
+    let noises: [&[u8]; 4] = [
+        b"GET / HTTP/1.1\r\n\r\n",
+        // A frame that claims four gigabytes.
+        b"LDB1\xff\xff\xff\xff",
+        // A frame that is no request.
+        b"LDB1\x00\x00\x00\x03\xff\xff\xff",
+        // Half a frame.
+        b"LDB1\x00\x00\x00\x10\x00",
+    ];
+    for noise in noises {
+        let mut stream = TcpStream::connect(cluster.address(0)).await.unwrap();
+        stream.write_all(noise).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        // Closed, politely or not, and without an answer.
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer).await;
+        assert!(answer.is_empty(), "{noise:?}");
+    }
+    assert_eq!(cluster.apply_through(0, Command::Create { id: id() }).await, Outcome::Created);
+}

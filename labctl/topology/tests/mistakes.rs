@@ -1,0 +1,453 @@
+//! What each mistake looks like: place, code, the words pointed at, the sentence and the way out.
+
+use insta::assert_snapshot;
+
+use super::*;
+
+/// All problems of a text, as short lines.
+fn problems(text: &str) -> String {
+    let invalid = parse("site.yaml", text).expect_err("the mistake is found");
+    let mut lines = Vec::new();
+    for problem in &invalid.problems {
+        let pointed = &invalid.source[problem.span.clone()];
+        lines.push(format!("{}:{} {} at `{pointed}`", problem.line, problem.column, problem.kind.code()));
+        lines.push(format!("  {}", problem.kind));
+        if let Some((span, what)) = &problem.also {
+            lines.push(format!("  also `{}`: {what}", &invalid.source[span.clone()]));
+        }
+        if let Some(help) = &problem.help {
+            lines.push(format!("  help: {help}"));
+        }
+    }
+    lines.join("\n")
+}
+
+/// The problems of the site with one text put for another.
+fn wrong(from: &str, to: &str) -> String {
+    problems(&changed(from, to))
+}
+
+#[test]
+fn every_kind_is_shown_here() {
+    let shown = include_str!("mistakes.rs");
+    let missing: Vec<_> =
+        ProblemKind::CODES.iter().filter(|code| !shown.contains(&format!("{code} at"))).collect();
+    assert_eq!(missing, Vec::<&&str>::new());
+}
+
+#[test]
+fn files() {
+    let text = "#".repeat(FILE_BYTES_MAX + 1);
+    assert_snapshot!(problems(&text), @"
+    1:1 labctl::too_large at ``
+      the file has more than 1048576 bytes
+      help: generate a smaller site, or give the file that was meant
+    ");
+    assert_snapshot!(problems(""), @"
+    1:1 labctl::wrong_type at ``
+      expected keys and values, found nothing
+      help: a topology has keys and values; known are: name, networks, nodes, failover, balancer, conversation
+    ");
+    assert_snapshot!(problems("name: a\nname: [b\nnodes: {}\n"), @"
+    3:6 labctl::syntax at `:`
+      this is not one YAML document: illegal placement of ':' indicator
+      help: indent with spaces, close every bracket and quote, and put a space after each colon
+    ");
+    assert_snapshot!(problems("name: a\nnetworks: {}\nnodes: {}\n---\nname: b\n"), @"
+    5:1 labctl::syntax at `n`
+      this is not one YAML document: a second document begins here
+      help: a file holds one topology; remove the `---`
+    ");
+    assert_snapshot!(problems("name: é: b\n"), @"
+    1:8 labctl::syntax at `:`
+      this is not one YAML document: mapping values are not allowed in this context
+      help: indent with spaces, close every bracket and quote, and put a space after each colon
+    ");
+    assert_snapshot!(wrong("  web2: {", "  web1: {"), @"
+    10:3 labctl::duplicate_key at `web1`
+      `web1` is given twice
+      also `web1`: the first one
+    ");
+}
+
+#[test]
+fn keys() {
+    assert_snapshot!(wrong("role: remote", "rôle: remote, colour: red"), @"
+    5:13 labctl::unknown_key at `rôle`
+      a node has no `rôle`
+      help: did you mean `role`?
+    5:27 labctl::unknown_key at `colour`
+      a node has no `colour`
+      help: known are: role, gateway, priority, restart, services
+    ");
+    assert_snapshot!(wrong("role: remote, ", ""), @"
+    5:3 labctl::missing_key at `remote`
+      a node needs `role`
+      help: add `role: ...`
+    ");
+    assert_snapshot!(wrong("failover: {", "fail-over: {"), @"
+    12:1 labctl::unknown_key at `fail-over`
+      a topology has no `fail-over`
+      help: did you mean `failover`?
+    ");
+    assert_snapshot!(wrong("{ port: 80 }", "{}"), @"
+    13:25 labctl::missing_key at `web`
+      a virtual service needs `port`
+      help: add `port: ...`
+    ");
+    assert_snapshot!(wrong("services: { web: { port: 80 } }", "services: web"), @"
+    13:23 labctl::wrong_type at `web`
+      expected keys and values, found `web`
+      help: write it as { key: value }
+    ");
+    assert_snapshot!(wrong("{ role: db, on: { data: 10.10.2.31 } }", ""), @"
+    11:3 labctl::wrong_type at `db1`
+      expected keys and values, found nothing
+      help: a node has keys and values; known are: role, on, gateway, priority, restart, services
+    ");
+    assert_snapshot!(wrong("port: 80", "port: http"), @"
+    13:38 labctl::wrong_type at `http`
+      expected a port from 1 to 65535, found `http`
+    ");
+    assert_snapshot!(wrong("name: site", "name: [site]"), @"
+    1:1 labctl::wrong_type at `name`
+      expected a lab name, found a list
+    ");
+}
+
+#[test]
+fn names_and_words() {
+    assert_snapshot!(wrong("  web1:", "  Web_1:"), @"
+    9:3 labctl::bad_name at `Web_1`
+      `Web_1` has 'W' in it; a node name is lower-case letters, digits and inner hyphens, and begins with a letter
+      help: did you mean `web-1`?
+    ");
+    assert_snapshot!(wrong("  web1:", "  7:"), @"
+    9:3 labctl::bad_name at `7`
+      `7` has '7' in it; a node name is lower-case letters, digits and inner hyphens, and begins with a letter
+    ");
+    assert_snapshot!(wrong("name: site", "name: ''"), @"
+    1:7 labctl::bad_name at `''`
+      a lab name cannot be empty
+    ");
+    assert_snapshot!(changed_network("lo"), @"
+    2:13 labctl::reserved_name at `lo`
+      `lo` is taken: the kernel uses it in every namespace
+    ");
+    assert_snapshot!(wrong("role: web", "role: wep"), @"
+    9:17 labctl::unknown_word at `wep`
+      `wep` is not a role
+      help: did you mean `web`?
+    ");
+    assert_snapshot!(wrong("port: 80", "port: 80, scheduler: wlc"), @"
+    13:53 labctl::unknown_word at `wlc`
+      `wlc` is not a scheduler
+      help: known are: rr, sh
+    ");
+    assert_snapshot!(wrong("balancer: {", "balancer: { forward: natt,"), @"
+    13:22 labctl::unknown_word at `natt`
+      `natt` is not a forwarding method
+      help: did you mean `nat`?
+    ");
+    assert_snapshot!(wrong("memory: database", "memory: databse"), @"
+    14:25 labctl::unknown_word at `databse`
+      `databse` is not a kind of memory
+      help: did you mean `database`?
+    ");
+}
+
+/// The problems of a site whose networks have one more.
+fn changed_network(name: &str) -> String {
+    wrong("networks: {", &format!("networks: {{ {name}: 192.0.2.0/24,"))
+}
+
+#[test]
+fn networks() {
+    assert_snapshot!(wrong("10.10.2.0/24", "fd00::/64"), @"
+    2:87 labctl::ipv6 at `fd00::/64`
+      `fd00::/64` is IPv6, which topologies do not support yet
+      help: give the network an IPv4 prefix, such as 10.10.1.0/24
+    ");
+    assert_snapshot!(wrong("10.10.2.31", "fd00::31"), @"
+    11:32 labctl::ipv6 at `fd00::31`
+      `fd00::31` is IPv6, which topologies do not support yet
+      help: give an address of the network's IPv4 prefix
+    ");
+    assert_snapshot!(wrong("10.10.2.0/24", "10.10.2.1/24"), @"
+    2:87 labctl::host_bits at `10.10.2.1/24`
+      10.10.2.1/24 is the prefix of a host, not of a network
+      help: did you mean `10.10.2.0/24`?
+    ");
+    assert_snapshot!(wrong("networks: {", "networks: { home: 127.0.0.0/8,"), @"
+    2:19 labctl::unusable_network at `127.0.0.0/8`
+      127.0.0.0/8 cannot number machines
+      help: take one of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or a documentation prefix, /30 or wider
+    ");
+    assert_snapshot!(wrong("networks: {", "networks: { all-of-it: 10.0.0.0/8,"), @"
+    2:90 labctl::overlapping_networks at `10.10.1.0/24`
+      network back overlaps network all-of-it
+      also `10.0.0.0/8`: network all-of-it
+      help: give each network addresses of its own
+    2:110 labctl::overlapping_networks at `10.10.2.0/24`
+      network data overlaps network all-of-it
+      also `10.0.0.0/8`: network all-of-it
+      help: give each network addresses of its own
+    ");
+    assert_snapshot!(wrong("{ data: 10.10.2.31 }", "{ date: 10.10.2.31 }"), @"
+    11:26 labctl::unknown_network at `date`
+      there is no network `date`
+      help: did you mean `data`?
+    ");
+    assert_snapshot!(wrong("network: back", "network: bakc"), @"
+    12:22 labctl::unknown_network at `bakc`
+      there is no network `bakc`
+      help: did you mean `back`?
+    ");
+    assert_snapshot!(wrong("vip: { front:", "vip: { frnt:"), @"
+    12:35 labctl::unknown_network at `frnt`
+      there is no network `frnt`
+      help: did you mean `front`?
+    ");
+}
+
+#[test]
+fn addresses() {
+    assert_snapshot!(wrong("{ street: 198.51.100.80 }", "{}"), @"
+    5:27 labctl::node_without_network at `on`
+      node remote is on no network
+      help: plug it in: `on: { NETWORK: ADDRESS }`
+    ");
+    assert_snapshot!(wrong("10-29", "29-10"), @"
+    4:41 labctl::backward_range at `198.51.100.29-10`
+      the range 198.51.100.29-10 ends before it begins
+      help: did you mean `198.51.100.10-29`?
+    ");
+    assert_snapshot!(wrong("198.51.100.80", "198.51.101.80"), @"
+    5:41 labctl::outside_network at `198.51.101.80`
+      198.51.101.80 is not in network street (198.51.100.0/24)
+      help: 198.51.100.2 is free
+    ");
+    assert_snapshot!(wrong("198.51.100.80", "198.51.100.0"), @"
+    5:41 labctl::network_address at `198.51.100.0`
+      198.51.100.0 is the address of network street itself
+      help: 198.51.100.2 is free
+    ");
+    assert_snapshot!(wrong("198.51.100.10-29", "198.51.100.250-255"), @"
+    4:41 labctl::broadcast_address at `198.51.100.250-255`
+      198.51.100.255 is the broadcast address of network street
+      help: 198.51.100.2 is free
+    ");
+    assert_snapshot!(wrong("198.51.100.80", "198.51.100.25-40"), @"
+    5:41 labctl::duplicate_address at `198.51.100.25-40`
+      198.51.100.25 already belongs to node client
+      also `198.51.100.10-29`: node client has it here
+      help: 198.51.100.2 is free
+    ");
+    assert_snapshot!(wrong("203.0.113.10", "203.0.113.1"), @"
+    12:42 labctl::duplicate_address at `203.0.113.1`
+      203.0.113.1 already belongs to node router
+      also `203.0.113.1`: node router has it here
+      help: 203.0.113.2 is free
+    ");
+}
+
+#[test]
+fn gateways() {
+    assert_snapshot!(wrong("role: db", "role: db, gateway: 10.10.1.1"), @"
+    11:29 labctl::gateway_off_link at `10.10.1.1`
+      node db1 is on no network with its gateway 10.10.1.1
+      help: leave `gateway` out to have the usual one
+    ");
+    assert_snapshot!(wrong("role: web", "role: web, gateway: 10.10.1.2"), @"
+    9:31 labctl::gateway_unheld at `10.10.1.2`
+      no node has the address 10.10.1.2 of this gateway
+      help: the usual one is 10.10.1.1; leave `gateway` out to have it
+    ");
+    let circle = changed("web1: { role: web", "web1: { role: web, gateway: 10.10.1.22")
+        .replace("web2: { role: web", "web2: { role: web, gateway: 10.10.1.21");
+    assert_snapshot!(problems(&circle), @"
+    9:31 labctl::gateway_cycle at `10.10.1.22`
+      the default routes go round in a circle: web1 -> web2 -> web1
+      help: one of them needs another gateway, or `gateway: none`
+    ");
+    assert_snapshot!(wrong("role: router", "role: router, gateway: 203.0.113.10"), @"
+    6:36 labctl::gateway_cycle at `203.0.113.10`
+      the default routes go round in a circle: router -> the active proxy -> router
+      help: one of them needs another gateway, or `gateway: none`
+    ");
+}
+
+#[test]
+fn elections() {
+    assert_snapshot!(wrong("failover: {", "failover: { vrid: 256,"), @"
+    12:19 labctl::vrid at `256`
+      256 is not a VRID; RFC 9568 section 5.2.3 allows 1 to 255
+    ");
+    assert_snapshot!(wrong("priority: 150", "priority: 255"), @"
+    7:36 labctl::priority at `255`
+      255 is not a priority; RFC 9568 section 5.2.4 leaves 1 to 254 to routers that do not own the address
+    ");
+    assert_snapshot!(wrong("role: web", "role: web, priority: 100"), @"
+    9:32 labctl::priority_without_election at `100`
+      node web1 is a web; only a proxy has a priority
+      help: remove it, or make the node a proxy
+    ");
+    assert_snapshot!(wrong("failover: {", "failover: { advert: 15ms,"), @"
+    12:21 labctl::advert_interval at `15ms`
+      an advertisement interval is 10 ms to 40.95 s in steps of 10 ms, not 15ms
+      help: the nearest is 20ms
+    ");
+    assert_snapshot!(wrong("failover: {", "failover: { advert: 1m,"), @"
+    12:21 labctl::advert_interval at `1m`
+      an advertisement interval is 10 ms to 40.95 s in steps of 10 ms, not 60s
+      help: the nearest is 40.95s
+    ");
+    assert_snapshot!(wrong("failover: {", "failover: { advert: 100,"), @"
+    12:21 labctl::wrong_type at `100`
+      expected a duration such as 100ms, 1s or 2s 500ms, found `100`
+      help: give the unit: `100s` or `100ms`
+    ");
+    assert_snapshot!(wrong("vip: { front: 203.0.113.10, back: 10.10.1.1 }", "vip: {}"), @"
+    12:28 labctl::no_floating_address at `vip`
+      failover has no floating address to move
+      help: give at least one: `vip: { NETWORK: ADDRESS }`
+    ");
+    let nobody =
+        SITE.replace("role: proxy, priority: 150", "role: remote").replace("role: proxy", "role: remote");
+    assert_snapshot!(problems(&nobody), @"
+    12:1 labctl::no_proxy at `failover`
+      failover needs a node of role proxy, and there is none
+      help: give a node `role: proxy`, or remove `failover`
+    13:1 labctl::no_proxy at `balancer`
+      the balancer needs a node of role proxy, and there is none
+      help: give a node `role: proxy`, or remove `balancer`
+    ");
+    assert_snapshot!(wrong(", back: 10.10.1.12", ""), @"
+    8:3 labctl::proxy_off_election at `proxy2`
+      proxy proxy2 is not on network back, which carries the election
+      also `back`: the network of the election
+      help: give it an address: `back: ADDRESS` in its `on`
+    ");
+    assert_snapshot!(wrong("back: 10.10.1.12", "back: none"), @"
+    8:3 labctl::proxy_without_election_address at `proxy2`
+      proxy proxy2 has no address on network back, which carries the election
+      also `back`: the network of the election
+      help: give it an address: `back: ADDRESS` in its `on`
+    ");
+    assert_snapshot!(wrong("role: proxy, on: { front: none, ", "role: proxy, on: { "), @"
+    8:3 labctl::proxy_off_floating at `proxy2`
+      proxy proxy2 is not on network front, so it can never hold 203.0.113.10
+      also `203.0.113.10`: the floating address
+      help: add `front: none` to its `on`: up, and without an address until it holds the floating one
+    ");
+}
+
+#[test]
+fn virtual_services() {
+    let own = changed("failover: { network: back, vip: { front: 203.0.113.10, back: 10.10.1.1 } }\n", "");
+    assert_snapshot!(problems(&own), @"
+    12:25 labctl::no_entrance at `web`
+      virtual service web needs `address`: there is neither a floating address nor a proxy with its own
+      help: add `failover` with a `vip`, or `address: ADDRESS` of a proxy
+    ");
+    assert_snapshot!(problems(&own.replace("port: 80", "port: 80, address: 203.0.113.10")), @"
+    12:51 labctl::not_on_proxy at `203.0.113.10`
+      no proxy has the address 203.0.113.10
+    ");
+    assert_snapshot!(wrong("port: 80", "port: 80, address: 203.0.113.9"), @"
+    13:51 labctl::not_floating at `203.0.113.9`
+      203.0.113.9 is not a floating address, so the service would not survive a failover
+      help: the usual one is 203.0.113.10; leave `address` out to have it
+    ");
+    assert_snapshot!(wrong("{ port: 80 }", "{ port: 80 }, api: { port: 80, real_port: 9000 }"), @"
+    13:57 labctl::shared_entrance at `80`
+      203.0.113.10:80 already belongs to virtual service web
+      also `web`: virtual service web
+      help: give one of them another port
+    ");
+    assert_snapshot!(wrong("{ port: 80 }", "{ port: 80 }, api: { port: 81 }"), @"
+    13:44 labctl::shared_real at `api`
+      web1 port 8080 already serves virtual service web
+      also `web`: virtual service web
+      help: give one of them another `real_port`: stateless NAT tells answers apart by it
+    ");
+    assert_snapshot!(wrong("port: 80", "port: 80, real: {}"), @"
+    13:25 labctl::no_real_server at `web`
+      virtual service web has no real server
+      help: give a node `role: web`, or name the nodes: `real: { NODE: WEIGHT }`
+    ");
+    assert_snapshot!(wrong("port: 80", "port: 80, real: { wbe1: 1 }"), @"
+    13:50 labctl::unknown_node at `wbe1`
+      there is no node `wbe1`
+      help: did you mean `web1`?
+    ");
+    assert_snapshot!(wrong("port: 80", "port: 80, real: { web1: 1, db1: 1 }"), @"
+    13:59 labctl::real_off_link at `db1`
+      no proxy shares a network with db1, a real server of web
+      help: give both an address on one network
+    ");
+    assert_snapshot!(wrong("port: 80", "port: 80, check: { interval: 200ms, timeout: 1s }"), @"
+    13:77 labctl::slow_check at `1s`
+      a check with timeout 1s does not end before the next one, 200ms later
+      also `200ms`: the interval
+      help: at most 200ms, or a longer interval
+    ");
+    assert_snapshot!(wrong("port: 80", "port: 80, check: { http: index.html }"), @"
+    13:57 labctl::wrong_type at `index.html`
+      expected a path such as /healthz, without spaces, found `index.html`
+    ");
+}
+
+#[test]
+fn conversations() {
+    assert_snapshot!(wrong("role: db", "role: remote"), @"
+    14:25 labctl::no_database at `database`
+      conversations are to be kept in the database, and there is no node of role db
+      help: add nodes of role db (three survive the loss of one), or `memory: none`
+    ");
+    assert_snapshot!(wrong(", data: 10.10.2.22", ""), @"
+    10:3 labctl::web_off_database at `web2`
+      web web2 shares no network with db1, where it is to keep its conversations
+      also `db1`: the database
+      help: give both an address on one network
+    ");
+}
+
+#[test]
+fn services() {
+    assert_snapshot!(wrong("role: web", "role: web, services: { echo: { run: [x], listen: [8080] } }"), @"
+    9:34 labctl::duplicate_port at `echo`
+      port 8080 is already listened on by service web of this node
+      also `web1`: service web
+      help: give one of them another port
+    ");
+    assert_snapshot!(wrong("role: web", "role: web, services: { wbe: off }"), @"
+    9:34 labctl::unknown_service at `wbe`
+      node web1 has no service `wbe` to leave out
+      help: known are: web
+    ");
+    assert_snapshot!(wrong("role: web", "role: web, services: { echo: { listen: [9000] } }"), @r#"
+    9:34 labctl::missing_key at `echo`
+      service echo needs `run`
+      help: add the program: `run: ["/usr/bin/python3", "server.py"]`
+    "#);
+    assert_snapshot!(wrong("role: web", "role: web, services: { echo: { run: [] } }"), @r#"
+    9:42 labctl::wrong_type at `run`
+      expected a program and its arguments, found nothing to run
+      help: write it as ["/path/of/program", "argument"]
+    "#);
+    assert_snapshot!(wrong("role: web", "role: web, services: { echo: on }"), @"
+    9:40 labctl::wrong_type at `on`
+      expected keys and values, or `off`, found `on`
+    ");
+}
+
+#[test]
+fn a_refusal_reads_like_a_compiler() {
+    let invalid = parse("site.yaml", &changed("203.0.113.10", "203.0.113.1")).unwrap_err();
+    assert_snapshot!(invalid, @"
+    site.yaml:12:42: 203.0.113.1 already belongs to node router
+      see line 6: node router has it here
+      help: 203.0.113.2 is free
+    ");
+}
