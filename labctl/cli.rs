@@ -61,6 +61,7 @@ enum Verb {
     /// Check topology files
     Validate(commands::validate::Args),
     /// Break a site by a timetable and report what survived
+    Drill(commands::drill::Args),
     /// Print completions for a shell
     Completions(commands::completions::Args),
     #[command(name = "__holder", hide = true)]
@@ -94,6 +95,7 @@ pub fn run() -> ExitCode {
         Verb::Power(args) => commands::power::run(&args),
         Verb::Kill(args) => commands::kill::run(&args),
         Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
+        Verb::Drill(args) => commands::drill::run(&args),
         Verb::Completions(args) => commands::completions::run::<Cli>(&args),
         Verb::Holder => return crate::holder::run(),
         Verb::Node => commands::role::node(),

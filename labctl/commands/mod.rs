@@ -3,6 +3,7 @@
 
 pub mod completions;
 pub mod down;
+pub mod drill;
 pub mod events;
 pub mod exec;
 mod failure;

@@ -69,6 +69,7 @@ fn start(args: &Args) -> miette::Result<()> {
         Role::Web => roles::web::run(&site, reporter("web")).into_diagnostic(),
         Role::Db => roles::db::run(&site, reporter("db")).into_diagnostic(),
         Role::Whoami => roles::whoami::run(&site, reporter("whoami")).into_diagnostic(),
+        Role::Load => roles::load::serve(node).into_diagnostic(),
         _ => Ok(()),
     }
 }

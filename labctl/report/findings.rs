@@ -103,6 +103,8 @@ impl Findings {
             _ => None,
         });
         let (began_ns, began) = began.ok_or(Missing::Drill)?;
+        // How the lab came up is no part of the drill.
+        let events = &events[events.partition_point(|event| event.at_ns < began_ns)..];
         let ready = |event: &&Event| event.source == "load" && event.what == What::Ready;
         let zero_ns = events.iter().find(ready).map_or(began_ns, |event| event.at_ns);
 

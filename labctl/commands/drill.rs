@@ -1,0 +1,179 @@
+//! `labctl drill`: break a site by a timetable, and report what survived. What a drill is and what it has shown is
+//! decided in `drill` and `report`; here are the arguments and the files.
+
+mod run;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+use comfy_table::{Table, presets};
+
+use super::{Failure, Outcome};
+use crate::drill::{self, Drill};
+use crate::report::{Event, Report, markdown, render};
+
+/// Where drills are looked for.
+const DRILLS: &str = "topologies/drills";
+/// Where reports go.
+const REPORTS: &str = "reports";
+/// The longest drill file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+const EVENTS: &str = "events.jsonl";
+const JSON: &str = "report.json";
+const SUMMARY: &str = "summary.md";
+
+const EXAMPLES: &str = "\
+Examples:
+  labctl drill run topologies/drills/proxy-crash.yaml
+  labctl drill run topologies/drills/proxy-crash.yaml --keep      look around in the lab afterwards
+  labctl drill list
+  labctl drill replay reports/20260105T100000Z-proxy-crash        the same events, the same report
+
+Exit codes: 0 passed, 1 failed, 2 bad arguments or a faulty file, 3 a regression, 4 unknown or aborted: the machine or
+the measurement fell short, and nothing is known about the site.";
+
+/// Break a site by a timetable and report what survived
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Build the site of a drill, run the drill, report
+    Run(run::Args),
+    /// List drills
+    List {
+        /// The folder to look in
+        #[arg(default_value = DRILLS)]
+        dir: PathBuf,
+    },
+    /// Render a report again from its events
+    Replay {
+        /// The folder of the report
+        dir: PathBuf,
+        /// How the report is printed
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people: Markdown.
+    #[default]
+    Text,
+    /// For programs: report.json.
+    Json,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Outcome {
+    match &args.verb {
+        Verb::Run(args) => run::run(args),
+        Verb::List { dir } => list(dir),
+        Verb::Replay { dir, format } => replay(dir, *format),
+    }
+}
+
+/// The drill in a file.
+fn load(path: &Path) -> Result<Drill, Failure> {
+    let name = path.display().to_string();
+    let failed = |error: io::Error| {
+        Failure::usage(format!("read {name}: {error}"), "`labctl drill list` shows the drills of this folder")
+    };
+    if fs::metadata(path).map_err(failed)?.len() > FILE_BYTES_MAX {
+        return Err(Failure::usage(format!("{name} is too long for a drill file"), "name another file"));
+    }
+    let text = fs::read_to_string(path).map_err(failed)?;
+    drill::parse(&name, &text).map_err(|problems| {
+        Failure::usage(problems.to_string(), "topologies/drills/proxy-crash.yaml shows all keys")
+    })
+}
+
+fn list(dir: &Path) -> Outcome {
+    let entries = fs::read_dir(dir).map_err(|error| {
+        Failure::usage(format!("look into {}: {error}", dir.display()), "name another folder")
+    })?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(["DRILL", "LASTS", "FAULTS", "FILE"]);
+    for path in paths {
+        let file = path.display().to_string();
+        match load(&path) {
+            Ok(drill) => {
+                let fault = |fault: &drill::Fault| format!("{} of {}", fault.action, fault.target);
+                let faults = drill.faults.iter().map(fault).collect::<Vec<_>>().join(", ");
+                table.add_row([drill.name.to_string(), format!("{:?}", drill.duration), faults, file]);
+            }
+            // A faulty file does not hide the others; `drill run` says what is wrong with it.
+            Err(_) => {
+                table.add_row(["-".to_owned(), "-".to_owned(), "faulty file".to_owned(), file]);
+            }
+        }
+    }
+    println!("{table}");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn replay(dir: &Path, format: Format) -> Outcome {
+    let path = dir.join(EVENTS);
+    let named =
+        |what: String| Failure::usage(format!("{what} {}", path.display()), "name the folder of a report");
+    let text = fs::read_to_string(&path).map_err(|error| named(format!("{error}: read")))?;
+    let mut events = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let event = serde_json::from_str::<Event>(line);
+        events.push(event.map_err(|error| named(format!("{error}: understand line {} of", index + 1)))?);
+    }
+    let report = render(&events).map_err(|error| named(format!("{error}:")))?;
+    let same = [(JSON, report.to_json()), (SUMMARY, markdown(&report))]
+        .iter()
+        .all(|(name, text)| fs::read_to_string(dir.join(name)).is_ok_and(|on_file| &on_file == text));
+    if same {
+        eprintln!("the report in {} is what its events say", dir.display());
+    } else {
+        write_report(dir, &report)?;
+        eprintln!("the report in {} was not what its events say, and is written anew", dir.display());
+    }
+    print(&report, format)?;
+    Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+/// Writes the events first: whatever fails after that can be had again from them.
+fn write_all(dir: &Path, events: &[Event]) -> Result<Report, Failure> {
+    fs::create_dir_all(dir)?;
+    let mut out = io::BufWriter::new(fs::File::create(dir.join(EVENTS))?);
+    for event in events {
+        serde_json::to_writer(&mut out, event).map_err(io::Error::from)?;
+        out.write_all(b"\n")?;
+    }
+    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    let report =
+        render(events).map_err(|error| Failure::machine(error.to_string(), "this is a bug in labctl"))?;
+    write_report(dir, &report)?;
+    Ok(report)
+}
+
+fn write_report(dir: &Path, report: &Report) -> Result<(), Failure> {
+    fs::write(dir.join(JSON), report.to_json())?;
+    fs::write(dir.join(SUMMARY), markdown(report))?;
+    Ok(())
+}
+
+fn print(report: &Report, format: Format) -> io::Result<()> {
+    let text = match format {
+        Format::Text => markdown(report),
+        Format::Json => report.to_json(),
+    };
+    io::stdout().lock().write_all(text.as_bytes())
+}

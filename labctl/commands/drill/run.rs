@@ -1,0 +1,337 @@
+//! `labctl drill run`: the hands of [`Runner`]. It builds the lab, starts the load in the client node, does what the
+//! runner says when it says so, and keeps every event. It decides nothing.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::process::{Child, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::SignalFd;
+
+use super::super::{Failure, Outcome, up, validate};
+use super::{Format, REPORTS};
+use crate::drill::{Action, Do, Drill, Ending, Input, Runner, Seen};
+use crate::holder::client::{self, Lab, READY_WITHIN};
+use crate::kernel::clock;
+use crate::kernel::process::{SELF, Spawn};
+use crate::report::{Began, Event, What};
+use crate::roles::init::Order;
+use crate::roles::load;
+use crate::topology::{LabName, Node, NodeName, Role, Topology};
+
+/// Events that may wait for the runner; a load tells all its probes at once, and waits if the queue is full.
+const HEARD_MAX: usize = 4_096;
+/// After the end of the load, how long the lab may be silent before its last events count as here.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// Build the site of a drill, run the drill, report
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The drill
+    file: PathBuf,
+    /// Where the folder of the report is made
+    #[arg(short, long, value_name = "DIR", default_value = REPORTS)]
+    out: PathBuf,
+    /// Name of the lab, instead of that of the drill
+    #[arg(short, long)]
+    name: Option<LabName>,
+    /// Leave the lab up
+    #[arg(short, long)]
+    keep: bool,
+    /// How the report is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// What the runner may hear.
+enum Heard {
+    Lab(Event),
+    Load(Event),
+    LoadSilent,
+    Interrupt,
+}
+
+/// Where the load goes to and comes from.
+struct Way<'a> {
+    client: &'a Node,
+    sources: Vec<Ipv4Addr>,
+    vip: Ipv4Addr,
+    port: u16,
+    webs: usize,
+}
+
+/// Runs the verb.
+pub(super) fn run(args: &Args) -> Outcome {
+    let drill = super::load(&args.file)?;
+    let site = args.file.parent().unwrap_or(&args.file).join(&drill.topology);
+    let topology = validate::load(&site)?;
+    let misfits: Vec<_> = drill.misfits(&topology).iter().map(ToString::to_string).collect();
+    let way = Way::through(&topology);
+    let (Some(way), []) = (way, misfits.as_slice()) else {
+        let help = format!("`topology:` of {} names {}", args.file.display(), site.display());
+        return Err(Failure::usage(misfits.join("\n"), help));
+    };
+    up::check_privilege(&topology)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => drill.name.as_str().parse().expect("names of drills and labs have the same form"),
+    };
+    let (lab, _) = up::start(name, &topology, READY_WITHIN)?;
+    let events = conduct(&drill, &lab, &way);
+    if !args.keep {
+        lab.down_and_wait()?;
+    }
+    let events = events?;
+    let dir = args.out.join(format!("{}-{}", stamp(&events), drill.name));
+    let report = super::write_all(&dir, &events)?;
+    super::print(&report, args.format)?;
+    eprintln!("{}: {}", report.verdict, dir.display());
+    Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+/// When the drill began, as the beginning of a file's name.
+fn stamp(events: &[Event]) -> String {
+    let began = events.iter().find_map(|event| match &event.what {
+        What::DrillBegan(began) => Some(began.started_at.strftime("%Y%m%dT%H%M%SZ").to_string()),
+        _ => None,
+    });
+    began.unwrap_or_default()
+}
+
+impl<'a> Way<'a> {
+    fn through(topology: &'a Topology) -> Option<Self> {
+        let service = topology.balancer.as_ref()?.services.first()?;
+        let client = topology.nodes_of(Role::Client).next()?;
+        Some(Self {
+            client,
+            sources: client.interfaces.first()?.addresses.clone(),
+            vip: service.address,
+            port: service.port,
+            webs: service.reals.len(),
+        })
+    }
+
+    fn spec(&self, drill: &Drill) -> load::Spec {
+        load::Spec {
+            vip: self.vip,
+            port: self.port,
+            sources: self.sources.clone(),
+            webs: self.webs,
+            conversations: drill.load.conversations,
+            turns_per_s: drill.load.turns_per_s,
+            timeout: drill.load.timeout,
+            probe_interval: drill.load.probe_interval,
+            duration: drill.duration,
+        }
+    }
+}
+
+/// The drill itself, in a lab that is ready. Whatever happens, it ends with a record that says so.
+fn conduct(drill: &Drill, lab: &Lab, way: &Way) -> Result<Vec<Event>, Failure> {
+    let (say, heard) = sync_channel(HEARD_MAX);
+    listen_for_interrupts(say.clone())?;
+    let lab_says = say.clone();
+    let mut of_lab = lab.events(true)?.map(Heard::Lab);
+    thread::spawn(move || of_lab.all(|heard| lab_says.send(heard).is_ok()));
+
+    let now_ns = clock::monotonic_ns();
+    let began = began(drill, lab, way)?;
+    let (mut runner, todo) = Runner::start(drill, now_ns);
+    let mut hands = Hands { lab, way, spec: way.spec(drill), say, events: Vec::new(), load: None };
+    hands.note(now_ns, What::DrillBegan(Box::new(began)));
+    let mut ending = hands.act(todo, &mut runner);
+    while ending.is_none() {
+        let input = hands.next(&heard, &runner);
+        ending = match input {
+            Some(input) => hands.act(runner.handle(input, clock::monotonic_ns()), &mut runner),
+            None => None,
+        };
+    }
+    let aborted = match ending {
+        Some(Ending::Aborted { because }) => Some(because),
+        Some(Ending::Complete) | None => None,
+    };
+    hands.hear_the_rest(&heard);
+    hands.note(clock::monotonic_ns(), What::DrillEnded { aborted });
+    let mut events = hands.events;
+    events.sort_by_key(|event| event.at_ns);
+    Ok(events)
+}
+
+fn began(drill: &Drill, lab: &Lab, way: &Way) -> Result<Began, Failure> {
+    let status = lab.status()?;
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let processors = thread::available_parallelism()?;
+    Ok(Began {
+        drill: drill.clone(),
+        started_at: jiff::Timestamp::now(),
+        lab: lab.name().to_string(),
+        machine: format!("Linux {}, {processors} processors", kernel.trim()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        vip: way.vip,
+        holder: status.vip_holders.first().map(ToString::to_string),
+        leader: status.raft_leader.as_ref().map(ToString::to_string),
+    })
+}
+
+/// Ctrl-C and SIGTERM become something to hear, so that the lab is ended in order.
+fn listen_for_interrupts(say: SyncSender<Heard>) -> Result<(), Failure> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGINT);
+    signals.add(Signal::SIGTERM);
+    signals.thread_block().map_err(std::io::Error::from)?;
+    let signals = SignalFd::new(&signals).map_err(std::io::Error::from)?;
+    thread::spawn(move || {
+        while let Ok(Some(_)) = signals.read_signal() {
+            let _ = say.send(Heard::Interrupt);
+        }
+    });
+    Ok(())
+}
+
+/// Everything that a drill touches.
+struct Hands<'a> {
+    lab: &'a Lab,
+    way: &'a Way<'a>,
+    spec: load::Spec,
+    say: SyncSender<Heard>,
+    events: Vec<Event>,
+    load: Option<Child>,
+}
+
+impl Hands<'_> {
+    fn note(&mut self, at_ns: u64, what: What) {
+        self.events.push(Event { at_ns, node: None, source: "drill".to_owned(), what });
+    }
+
+    /// What happens next, as far as it concerns the runner.
+    fn next(&mut self, heard: &Receiver<Heard>, runner: &Runner) -> Option<Input> {
+        let wait_ns = runner.deadline_ns()?.saturating_sub(clock::monotonic_ns());
+        match heard.recv_timeout(Duration::from_nanos(wait_ns)) {
+            Ok(heard) => self.hear(heard),
+            Err(RecvTimeoutError::Timeout) => Some(match self.lab.status() {
+                Ok(status) => Input::Due(Seen {
+                    holder: status.vip_holders.first().cloned(),
+                    leader: status.raft_leader,
+                }),
+                Err(error) => failed("look at the lab", error),
+            }),
+            // This value holds a sender itself, so somebody can always speak.
+            Err(RecvTimeoutError::Disconnected) => Some(Input::Interrupted),
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) -> Option<Input> {
+        match heard {
+            Heard::Lab(event) => {
+                self.events.push(event);
+                None
+            }
+            Heard::Load(event) => {
+                let begins_ns = event.at_ns;
+                let ready = event.what == What::Ready;
+                self.events.push(event);
+                ready.then_some(Input::LoadReady { begins_ns })
+            }
+            Heard::LoadSilent => {
+                let ended = self.load.take().map(|mut load| load.wait());
+                Some(Input::LoadEnded {
+                    well: ended.is_some_and(|it| it.is_ok_and(|status| status.success())),
+                })
+            }
+            Heard::Interrupt => Some(Input::Interrupted),
+        }
+    }
+
+    /// Does what is to be done; the ending, if it is the end.
+    fn act(&mut self, todo: Vec<Do>, runner: &mut Runner) -> Option<Ending> {
+        for act in todo {
+            let failure = match act {
+                Do::StartLoad => self.start_load().err().map(|error| failed("start the load", error)),
+                Do::Inject { action, node } => {
+                    let failure = self.inject(&action, &node).err();
+                    failure.map(|error| failed(&format!("{action} of {node}"), error))
+                }
+                Do::StopLoad => {
+                    self.stop_load();
+                    None
+                }
+                Do::Finish(ending) => return Some(ending),
+            };
+            if let Some(failure) = failure {
+                let todo = runner.handle(failure, clock::monotonic_ns());
+                return self.act(todo, runner);
+            }
+        }
+        None
+    }
+
+    fn inject(&mut self, action: &Action, node: &NodeName) -> Result<(), client::Error> {
+        let at_ns = clock::monotonic_ns();
+        self.note(at_ns, What::Fault { action: action.to_string(), target: node.to_string() });
+        eprintln!("{action} of {node}");
+        match action {
+            Action::PowerOff => self.lab.power_off(node),
+            Action::PowerOn => self.lab.power_on(node),
+            Action::KillNode => self.lab.kill(node),
+            Action::KillService(service) => {
+                let signal = Signal::SIGKILL as i32;
+                self.lab.order(node, Order::Signal { service: service.clone(), signal })
+            }
+            Action::Stop(service) => self.lab.order(node, Order::Stop { service: service.clone() }),
+        }
+    }
+
+    fn start_load(&mut self) -> std::io::Result<()> {
+        // Entering a node's namespaces takes a process with one thread, which `labctl exec` is.
+        let (lab, client) = (self.lab.name().as_str(), self.way.client.name.as_str());
+        let program = std::fs::read_link(SELF)?;
+        let program = program.to_string_lossy();
+        let command = ["exec", "--lab", lab, client, "--", &program, "__role", "load", "--node", client];
+        let mut spawn = Spawn::own(&command);
+        spawn.stdin = Stdio::piped();
+        spawn.stdout = Stdio::piped();
+        let mut child = spawn.start()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            serde_json::to_writer(&mut stdin, &self.spec)?;
+            stdin.flush()?;
+        }
+        if let Some(stdout) = child.stdout.take() {
+            let say = self.say.clone();
+            thread::spawn(move || {
+                let lines = BufReader::new(stdout).lines().map_while(Result::ok);
+                for event in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
+                    if say.send(Heard::Load(event)).is_err() {
+                        return;
+                    }
+                }
+                let _ = say.send(Heard::LoadSilent);
+            });
+        }
+        self.load = Some(child);
+        Ok(())
+    }
+
+    /// The load itself ends when it finds that nobody reads what it says, at the latest with the lab.
+    fn stop_load(&mut self) {
+        if let Some(mut load) = self.load.take() {
+            let _ = load.kill();
+            let _ = load.wait();
+        }
+    }
+
+    /// What is under way still, until nobody has said anything for a while.
+    fn hear_the_rest(&mut self, heard: &Receiver<Heard>) {
+        while let Ok(last) = heard.recv_timeout(SILENCE) {
+            self.hear(last);
+        }
+    }
+}
+
+fn failed(act: &str, error: impl std::error::Error) -> Input {
+    Input::FaultFailed { because: format!("{act}: {}", crate::holder::lab::chain(&error)) }
+}
