@@ -33,8 +33,8 @@ const NAP_MAX: Duration = Duration::from_secs(60);
 /// Why this node cannot balance.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The site has no virtual services.
-    #[error("the site has no virtual services to balance")]
+    /// The site has no virtual services, or nobody to serve them.
+    #[error("the site has no virtual service with a real server to balance")]
     NothingToBalance,
     /// The services need more than one interface on one side.
     #[error("{node} has no single interface whose network has {whose}")]
@@ -89,7 +89,9 @@ struct Layout {
 impl Layout {
     fn of(site: &Site) -> Result<Self, Error> {
         let services = match &site.topology.balancer {
-            Some(balancer) if !balancer.services.is_empty() => balancer.services.clone(),
+            Some(balancer) if balancer.services.iter().any(|service| !service.reals.is_empty()) => {
+                balancer.services.clone()
+            }
             _ => return Err(Error::NothingToBalance),
         };
         let virtuals: Vec<Ipv4Addr> = services.iter().map(|service| service.address).collect();
@@ -201,6 +203,10 @@ impl Balancer {
             tokio::select! {
                 // In this order: whether this node balances at all matters more than to whom.
                 biased;
+                _ = terminate.recv() => {
+                    tracing::info!("stop balancing, because of SIGTERM");
+                    return Ok(());
+                }
                 changed = self.addresses.changed() => {
                     changed?;
                     self.follow_address()?;
@@ -214,10 +220,6 @@ impl Balancer {
                 }
                 Some((patient, outcome)) = self.outcomes.1.recv() => self.judge(patient, outcome),
                 () = nap => {}
-                _ = terminate.recv() => {
-                    tracing::info!("stop balancing, because of SIGTERM");
-                    return Ok(());
-                }
             }
         }
     }

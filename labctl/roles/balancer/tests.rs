@@ -54,11 +54,15 @@ fn interfaces_follow_from_addresses() {
 }
 
 #[test]
-fn a_site_without_services_cannot_be_balanced() {
-    let mut site = site();
-    site.topology.balancer = None;
-    let error = Layout::of(&site).expect_err("nothing to balance");
-    assert_eq!(error.to_string(), "the site has no virtual services to balance");
+fn a_site_without_anything_to_balance_is_refused() {
+    let mut without_services = site();
+    without_services.topology.balancer = None;
+    let mut without_reals = site();
+    without_reals.topology.balancer.as_mut().expect("a balancer").services[0].reals.clear();
+    for site in [without_services, without_reals] {
+        let error = Layout::of(&site).expect_err("nothing to balance");
+        assert_eq!(error.to_string(), "the site has no virtual service with a real server to balance");
+    }
 }
 
 #[test]
