@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use cucumber::{given, then, when};
 use labctl::holder::client::Lab;
+use labctl::holder::tripwire::Watcher;
 use labctl::kernel::process::PidFd;
 use nix::sys::signal::Signal;
 
@@ -44,7 +45,10 @@ fn kill_holder(world: &mut World, file: String) -> Result<(), String> {
     for round in 0..ROUNDS {
         world.up(&file, "victim")?;
         let holder = world.status()?.holder_pid.ok_or("the holder has no process id")?;
+        let mut watcher = Watcher::create().map_err(|error| error.to_string())?;
+        world.lab()?.tie(&watcher).map_err(|error| error.to_string())?;
         kill(holder)?;
+        watcher.wait(WAIT_MAX).map_err(|error| format!("round {round}: {error}"))?;
         nothing_new(world).map_err(|error| format!("round {round}: {error}"))?;
     }
     Ok(())

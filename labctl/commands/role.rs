@@ -66,10 +66,10 @@ fn start(args: &Args) -> miette::Result<()> {
     let reporter = |service: &str| Reporter::from_env(node.clone(), service);
     match args.role {
         Role::Vrrpd => roles::vrrpd::run(&site, reporter("vrrpd")).into_diagnostic(),
+        Role::Balancer => roles::balancer::run(&site, reporter("balancer")).into_diagnostic(),
         Role::Web => roles::web::run(&site, reporter("web")).into_diagnostic(),
         Role::Db => roles::db::run(&site, reporter("db")).into_diagnostic(),
         Role::Whoami => roles::whoami::run(&site, reporter("whoami")).into_diagnostic(),
         Role::Load => roles::load::serve(node).into_diagnostic(),
-        _ => Ok(()),
     }
 }

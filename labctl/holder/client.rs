@@ -9,7 +9,6 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::protocol::{ADDRESS_PREFIX, Answer, Progress, Request, StartSpec, Status, address};
@@ -290,21 +289,32 @@ impl Lab {
         self.ask_on(&stream).map(drop)
     }
 
+    /// Ties a tripwire from each of its network namespaces to a watcher; returns how many.
+    pub fn tie(&self, watcher: &Watcher) -> Result<usize, Error> {
+        let stream = self.send(&Request::Tie, &[watcher.netns()])?;
+        match self.ask_on(&stream)?.0 {
+            Answer::Tied(count) => Ok(count),
+            _ => Err(self.strange()),
+        }
+    }
+
     /// Ends it and proves that nothing is left: the holder is gone, and so is every network namespace. Returns how many
     /// namespaces there were.
     pub fn down_and_wait(&self) -> Result<usize, Error> {
         let mut watcher = Watcher::create()?;
-        let stream = self.send(&Request::Down, &[watcher.netns()])?;
+        let namespaces = self.tie(&watcher)?;
+        let stream = self.send(&Request::Down, &[])?;
         let holder = socket::peer_pid(&stream).and_then(PidFd::open);
         self.ask_on(&stream)?;
         if let Ok(holder) = holder {
             let timeout = PollTimeout::try_from(GONE_WITHIN).unwrap_or(PollTimeout::MAX);
             let mut waiting = [PollFd::new(holder.as_fd(), PollFlags::POLLIN)];
-            if matches!(poll(&mut waiting, timeout), Ok(0) | Err(Errno::EINVAL)) {
+            if matches!(poll(&mut waiting, timeout), Ok(0) | Err(_)) {
                 return Err(Error::Undead { lab: self.name.clone() });
             }
         }
-        Ok(watcher.wait(GONE_WITHIN)?)
+        watcher.wait(GONE_WITHIN)?;
+        Ok(namespaces)
     }
 }
 

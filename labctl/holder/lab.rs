@@ -293,12 +293,11 @@ impl Lab {
                 self.record.add(*event);
                 Answer::Done.into()
             }
-            Request::Down => {
-                if let Some(watcher) = descriptors.first() {
-                    self.network.tie(watcher.as_fd())?;
-                }
-                Answer::Done.into()
-            }
+            Request::Tie => match descriptors.first() {
+                Some(watcher) => Answer::Tied(self.network.tie(watcher.as_fd())?).into(),
+                None => Answer::Refused("no network namespace was sent along".to_owned()).into(),
+            },
+            Request::Down => Answer::Done.into(),
         })
     }
 

@@ -286,13 +286,13 @@ impl Network {
         }
     }
 
-    /// Ties a tripwire from every namespace of the lab into a watcher's.
-    pub fn tie(&mut self, watcher: BorrowedFd) -> Result<(), tripwire::Error> {
+    /// Ties a tripwire from every namespace of the lab into a watcher's; returns how many.
+    pub fn tie(&mut self, watcher: BorrowedFd) -> Result<usize, tripwire::Error> {
         tripwire::tie(&mut self.fabric.netlink, 0, "the fabric", watcher)?;
         for (number, (name, namespace)) in self.nodes.iter_mut().enumerate() {
             tripwire::tie(&mut namespace.netlink, number + 1, name.as_str(), watcher)?;
         }
-        Ok(())
+        Ok(1 + self.nodes.len())
     }
 
     /// What there is; `running` says whose PID 1 lives.

@@ -70,8 +70,10 @@ pub enum Request {
         /// The event.
         event: Box<Event>,
     },
-    /// End the lab. A network namespace sent along gets a cable from each namespace of the lab: when those cables are
-    /// gone, so are the namespaces.
+    /// Tie a cable from each network namespace of the lab into the one that is sent along: when those cables are gone,
+    /// so are the namespaces.
+    Tie,
+    /// End the lab.
     Down,
 }
 
@@ -87,6 +89,8 @@ pub enum Answer {
     Topology(Box<Topology>),
     /// What there is.
     Status(Box<Status>),
+    /// This many cables were tied.
+    Tied(usize),
 }
 
 /// What a lab is like at one moment.

@@ -2,7 +2,6 @@
 //! cable only when one of its ends is destroyed, so when the watcher's namespace is empty again, so is the lab's.
 
 use std::os::fd::BorrowedFd;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -82,17 +81,15 @@ impl Watcher {
         self.netns.as_fd()
     }
 
-    /// Waits until every cable is gone; returns how many there were at first.
+    /// Waits until every cable is gone.
     #[expect(clippy::disallowed_methods, reason = "owns the clock of this wait")]
-    pub fn wait(&mut self, within: Duration) -> Result<usize, Error> {
+    pub fn wait(&mut self, within: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + within;
-        let mut first = None;
         loop {
             let links = link::links(&mut self.netns.netlink)?;
             let left = links.iter().filter(|link| link.index != LOOPBACK).count();
-            let first = *first.get_or_insert(left);
             if left == 0 {
-                return Ok(first);
+                return Ok(());
             }
             let remaining = deadline.saturating_duration_since(Instant::now());
             if remaining.is_zero() {
@@ -101,7 +98,6 @@ impl Watcher {
             let mut waiting = [PollFd::new(self.notices.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut waiting, PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX));
             let _ = self.notices.notices();
-            thread::yield_now();
         }
     }
 }

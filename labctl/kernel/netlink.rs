@@ -18,6 +18,9 @@ const RECEIVE_BYTES: usize = 64 * 1024;
 /// Most bytes in one `send`; below the default socket buffer of 208 KiB, its bookkeeping included.
 const SEND_BYTES: usize = 48 * 1024;
 
+/// Most requests in one `send`: their acknowledgements wait in our receive buffer, at about 800 bytes of it each.
+const REQUESTS_MAX: usize = 64;
+
 /// One change to ask of the kernel.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -83,7 +86,7 @@ impl Netlink {
         for request in requests {
             let message = self.number(request.message.clone(), request.flags | NLM_F_REQUEST | NLM_F_ACK);
             let at = bytes.len();
-            if at > 0 && at + message.buffer_len() > SEND_BYTES {
+            if pending == REQUESTS_MAX || at > 0 && at + message.buffer_len() > SEND_BYTES {
                 self.exchange(&bytes, pending, &mut results)?;
                 bytes.clear();
                 pending = 0;
@@ -192,5 +195,21 @@ impl AsFd for Netlink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the socket lives as long as `self`, which the returned borrow cannot outlive.
         unsafe { BorrowedFd::borrow_raw(self.socket.as_raw_fd()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::link;
+
+    #[test]
+    fn ten_thousand_requests_get_ten_thousand_answers() {
+        let mut netlink = Netlink::open().expect("a netlink socket");
+        // An interface that does not exist: refused for everybody, and nothing is changed.
+        let nowhere = u32::MAX >> 1;
+        let results = netlink.run(&vec![link::up(nowhere); 10_000]).expect("answers");
+        assert_eq!(results.len(), 10_000);
+        assert!(results.iter().all(Result::is_err));
     }
 }
