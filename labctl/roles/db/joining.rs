@@ -161,7 +161,7 @@ pub(super) async fn settle(around: &Surroundings, member: &Member) {
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        if member.votes() {
+        if member.has_vote(member.identity.id) {
             return;
         }
         if member.identity.id != founding_id {
@@ -181,6 +181,10 @@ pub(super) async fn settle(around: &Surroundings, member: &Member) {
 
 /// The leader's part: the new member learns the log, then takes the vote of whoever had its seat.
 pub(super) async fn admit(directory: &Directory, member: &Member, id: RaftId) {
+    if member.has_vote(id) {
+        // It has not yet heard of it and asks again.
+        return;
+    }
     let admission = async {
         member.raft.add_learner(id, EmptyNode {}, true).await?;
         let metrics = member.raft.metrics().borrow().clone();

@@ -49,10 +49,11 @@ const HEARTBEAT_MS: u64 = 50;
 const ELECTION_MS: std::ops::Range<u64> = 200..300;
 /// Entries after which the store is written out as a snapshot and older entries may go.
 const SNAPSHOT_EVERY: u64 = 2_000;
-/// Entries kept behind a snapshot, so that a member that was away for a moment needs no snapshot.
-const LOG_KEPT: u64 = 500;
+/// Entries kept behind a snapshot: several seconds of full load. A member that gets a snapshot must find the entries
+/// after it still there when it is through, or it would be given snapshots for ever.
+const LOG_KEPT: u64 = 10_000;
 /// Entries that a member may be behind before it gets a snapshot in their place.
-const LAG_MAX: u64 = 4_000;
+const LAG_MAX: u64 = SNAPSHOT_EVERY + LOG_KEPT;
 /// Most entries in one message; at 256 KiB each they still fit into one frame (16 MiB).
 const ENTRIES_MAX: u64 = 32;
 /// Bytes of a snapshot in one message.
@@ -93,7 +94,7 @@ pub enum Error {
     Join(#[from] JoinError),
     /// The constants above contradict each other.
     #[error("configure raft")]
-    Config(#[from] ConfigError),
+    Config(#[source] Box<ConfigError>),
     /// Raft gave up, as it does when the disk fails.
     #[error("raft stopped")]
     Raft(#[source] Box<Fatal<RaftId>>),
@@ -170,7 +171,7 @@ async fn begin(
     Ok(Member { identity, raft, machine, desk })
 }
 
-fn config() -> Result<Config, ConfigError> {
+fn config() -> Result<Config, Error> {
     Config {
         cluster_name: "conversations".to_owned(),
         heartbeat_interval: HEARTBEAT_MS,
@@ -185,6 +186,7 @@ fn config() -> Result<Config, ConfigError> {
         ..Config::default()
     }
     .validate()
+    .map_err(|error| Error::Config(Box::new(error)))
 }
 
 /// Says whom this member takes for the leader whenever that changes. Returns when raft has given up.
