@@ -6,7 +6,7 @@
 //! With fewer than all answers nothing is founded. An emptied disk therefore waits for its peers and cannot split
 //! the site into two memories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,10 +191,17 @@ pub(super) async fn admit(directory: &Directory, member: &Member, id: RaftId) {
         let stays = |other: &RaftId| directory.place(*other) != directory.place(id);
         let voters = metrics.membership_config.membership().voter_ids().filter(stays).chain([id]).collect();
         // The old identifier leaves for good: it is not kept as a learner.
-        member.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await
+        member.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await?;
+        // Neither is one that lost its disk again before it had a vote.
+        let membership = metrics.membership_config.membership();
+        let learners = membership.learner_ids().filter(|other| *other != id && !stays(other));
+        match learners.collect::<BTreeSet<_>>() {
+            stale if stale.is_empty() => Ok(()),
+            stale => member.raft.change_membership(ChangeMembers::RemoveNodes(stale), false).await.map(drop),
+        }
     };
     match timeout(ADMIT_MAX, admission).await {
-        Ok(Ok(_)) => tracing::info!("member {id} votes from now on"),
+        Ok(Ok(())) => tracing::info!("member {id} votes from now on"),
         Ok(Err(error)) => tracing::warn!("admit member {id}: {error}"),
         Err(_) => tracing::warn!("admit member {id}: it took too long"),
     }

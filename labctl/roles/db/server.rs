@@ -209,6 +209,7 @@ impl Server {
                 Ok(Reply::Done)
             }
             Ask::Admit(id) => {
+                self.around.directory.place(id).ok_or(Unavailable::Joining)?;
                 let permit = self.admissions.clone().try_acquire_owned().map_err(|_| Unavailable::Busy)?;
                 let (directory, member) = (self.around.directory.clone(), member.clone());
                 tokio::spawn(async move {
