@@ -188,12 +188,14 @@ pub(super) async fn admit(directory: &Directory, member: &Member, id: RaftId) {
     let admission = async {
         member.raft.add_learner(id, EmptyNode {}, true).await?;
         let metrics = member.raft.metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
         let stays = |other: &RaftId| directory.place(*other) != directory.place(id);
-        let voters = metrics.membership_config.membership().voter_ids().filter(stays).chain([id]).collect();
+        // Of two configurations the later one counts: the earlier may still name another seat's old identifier.
+        let voters = membership.get_joint_config().last().into_iter().flatten().copied();
+        let voters = voters.filter(stays).chain([id]).collect();
         // The old identifier leaves for good: it is not kept as a learner.
         member.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await?;
         // Neither is one that lost its disk again before it had a vote.
-        let membership = metrics.membership_config.membership();
         let learners = membership.learner_ids().filter(|other| *other != id && !stays(other));
         match learners.collect::<BTreeSet<_>>() {
             stale if stale.is_empty() => Ok(()),

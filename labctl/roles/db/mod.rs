@@ -60,6 +60,8 @@ const ENTRIES_MAX: u64 = 32;
 const SNAPSHOT_PIECE_BYTES: u64 = 1024 * 1024;
 /// Longest wait for one piece of a snapshot; the last one includes writing the file.
 const SNAPSHOT_PIECE_MS: u64 = 5_000;
+/// Its part of the node's disk, which other services of the node use too.
+const FOLDER: &str = "db";
 /// Longest wait for raft to end when the daemon is asked to stop.
 const STOP_MAX: Duration = Duration::from_secs(1);
 /// Threads of the runtime: one may encode a long transcript while the other keeps the heartbeat.
@@ -120,8 +122,9 @@ pub async fn serve(site: &Site, reporter: Reporter, stop: impl Future<Output = (
     let links: Links = directory.seats().iter().map(|seat| Link::new(seat.address)).collect();
     let around = Surroundings { directory, links, place };
 
-    let log = Log::open(&site.disk)?;
-    let machine = Machine::open(&site.disk)?;
+    let folder = site.disk.join(FOLDER);
+    let log = Log::open(&folder)?;
+    let machine = Machine::open(&folder)?;
     let address = around.directory.seats()[place].address;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
 
