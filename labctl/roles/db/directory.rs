@@ -81,7 +81,7 @@ impl Directory {
 
     /// The identifiers with which a cluster begins.
     pub fn founders(&self) -> impl Iterator<Item = RaftId> {
-        (1..=self.seats.len() as u64).map(RaftId::from)
+        1..=self.seats.len() as RaftId
     }
 }
 

@@ -6,7 +6,7 @@
 //! With fewer than all answers nothing is founded. An emptied disk therefore waits for its peers and cannot split
 //! the site into two memories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,7 +161,7 @@ pub(super) async fn settle(around: &Surroundings, member: &Member) {
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        if member.votes() {
+        if member.has_vote(member.identity.id) {
             return;
         }
         if member.identity.id != founding_id {
@@ -181,16 +181,29 @@ pub(super) async fn settle(around: &Surroundings, member: &Member) {
 
 /// The leader's part: the new member learns the log, then takes the vote of whoever had its seat.
 pub(super) async fn admit(directory: &Directory, member: &Member, id: RaftId) {
+    if member.has_vote(id) {
+        // It has not yet heard of it and asks again.
+        return;
+    }
     let admission = async {
         member.raft.add_learner(id, EmptyNode {}, true).await?;
         let metrics = member.raft.metrics().borrow().clone();
+        let membership = metrics.membership_config.membership();
         let stays = |other: &RaftId| directory.place(*other) != directory.place(id);
-        let voters = metrics.membership_config.membership().voter_ids().filter(stays).chain([id]).collect();
+        // Of two configurations the later one counts: the earlier may still name another seat's old identifier.
+        let voters = membership.get_joint_config().last().into_iter().flatten().copied();
+        let voters = voters.filter(stays).chain([id]).collect();
         // The old identifier leaves for good: it is not kept as a learner.
-        member.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await
+        member.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await?;
+        // Neither is one that lost its disk again before it had a vote.
+        let learners = membership.learner_ids().filter(|other| *other != id && !stays(other));
+        match learners.collect::<BTreeSet<_>>() {
+            stale if stale.is_empty() => Ok(()),
+            stale => member.raft.change_membership(ChangeMembers::RemoveNodes(stale), false).await.map(drop),
+        }
     };
     match timeout(ADMIT_MAX, admission).await {
-        Ok(Ok(_)) => tracing::info!("member {id} votes from now on"),
+        Ok(Ok(())) => tracing::info!("member {id} votes from now on"),
         Ok(Err(error)) => tracing::warn!("admit member {id}: {error}"),
         Err(_) => tracing::warn!("admit member {id}: it took too long"),
     }

@@ -49,16 +49,19 @@ const HEARTBEAT_MS: u64 = 50;
 const ELECTION_MS: std::ops::Range<u64> = 200..300;
 /// Entries after which the store is written out as a snapshot and older entries may go.
 const SNAPSHOT_EVERY: u64 = 2_000;
-/// Entries kept behind a snapshot, so that a member that was away for a moment needs no snapshot.
-const LOG_KEPT: u64 = 500;
+/// Entries kept behind a snapshot: several seconds of full load. A member that gets a snapshot must find the entries
+/// after it still there when it is through, or it would be given snapshots for ever.
+const LOG_KEPT: u64 = 10_000;
 /// Entries that a member may be behind before it gets a snapshot in their place.
-const LAG_MAX: u64 = 4_000;
+const LAG_MAX: u64 = SNAPSHOT_EVERY + LOG_KEPT;
 /// Most entries in one message; at 256 KiB each they still fit into one frame (16 MiB).
 const ENTRIES_MAX: u64 = 32;
 /// Bytes of a snapshot in one message.
 const SNAPSHOT_PIECE_BYTES: u64 = 1024 * 1024;
 /// Longest wait for one piece of a snapshot; the last one includes writing the file.
 const SNAPSHOT_PIECE_MS: u64 = 5_000;
+/// Its part of the node's disk, which other services of the node use too.
+const FOLDER: &str = "db";
 /// Longest wait for raft to end when the daemon is asked to stop.
 const STOP_MAX: Duration = Duration::from_secs(1);
 /// Threads of the runtime: one may encode a long transcript while the other keeps the heartbeat.
@@ -93,7 +96,7 @@ pub enum Error {
     Join(#[from] JoinError),
     /// The constants above contradict each other.
     #[error("configure raft")]
-    Config(#[from] ConfigError),
+    Config(#[source] Box<ConfigError>),
     /// Raft gave up, as it does when the disk fails.
     #[error("raft stopped")]
     Raft(#[source] Box<Fatal<RaftId>>),
@@ -119,8 +122,9 @@ pub async fn serve(site: &Site, reporter: Reporter, stop: impl Future<Output = (
     let links: Links = directory.seats().iter().map(|seat| Link::new(seat.address)).collect();
     let around = Surroundings { directory, links, place };
 
-    let log = Log::open(&site.disk)?;
-    let machine = Machine::open(&site.disk)?;
+    let folder = site.disk.join(FOLDER);
+    let log = Log::open(&folder)?;
+    let machine = Machine::open(&folder)?;
     let address = around.directory.seats()[place].address;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
 
@@ -170,7 +174,7 @@ async fn begin(
     Ok(Member { identity, raft, machine, desk })
 }
 
-fn config() -> Result<Config, ConfigError> {
+fn config() -> Result<Config, Error> {
     Config {
         cluster_name: "conversations".to_owned(),
         heartbeat_interval: HEARTBEAT_MS,
@@ -185,6 +189,7 @@ fn config() -> Result<Config, ConfigError> {
         ..Config::default()
     }
     .validate()
+    .map_err(|error| Error::Config(Box::new(error)))
 }
 
 /// Says whom this member takes for the leader whenever that changes. Returns when raft has given up.

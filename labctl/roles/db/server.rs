@@ -53,14 +53,14 @@ impl Member {
         self.raft.is_initialized().await.unwrap_or(true)
     }
 
-    /// Whether it has a vote, as far as it knows, and no change of the membership is under way.
-    pub(super) fn votes(&self) -> bool {
+    /// Whether a member has a vote, as far as this one knows, and no change of the membership is under way.
+    pub(super) fn has_vote(&self, member: RaftId) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         let membership = metrics.membership_config.membership();
         // Two configurations at once: the old one, with the seat's old identifier, still has its say.
         let settled = membership.get_joint_config().len() == 1;
-        settled && membership.voter_ids().any(|id| id == self.identity.id)
+        settled && membership.voter_ids().any(|id| id == member)
     }
 }
 
@@ -149,7 +149,7 @@ impl Server {
             Some(member) => Census {
                 cluster: Some(member.identity.cluster),
                 founded: member.begun().await,
-                votes: member.votes(),
+                votes: member.has_vote(member.identity.id),
             },
         }
     }
@@ -209,6 +209,7 @@ impl Server {
                 Ok(Reply::Done)
             }
             Ask::Admit(id) => {
+                self.around.directory.place(id).ok_or(Unavailable::Joining)?;
                 let permit = self.admissions.clone().try_acquire_owned().map_err(|_| Unavailable::Busy)?;
                 let (directory, member) = (self.around.directory.clone(), member.clone());
                 tokio::spawn(async move {

@@ -23,7 +23,7 @@ use crate::roles::random;
 use crate::topology::NodeName;
 
 /// Most requests in work at once; the databases take as many from each of two web nodes.
-const IN_FLIGHT_MAX: usize = 128;
+pub(super) const IN_FLIGHT_MAX: usize = 128;
 /// Longest life of a request, the reading of its body included: the databases' budget and a slow visitor.
 const REQUEST_MAX: Duration = Duration::from_secs(5);
 /// Most bytes of a body: JSON may write one byte as six, and there is something around the text.

@@ -36,6 +36,22 @@ pub enum NoAnswer {
     None,
 }
 
+impl NoAnswer {
+    /// Whether the work may have been done all the same.
+    fn may_be_done(&self) -> bool {
+        match self {
+            Self::Unavailable(why) => match why {
+                Unavailable::TimedOut | Unavailable::LeaderSilent | Unavailable::NoQuorum => true,
+                Unavailable::Joining | Unavailable::NoLeader | Unavailable::NotLeader | Unavailable::Busy => {
+                    false
+                }
+            },
+            Self::Link(LinkError::Silent(_) | LinkError::Frame { .. }) => true,
+            Self::Link(LinkError::Connect { .. }) | Self::Odd | Self::None => false,
+        }
+    }
+}
+
 /// One database and whether it answered lately.
 #[derive(Debug)]
 struct Database {
@@ -75,14 +91,18 @@ impl Databases {
     /// Has a command carried out. On an error it may have been carried out all the same; asking again tells.
     pub async fn apply(&self, command: Command) -> Result<Outcome, NoAnswer> {
         match self.ask(Ask::Apply(command)).await? {
-            Reply::Applied(outcome) => Ok(outcome),
+            // What an attempt of this very call has done is no replay to whoever called.
+            (Reply::Applied(Outcome::Replayed { position, digest }), true) => {
+                Ok(Outcome::Appended { position, digest })
+            }
+            (Reply::Applied(outcome), _) => Ok(outcome),
             _ => Err(NoAnswer::Odd),
         }
     }
 
     /// Reads a conversation as it is now, with every turn that was acknowledged before this call.
     pub async fn read(&self, id: ConversationId) -> Result<Option<Transcript>, NoAnswer> {
-        match self.ask(Ask::Read(id)).await? {
+        match self.ask(Ask::Read(id)).await?.0 {
             Reply::Transcript(transcript) => Ok(transcript),
             _ => Err(NoAnswer::Odd),
         }
@@ -90,7 +110,7 @@ impl Databases {
 
     /// Asks whether there is a leader that a majority follows.
     pub async fn check(&self) -> Result<(), NoAnswer> {
-        match self.ask(Ask::Check).await? {
+        match self.ask(Ask::Check).await?.0 {
             Reply::Done => Ok(()),
             _ => Err(NoAnswer::Odd),
         }
@@ -114,10 +134,12 @@ impl Databases {
         }
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Reply, NoAnswer> {
+    /// The answer, and whether an attempt before it may have done the work already.
+    async fn ask(&self, ask: Ask) -> Result<(Reply, bool), NoAnswer> {
         let request = Request::Leader { ask, forwarded: false };
         let deadline = Instant::now() + BUDGET;
         let mut last = NoAnswer::None;
+        let mut done_before = false;
         loop {
             for database in self.in_order() {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -125,8 +147,11 @@ impl Databases {
                     return Err(last);
                 }
                 match database.call(&request, ATTEMPT_MAX.min(left)).await {
-                    Ok(reply) => return Ok(reply),
-                    Err(error) => last = error,
+                    Ok(reply) => return Ok((reply, done_before)),
+                    Err(error) => {
+                        done_before |= error.may_be_done();
+                        last = error;
+                    }
                 }
             }
             if self.databases.is_empty() || Instant::now() + REST >= deadline {

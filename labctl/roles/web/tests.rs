@@ -212,6 +212,21 @@ async fn a_key_in_work_is_a_conflict_on_its_web() {
     assert_eq!(statuses, [409, 503]);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_many_requests_are_turned_away_and_health_checks_are_not() {
+    let topology = cluster::topology(1, topology::Memory::Database);
+    let _silent = silent(&topology, 0).await;
+    let web = Web::start(&topology, "web1").await;
+    let mut requests = tokio::task::JoinSet::new();
+    for _ in 0..app::IN_FLIGHT_MAX + 1 {
+        let request = web.visitor.get(format!("{}/readyz", web.base));
+        requests.spawn(async move { body(request.send().await.unwrap()).await["error"].clone() });
+    }
+    // All others wait for the silent database, so the first to return is the one too many.
+    assert_eq!(requests.join_next().await.unwrap().unwrap(), "overloaded");
+    assert_eq!(web.get("/healthz").await.status(), StatusCode::OK);
+}
+
 /// A listener in a database's place that takes connections and says nothing, like a machine that hangs.
 async fn silent(topology: &Topology, place: usize) -> TcpListener {
     let address = crate::roles::db::Directory::of(topology).seats()[place].address;
