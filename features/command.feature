@@ -47,7 +47,7 @@ Feature: The program says what is wrong, and ends with a code that says it too
     And it says "the lab has no node nobody; it has"
 
   Scenario Outline: A missing privilege is named, with the way to get it
-    When I run labctl up topologies/ha.yaml without the capability <capability>
+    When without the capability <capability> I run labctl up topologies/ha.yaml
     Then it ends with 4
     And it says "a lab needs <capability>"
     And it says "run it as root"

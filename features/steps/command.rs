@@ -11,8 +11,8 @@ fn run(world: &mut World, line: String) -> Result<(), String> {
     world.run(&args).map(drop)
 }
 
-#[when(regex = r"^I run labctl (.*) without the capability (\S+)$")]
-fn run_without(world: &mut World, line: String, capability: String) -> Result<(), String> {
+#[when(regex = r"^without the capability (\S+) I run labctl (.*)$")]
+fn run_without(world: &mut World, capability: String, line: String) -> Result<(), String> {
     use std::os::unix::process::CommandExt;
     let number: libc::c_ulong = match capability.as_str() {
         "CAP_NET_ADMIN" => 12,

@@ -335,9 +335,9 @@ impl Lab {
         let waiting_for = super::ready::waiting_for(&super::ready::Facts {
             topology: &self.topology,
             observed: &observed,
+            listening: &self.network.listening()?,
             record: &self.record,
             down: &self.down,
-            pid: &|name| self.running.get(name).map(|running| running.pid),
         });
         let nodes = self.topology.nodes.iter().map(|node| self.node_status(node, &observed)).collect();
         Ok(Status {

@@ -1,7 +1,7 @@
 //! The lab's network: a fabric namespace full of bridges, and one namespace a node. It carries out the network steps
 //! of a plan and says what is there; which steps, and when, is decided elsewhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -293,6 +293,15 @@ impl Network {
             tripwire::tie(&mut namespace.netlink, number + 1, name.as_str(), watcher)?;
         }
         Ok(1 + self.nodes.len())
+    }
+
+    /// TCP ports that somebody listens on, per node.
+    pub fn listening(&mut self) -> Result<BTreeMap<NodeName, BTreeSet<u16>>, Error> {
+        let mut all = BTreeMap::new();
+        for (name, namespace) in &mut self.nodes {
+            all.insert(name.clone(), namespace.listeners.ports().map_err(namespace::Error::from)?);
+        }
+        Ok(all)
     }
 
     /// What there is; `running` says whose PID 1 lives.

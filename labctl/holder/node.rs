@@ -77,8 +77,6 @@ pub struct Running {
     /// Which of its lives this is.
     pub life: u64,
     pidfd: PidFd,
-    /// Its number in the holder's PID namespace.
-    pub pid: i32,
     orders: OwnedFd,
 }
 
@@ -129,8 +127,7 @@ impl Running {
         spawn.stdout = Stdio::from(log.try_clone().map_err(failed)?);
         spawn.stderr = Stdio::from(log);
         let mut child = spawn.start_as_init().map_err(failed)?;
-        let pid = child.id() as i32;
-        let pidfd = PidFd::open(pid).map_err(failed)?;
+        let pidfd = PidFd::open(child.id() as i32).map_err(failed)?;
         let text = serde_json::to_vec(&spec).map_err(|error| failed(error.into()))?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(&text).map_err(failed)?;
@@ -146,7 +143,7 @@ impl Running {
                 let _ = exits.send(Exit { node, life, how }.into());
             })
             .map_err(failed)?;
-        Ok(Self { name: name.clone(), life, pidfd, pid, orders })
+        Ok(Self { name: name.clone(), life, pidfd, orders })
     }
 
     /// A descriptor of its PID 1.

@@ -7,9 +7,6 @@ use super::record::Record;
 use crate::plan::Observed;
 use crate::topology::{Builtin, Node, NodeName, Run, Topology};
 
-/// State of a listening socket in `/proc/net/tcp`.
-const LISTEN: &str = "0A";
-
 /// What the decision rests on.
 pub struct Facts<'a> {
     /// What should be there.
@@ -18,22 +15,21 @@ pub struct Facts<'a> {
     pub observed: &'a Observed,
     /// What the daemons say.
     pub record: &'a Record,
+    /// TCP ports that somebody listens on, as the kernel says.
+    pub listening: &'a BTreeMap<NodeName, BTreeSet<u16>>,
     /// How nodes went down.
     pub down: &'a BTreeMap<NodeName, String>,
-    /// PID 1 of each node that runs.
-    pub pid: &'a dyn Fn(&NodeName) -> Option<i32>,
 }
 
 /// Everything that is not as it should be, a short line each; nothing if the lab is ready.
 pub fn waiting_for(facts: &Facts) -> Vec<String> {
     let mut missing = Vec::new();
     for node in &facts.topology.nodes {
-        match (facts.pid)(&node.name) {
-            None => {
-                let how = facts.down.get(&node.name).map_or("not started", String::as_str);
-                missing.push(format!("{} ({how})", node.name));
-            }
-            Some(pid) => services(facts, node, pid, &mut missing),
+        if facts.observed.nodes.get(&node.name).is_some_and(|seen| seen.running) {
+            services(facts, node, &mut missing);
+        } else {
+            let how = facts.down.get(&node.name).map_or("not started", String::as_str);
+            missing.push(format!("{} ({how})", node.name));
         }
     }
     database(facts, &mut missing);
@@ -41,8 +37,8 @@ pub fn waiting_for(facts: &Facts) -> Vec<String> {
     missing
 }
 
-fn services(facts: &Facts, node: &Node, pid: i32, missing: &mut Vec<String>) {
-    let listening = listening_ports(pid);
+fn services(facts: &Facts, node: &Node, missing: &mut Vec<String>) {
+    let listening = facts.listening.get(&node.name);
     for service in &node.services {
         let status = facts.record.service(&node.name, &service.name);
         if !status.running {
@@ -51,24 +47,10 @@ fn services(facts: &Facts, node: &Node, pid: i32, missing: &mut Vec<String>) {
         } else if matches!(service.run, Run::Builtin(_)) && !status.ready {
             missing.push(format!("{} of {} to be ready", service.name, node.name));
         }
-        for port in service.listen.iter().filter(|port| !listening.contains(port)) {
+        for port in service.listen.iter().filter(|port| !listening.is_some_and(|open| open.contains(port))) {
             missing.push(format!("{} of {} to listen on port {port}", service.name, node.name));
         }
     }
-}
-
-/// TCP ports that somebody listens on in a process's network namespace, as the kernel tells.
-fn listening_ports(pid: i32) -> BTreeSet<u16> {
-    let table = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default();
-    let mut ports = BTreeSet::new();
-    for text in [table("tcp"), table("tcp6")] {
-        ports.extend(text.lines().skip(1).filter_map(|line| {
-            let mut columns = line.split_whitespace();
-            let (_, port) = columns.nth(1)?.rsplit_once(':')?;
-            (columns.nth(1)? == LISTEN).then(|| u16::from_str_radix(port, 16).ok()).flatten()
-        }));
-    }
-    ports
 }
 
 fn runs(node: &Node, builtin: Builtin) -> bool {

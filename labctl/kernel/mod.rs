@@ -5,6 +5,7 @@ pub mod arp;
 pub mod capability;
 pub mod clock;
 pub mod link;
+pub mod listeners;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

@@ -9,6 +9,7 @@ use std::thread;
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, setns, unshare};
 
+use super::listeners::{self, Listeners};
 use super::netlink::{self, Netlink};
 use super::sysctl;
 
@@ -27,6 +28,9 @@ pub enum Error {
     /// No socket in it.
     #[error(transparent)]
     Netlink(#[from] netlink::Error),
+    /// No way to ask who listens.
+    #[error(transparent)]
+    Listeners(#[from] listeners::Error),
     /// A setting was refused.
     #[error(transparent)]
     Sysctl(#[from] sysctl::Error),
@@ -41,6 +45,8 @@ pub struct NetNs {
     fd: OwnedFd,
     /// A socket in it, for whoever holds the value.
     pub netlink: Netlink,
+    /// Another, to ask who listens there.
+    pub listeners: Listeners,
 }
 
 impl NetNs {
@@ -52,7 +58,7 @@ impl NetNs {
                 sysctl::write(key, value)?;
             }
             let fd = File::open("/proc/thread-self/ns/net").map_err(Error::Open)?.into();
-            Ok(Self { fd, netlink: Netlink::open()? })
+            Ok(Self { fd, netlink: Netlink::open()?, listeners: Listeners::open()? })
         })
     }
 
