@@ -27,6 +27,8 @@ use crate::topology::{LabName, Node, NodeName, Role, Topology};
 const HEARD_MAX: usize = 4_096;
 /// After the end of the load, how long the lab may be silent before its last events count as here.
 const SILENCE: Duration = Duration::from_millis(200);
+/// A service that fails over and over is never silent; this is as long as it is listened to.
+const REST_MAX: Duration = Duration::from_secs(3);
 
 /// Build the site of a drill, run the drill, report
 #[derive(Debug, clap::Args)]
@@ -345,8 +347,12 @@ impl Hands<'_> {
 
     /// What is under way still, until nobody has said anything for a while.
     fn hear_the_rest(&mut self, heard: &Receiver<Heard>) {
+        let until_ns = clock::monotonic_ns() + REST_MAX.as_nanos() as u64;
         while let Ok(last) = heard.recv_timeout(SILENCE) {
             self.hear(last);
+            if clock::monotonic_ns() >= until_ns {
+                return;
+            }
         }
     }
 }
