@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use cucumber::Parameter;
-use labctl::topology::{NodeName, Role};
+use labctl::topology::NodeName;
 
 /// A node by its name.
 #[derive(Clone, Debug, Parameter)]
@@ -40,23 +40,6 @@ impl FromStr for Address {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         text.parse().map(Self).map_err(|error: std::net::AddrParseError| error.to_string())
-    }
-}
-
-/// What a node is for.
-#[derive(Clone, Copy, Debug, Parameter)]
-#[param(name = "role", regex = "proxy|web|database")]
-pub struct RoleWord(pub Role);
-
-impl FromStr for RoleWord {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "proxy" => Ok(Self(Role::Proxy)),
-            "web" => Ok(Self(Role::Web)),
-            "database" => Ok(Self(Role::Db)),
-            _ => Err(format!("no role {text}")),
-        }
     }
 }
 

@@ -5,6 +5,9 @@
 //! Scenarios run side by side, but those tagged `@alone` (they count what is on the machine) and `@timing` (they look
 //! at how long something takes) come last and one at a time.
 
+#![allow(unreachable_pub, missing_docs, reason = "a test program has no users")]
+#![allow(clippy::disallowed_methods, reason = "the suite drives programs and waits for facts")]
+
 mod audit;
 mod cast;
 mod steps;

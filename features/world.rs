@@ -2,8 +2,9 @@
 //! failover; that is the library's business.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use cucumber::event::ScenarioFinished;
@@ -39,8 +40,6 @@ pub struct World {
     pub victim: Option<NodeName>,
     /// Numbers that a later step compares with.
     pub counted: BTreeMap<String, u64>,
-    /// A folder that ends with the scenario.
-    pub scratch: Option<tempfile::TempDir>,
 }
 
 /// What a command said and how it ended.
@@ -76,6 +75,16 @@ pub fn labctl() -> Command {
     command
 }
 
+/// Runs a command that reads `input`.
+pub fn with_input(mut command: Command, input: &str) -> Result<Output, String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let mut stdin = child.stdin.take().ok_or("no standard input")?;
+    stdin.write_all(input.as_bytes()).map_err(|error| error.to_string())?;
+    drop(stdin);
+    child.wait_with_output().map_err(|error| error.to_string())
+}
+
 /// Labs of a scenario carry its process id, so that whoever ran it can end what it left.
 fn prefix(pid: u32) -> String {
     format!("t{pid}-")
@@ -109,6 +118,15 @@ impl World {
     pub fn up(&mut self, file: &str, nickname: &str) -> Result<(), String> {
         let name = self.lab_name(nickname);
         let said = self.run(&["up", file, "--name", name.as_str()])?;
+        if said.code == 0 { Ok(()) } else { Err(format!("up ended with {}: {}", said.code, said.stderr)) }
+    }
+
+    /// Builds a lab of a topology that no file holds, or says why not.
+    pub fn up_text(&mut self, topology: &str, nickname: &str) -> Result<(), String> {
+        let name = self.lab_name(nickname);
+        let mut up = labctl();
+        up.args(["up", "-", "--name", name.as_str()]);
+        let said = Said::from(with_input(up, topology)?);
         if said.code == 0 { Ok(()) } else { Err(format!("up ended with {}: {}", said.code, said.stderr)) }
     }
 

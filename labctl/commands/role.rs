@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr};
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::prelude::*;
 
 use super::{Failure, Outcome};
 use crate::roles::{self, Reporter, SITE_PATH, Site};
@@ -46,7 +49,10 @@ pub fn node() -> Outcome {
 
 /// Runs a daemon.
 pub fn run(args: &Args) -> Outcome {
-    tracing_subscriber::fmt().with_ansi(false).with_target(false).with_writer(std::io::stderr).init();
+    // Our own transitions, and what libraries warn of.
+    let levels = Targets::new().with_target("labctl", Level::INFO).with_default(Level::WARN);
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(levels).init();
     let result = start(args).wrap_err_with(|| format!("{:?} on {}", args.role, args.node).to_lowercase());
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),

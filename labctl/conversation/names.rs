@@ -94,7 +94,11 @@ impl TryFrom<String> for TurnKey {
 
     fn try_from(text: String) -> Result<Self, NameError> {
         let fits = (1..=KEY_BYTES_MAX).contains(&text.len());
-        if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(Self(text)) } else { Err(NameError::Key) }
+        if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text))
+        } else {
+            Err(NameError::Key)
+        }
     }
 }
 

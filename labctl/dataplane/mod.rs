@@ -105,7 +105,6 @@ pub struct Stats {
 /// The programs on their interfaces. They leave them when this is dropped.
 pub struct Dataplane {
     ebpf: Ebpf,
-    active: Array<MapData, u32>,
     services: HashOfMaps<MapData, WireEndpoint, Array<MapData, WireService>>,
     reals: HashMap<MapData, WireEndpoint, WireReal>,
     counters: PerCpuArray<MapData, u64>,
@@ -114,21 +113,17 @@ pub struct Dataplane {
 
 impl Dataplane {
     /// Attaches to the interface that clients come in by and the one that real servers answer on. `inside` is the
-    /// network of the latter: what stays in it is never rewritten. Not active, and without services.
-    pub fn attach(front: &str, back: &str, inside: Ipv4Net) -> Result<Self, Error> {
-        let mut plane = Self::load(index_of(front)?, index_of(back)?, inside)?;
+    /// network of the latter: what stays in it is never rewritten. Switched off, and without services.
+    pub fn attach(front: &str, back: &str, inside: Ipv4Net) -> Result<(Self, Switch), Error> {
+        let (mut plane, switch) = Self::load(index_of(front)?, index_of(back)?, inside)?;
         plane.attach_program(TO_REAL, front)?;
         plane.attach_program(TO_CLIENT, back)?;
-        Ok(plane)
-    }
-
-    /// Balances from now on, or leaves every packet to the kernel.
-    pub fn set_active(&mut self, active: bool) -> Result<(), Error> {
-        self.active.set(0, u32::from(active), 0).map_err(map_error("set the flag", "the active node"))
+        Ok((plane, switch))
     }
 
     /// Balances these services from now on, and no others. Each service changes at once as a whole; connections keep
-    /// their real servers.
+    /// their real servers. It returns when no packet sees the old services any more, which takes the kernel some
+    /// 10 ms for each service that changed.
     pub fn install(&mut self, services: &[Service]) -> Result<(), Error> {
         check_together(services)?;
         let wanted: BTreeMap<Endpoint, Service> =
@@ -177,7 +172,7 @@ impl Dataplane {
     }
 
     /// Loads programs and maps without attaching them anywhere.
-    fn load(front: u32, back: u32, inside: Ipv4Net) -> Result<Self, Error> {
+    fn load(front: u32, back: u32, inside: Ipv4Net) -> Result<(Self, Switch), Error> {
         let (network, mask) = (inside.network().octets(), inside.netmask().octets());
         let mut ebpf = EbpfLoader::new()
             .override_global("front_index", &front, true)
@@ -190,14 +185,15 @@ impl Dataplane {
             let program = program(&mut ebpf, name)?;
             program.load().map_err(|error| load_error(error.into()))?;
         }
-        Ok(Self {
-            active: map(&mut ebpf, "active")?,
+        let switch = Switch { active: map(&mut ebpf, "active")? };
+        let plane = Self {
             services: map(&mut ebpf, "services")?,
             reals: map(&mut ebpf, "reals")?,
             counters: map(&mut ebpf, "counters")?,
             installed: BTreeMap::new(),
             ebpf,
-        })
+        };
+        Ok((plane, switch))
     }
 
     fn attach_program(&mut self, name: &'static str, interface: &str) -> Result<(), Error> {
@@ -228,6 +224,25 @@ impl Dataplane {
             }
         }
         Ok(())
+    }
+}
+
+/// Turns a data plane on and off. Apart from it, because this is a matter of microseconds that a change of services must
+/// not hold up.
+pub struct Switch {
+    active: Array<MapData, u32>,
+}
+
+impl Switch {
+    /// Balances from now on, or leaves every packet to the kernel.
+    pub fn set(&mut self, active: bool) -> Result<(), Error> {
+        self.active.set(0, u32::from(active), 0).map_err(map_error("set the flag", "the active node"))
+    }
+}
+
+impl fmt::Debug for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Switch").finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -56,9 +55,6 @@ pub enum Error {
     /// A namespace cannot be entered.
     #[error(transparent)]
     Enter(#[from] namespace::Error),
-    /// No way for events.
-    #[error("make a socket pair for events")]
-    Events(#[source] std::io::Error),
     /// Cables that carry nothing.
     #[error("no carrier on {} after {CARRIER_WAIT_MAX:?}", .ports.join(", "))]
     NoCarrier {
@@ -145,8 +141,6 @@ impl Network {
             ("?net.bridge.bridge-nf-call-arptables", "0"),
             ("?net.ipv6.conf.all.disable_ipv6", "1"),
             ("?net.ipv6.conf.default.disable_ipv6", "1"),
-            // Events that find the queue full are lost, and the default is 10.
-            ("net.unix.max_dgram_qlen", "4096"),
         ];
         let quiet = quiet.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let fabric = NetNs::create(&quiet)
@@ -299,11 +293,6 @@ impl Network {
             tripwire::tie(&mut namespace.netlink, number + 1, name.as_str(), watcher)?;
         }
         Ok(())
-    }
-
-    /// A socket pair for events in the fabric, where its queue may be as long as we like.
-    pub fn event_sockets(&self) -> Result<(UnixDatagram, UnixDatagram), Error> {
-        self.fabric.enter(UnixDatagram::pair)?.map_err(Error::Events)
     }
 
     /// What there is; `running` says whose PID 1 lives.

@@ -17,6 +17,10 @@ pub type Mac = [u8; 6];
 
 /// Queueing priority of control traffic, `TC_PRIO_CONTROL`: before all data wherever the kernel keeps queues by priority.
 const PRIORITY_CONTROL: u32 = 7;
+/// Receive buffer of a [`GroupSocket`]. The kernel doubles it and charges over 512 bytes for the shortest packet.
+const QUEUE_BYTES: usize = 104 * 1024;
+/// More packets than can ever wait on a [`GroupSocket`] at once.
+pub const QUEUE_PACKETS_MAX: usize = 2 * QUEUE_BYTES / 512;
 
 /// Why packets cannot be sent or received.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +154,7 @@ impl GroupSocket {
             // Without this the socket hears groups that other processes joined.
             socket.set_multicast_all_v4(false)?;
             socket.set_priority(PRIORITY_CONTROL)?;
+            socket.set_recv_buffer_size(QUEUE_BYTES)?;
             socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(port.index))
         };
         options().map_err(port.error("join a multicast group"))?;

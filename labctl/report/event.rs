@@ -99,7 +99,7 @@ pub enum What {
         /// What its check said.
         because: String,
     },
-    /// Every real server of a service is out; the table stays as it was (fail open).
+    /// Every real server of a service is out, so all of them get new connections (fail open).
     FailOpen {
         /// Virtual service.
         service: String,

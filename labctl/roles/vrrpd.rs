@@ -1,5 +1,9 @@
 //! The VRRP daemon of a proxy: a loop that owns sockets and clock around [`crate::vrrp::Machine`], which decides. One
 //! thread, one wait, and between two waits nothing that blocks but the kernel's own answer to a netlink request.
+//!
+//! It differs from RFC 9568 in one thing: the floating addresses answer with the interface's own hardware address, not
+//! with the virtual one of section 7.3. What section 6.4 says about frames to the virtual one then has no object, and
+//! hosts learn of a new holder by gratuitous ARP.
 
 mod announcer;
 mod complaints;

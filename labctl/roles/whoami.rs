@@ -36,12 +36,12 @@ pub enum Error {
 
 /// Answers on port 80 of every interface until SIGTERM.
 pub fn run(_site: &Site, reporter: Reporter) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(async {
         let stop = stop::asked().map_err(Error::Runtime)?;
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
-        let listener =
-            TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
+        let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
         reporter.emit(What::Ready);
         tokio::select! {
             result = serve(listener) => result,

@@ -15,7 +15,13 @@ pub(super) fn gateways(
     election: Option<&Election>,
     problems: &mut Problems,
 ) -> Vec<Option<Ipv4Addr>> {
-    let site = Routes { machines, election, owners: owners(machines, election) };
+    let site = Routes {
+        machines,
+        election,
+        owners: owners(machines, election),
+        routers: machines.of(Role::Router).collect(),
+        proxies: machines.of(Role::Proxy).collect(),
+    };
     let gateways: Vec<_> = machines.nodes.iter().map(|node| site.gateway(node, problems)).collect();
     site.check_cycles(&gateways, problems);
     gateways
@@ -32,6 +38,8 @@ struct Routes<'a, 'f> {
     machines: &'a Machines<'f>,
     election: Option<&'a Election>,
     owners: HashMap<Ipv4Addr, Hop>,
+    routers: Vec<&'a Draft<'f>>,
+    proxies: Vec<&'a Draft<'f>>,
 }
 
 fn owners(machines: &Machines<'_>, election: Option<&Election>) -> HashMap<Ipv4Addr, Hop> {
@@ -76,11 +84,11 @@ impl Routes<'_, '_> {
     }
 
     fn router(&self, node: &Draft<'_>) -> Option<Ipv4Addr> {
-        self.machines.of(Role::Router).find_map(|router| node.reaches(router))
+        self.routers.iter().find_map(|router| node.reaches(router))
     }
 
     fn proxy(&self, node: &Draft<'_>) -> Option<Ipv4Addr> {
-        self.machines.of(Role::Proxy).find_map(|proxy| node.reaches(proxy))
+        self.proxies.iter().find_map(|proxy| node.reaches(proxy))
     }
 
     /// The floating address on one of the node's networks.

@@ -171,3 +171,34 @@ impl fmt::Display for Vrid {
         self.0.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_host_names_and_interface_names() {
+        for good in ["a", "web1", "db-3", "abcdefghijklmno"] {
+            assert_eq!(good.parse::<NetworkName>().map(String::from), Ok(good.to_owned()));
+        }
+        for bad in
+            ["", "Web", "1web", "-web", "web-", "web_1", "web.1", "wéb", "../web", "a b", "abcdefghijklmnop"]
+        {
+            assert!(bad.parse::<NetworkName>().is_err(), "{bad:?}");
+        }
+        assert!("abcdefghijklmnop".parse::<NodeName>().is_ok(), "only an interface name is that short");
+    }
+
+    #[test]
+    fn a_name_from_json_is_checked_too() {
+        assert!(serde_json::from_str::<NodeName>("\"web1\"").is_ok());
+        assert!(serde_json::from_str::<NodeName>("\"../web1\"").is_err());
+        assert!(serde_json::from_str::<Vrid>("0").is_err());
+    }
+
+    #[test]
+    fn a_vrid_is_a_byte_above_zero() {
+        let valid: Vec<i64> = (-1..=300).filter(|number| Vrid::try_from(*number).is_ok()).collect();
+        assert_eq!(valid, (1..=255).collect::<Vec<_>>());
+    }
+}

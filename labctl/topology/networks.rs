@@ -77,12 +77,15 @@ impl Networks {
 pub(super) struct Book {
     /// Every address that the file mentions, taken already or not: what may not be suggested.
     mentioned: BTreeSet<Ipv4Addr>,
-    holders: BTreeMap<Ipv4Addr, (String, Span)>,
+    /// Which of the claims has it.
+    holders: BTreeMap<Ipv4Addr, usize>,
+    /// Who claimed addresses, and where.
+    claims: Vec<(String, Span)>,
 }
 
 impl Book {
     pub(super) fn new(mentioned: BTreeSet<Ipv4Addr>) -> Self {
-        Self { mentioned, holders: BTreeMap::new() }
+        Self { mentioned, holders: BTreeMap::new(), claims: Vec::new() }
     }
 
     /// Enters addresses on a network, and reports the first of them that cannot be had.
@@ -95,19 +98,21 @@ impl Book {
         problems: &mut Problems,
     ) {
         let prefix = networks.prefix(network);
+        self.claims.push((who.to_owned(), span.clone()));
         for &address in addresses {
             let misfit = prefix.and_then(|prefix| misfit(address, network, prefix));
             if let Some(kind) = misfit {
                 problems.push(Problem::new(kind, span).maybe(self.free(prefix)));
                 return;
             }
-            if let Some((holder, first)) = self.holders.get(&address) {
+            if let Some(claim) = self.holders.get(&address) {
+                let (holder, first) = &self.claims[*claim];
                 let kind = ProblemKind::DuplicateAddress(address, holder.clone());
                 let problem = Problem::new(kind, span).maybe(self.free(prefix));
                 problems.push(problem.also(first, format!("{holder} has it here")));
                 return;
             }
-            self.holders.insert(address, (who.to_owned(), span.clone()));
+            self.holders.insert(address, self.claims.len() - 1);
         }
     }
 

@@ -11,7 +11,7 @@ use super::gateways::gateways;
 use super::networks::{Book, Networks};
 use super::nodes::Machines;
 use super::problem::{Problem, ProblemKind, Problems};
-use super::services::{check_programs, services};
+use super::services::services;
 use super::site::{Conversation, Memory, Node, Role, Topology};
 
 /// Port of the web application of a file that names none: not 80, since the balancer's port is another than the webs'.
@@ -30,7 +30,6 @@ pub(super) fn topology(file: &File, problems: &mut Problems) -> Option<Topology>
     let balancer = balancer(file, &machines, election.as_ref(), &conversation, problems);
     let mut nodes = Vec::with_capacity(machines.nodes.len());
     for (draft, gateway) in machines.nodes.iter().zip(gateways) {
-        check_programs(draft, problems);
         let services = services(file, &conversation, draft, problems);
         nodes.extend(draft.role.map(|role| Node {
             name: draft.name.value.clone(),

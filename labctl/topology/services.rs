@@ -6,7 +6,7 @@ use super::file::{File, FileNode, FileService, ServiceChange};
 use super::names::ServiceName;
 use super::nodes::Draft;
 use super::problem::{Problem, ProblemKind, Problems, Span, did_you_mean};
-use super::read::{At, Slot};
+use super::read::At;
 use super::site::{Builtin, Conversation, Restart, Role, Run, Service};
 
 /// Port of the server that tells callers their address: that of HTTP, since it stands for any site of the world.
@@ -27,6 +27,9 @@ pub(super) fn services(
     for (name, slot) in &changes.entries {
         let Some(change) = slot.given() else { continue };
         spans.insert(&name.value, &name.span);
+        if let ServiceChange::Set(set) = &change.value {
+            check_program(set, problems);
+        }
         let position = services.iter().position(|service| service.name == name.value);
         match (&change.value, position) {
             (ServiceChange::Off(_), Some(position)) => drop(services.remove(position)),
@@ -116,17 +119,11 @@ fn check_ports(
     }
 }
 
-/// Reports programs without even a name. It is apart from the rest since it needs the place of the list.
-pub(super) fn check_programs(node: &Draft<'_>, problems: &mut Problems) {
-    let Some(changes) = node.file.and_then(|file| file.services.value()) else { return };
-    for (_, slot) in &changes.entries {
-        let Some(ServiceChange::Set(FileService { run: Slot::Given(run), .. })) = slot.value() else {
-            continue;
-        };
-        if run.value.first().is_none_or(|program| program.value.0.is_empty()) {
-            let kind = ProblemKind::WrongType("a program and its arguments", "nothing to run".to_owned());
-            problems
-                .push(Problem::new(kind, &run.span).help("write it as [\"/path/of/program\", \"argument\"]"));
-        }
+/// A command line that names no program.
+fn check_program(set: &FileService, problems: &mut Problems) {
+    let Some(run) = set.run.given() else { return };
+    if run.value.first().is_none_or(|program| program.value.0.is_empty()) {
+        let kind = ProblemKind::WrongType("a program and its arguments", "nothing to run".to_owned());
+        problems.push(Problem::new(kind, &run.span).help("write it as [\"/path/of/program\", \"argument\"]"));
     }
 }

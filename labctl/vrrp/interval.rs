@@ -51,7 +51,7 @@ impl TryFrom<Duration> for Interval {
     fn try_from(time: Duration) -> Result<Self, IntervalError> {
         let unit = CENTISECOND.as_nanos();
         let wrong = IntervalError(time);
-        if time.as_nanos() % unit != 0 {
+        if !time.as_nanos().is_multiple_of(unit) {
             return Err(wrong);
         }
         let centiseconds = u16::try_from(time.as_nanos() / unit).map_err(|_| wrong)?;

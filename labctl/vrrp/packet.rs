@@ -3,6 +3,7 @@
 //!
 //! VRRPv2 and IPv6 are other layouts under the same version nibble and would be siblings of [`decode`].
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::num::NonZeroU8;
 
@@ -52,6 +53,15 @@ pub enum ChecksumRule {
     /// A pseudo-header of source, destination, protocol and length too, as some older VRRPv3 implementations have it
     /// (keepalived and FRR by default).
     PseudoHeader,
+}
+
+impl ChecksumRule {
+    fn other(self) -> Self {
+        match self {
+            Self::MessageOnly => Self::PseudoHeader,
+            Self::PseudoHeader => Self::MessageOnly,
+        }
+    }
 }
 
 /// What a receiver holds an advertisement against.
@@ -106,7 +116,11 @@ pub enum Rejection {
     /// It lists no address (section 5.2.5).
     #[error("no address in it")]
     NoAddresses,
-    /// It was damaged, or the two ends disagree on [`ChecksumRule`].
+    /// Sound, but the sender follows the other rule. Both ends then take each other for silent, and both hold the
+    /// addresses, so this deserves a word of its own.
+    #[error("checksum over {0} instead of {ours}", ours = .0.other())]
+    ChecksumRule(ChecksumRule),
+    /// It was damaged.
     #[error("checksum {found:#06x} instead of {computed:#06x}")]
     Checksum {
         /// What the packet has.
@@ -122,6 +136,22 @@ pub enum Rejection {
     IntervalZero,
 }
 
+impl fmt::Display for ChecksumRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::MessageOnly => "the message alone",
+            Self::PseudoHeader => "message and pseudo-header",
+        })
+    }
+}
+
+impl fmt::Display for Advert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vrid, priority, interval, addresses } = self;
+        write!(f, "VRID {vrid}, priority {priority}, every {interval}, for {addresses:?}")
+    }
+}
+
 impl Rejection {
     /// One word for counters and logs; the details of the single packet are left out.
     pub fn kind(self) -> &'static str {
@@ -134,6 +164,7 @@ impl Rejection {
             Self::Version(_) => "version",
             Self::Type(_) => "type",
             Self::NoAddresses => "no-addresses",
+            Self::ChecksumRule(_) => "checksum-rule",
             Self::Checksum { .. } => "checksum",
             Self::Vrid(_) => "vrid",
             Self::IntervalZero => "interval-zero",
@@ -166,10 +197,14 @@ pub fn decode(packet: &[u8], expected: &Expected) -> Result<Received, Rejection>
     let Some(message) = payload.get(..needs) else {
         return Err(Rejection::Truncated { needs, has: payload.len() });
     };
-    let computed = checksum(message, expected.checksum, from, ip.destination_addr());
     let found = u16::from_be_bytes([header[6], header[7]]);
-    if found != computed {
-        return Err(Rejection::Checksum { found, computed });
+    let by = |rule| checksum(message, rule, from, ip.destination_addr());
+    if found != by(expected.checksum) {
+        let other = expected.checksum.other();
+        return Err(match found == by(other) {
+            true => Rejection::ChecksumRule(other),
+            false => Rejection::Checksum { found, computed: by(expected.checksum) },
+        });
     }
     let vrid = match NonZeroU8::new(header[1]) {
         Some(vrid) if vrid == expected.vrid => vrid,

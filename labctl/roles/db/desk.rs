@@ -114,9 +114,7 @@ fn refuse<T>(answers: Vec<Answer<T>>, why: Unavailable) {
     }
 }
 
-fn why_not_written(
-    error: &RaftError<u64, ClientWriteError<u64, openraft::EmptyNode>>,
-) -> Unavailable {
+fn why_not_written(error: &RaftError<u64, ClientWriteError<u64, openraft::EmptyNode>>) -> Unavailable {
     match error {
         RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Unavailable::NotLeader,
         RaftError::APIError(ClientWriteError::ChangeMembershipError(_)) | RaftError::Fatal(_) => {

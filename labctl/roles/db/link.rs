@@ -90,8 +90,7 @@ impl Link {
     async fn connect(&self) -> Result<BufReader<TcpStream>, LinkError> {
         let failed = |source| LinkError::Connect { address: self.address, source };
         let connecting = timeout(CONNECT_MAX, TcpStream::connect(self.address));
-        let mut stream =
-            connecting.await.map_err(|_| LinkError::Silent(self.address))?.map_err(failed)?;
+        let mut stream = connecting.await.map_err(|_| LinkError::Silent(self.address))?.map_err(failed)?;
         // Nagle's algorithm would hold a small frame back until the answer to the one before.
         stream.set_nodelay(true).map_err(failed)?;
         stream.write_all(PREAMBLE).await.map_err(failed)?;

@@ -8,9 +8,7 @@ use std::sync::Arc;
 use std::thread;
 
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
-use openraft::{
-    AnyError, Entry, LogId, OptionalSend, RaftLogReader, StorageError, StorageIOError, Vote,
-};
+use openraft::{AnyError, Entry, LogId, OptionalSend, RaftLogReader, StorageError, StorageIOError, Vote};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -61,7 +59,9 @@ pub enum LogError {
         source: redb::DatabaseError,
     },
     /// The file is of another version of this program.
-    #[error("the raft log {path} has format {found}, this program reads {FORMAT}; use the version that wrote it")]
+    #[error(
+        "the raft log {path} has format {found}, this program reads {FORMAT}; use the version that wrote it"
+    )]
     Format {
         /// Which.
         path: PathBuf,
@@ -246,7 +246,10 @@ fn write_failed(error: LogError) -> StorageError<RaftId> {
 
 // Reads go straight to the file: its pages are in memory, and a read never waits for the writer.
 impl RaftLogReader<TypeConfig> for Log {
-    async fn try_get_log_entries<R>(&mut self, range: R) -> Result<Vec<Entry<TypeConfig>>, StorageError<RaftId>>
+    async fn try_get_log_entries<R>(
+        &mut self,
+        range: R,
+    ) -> Result<Vec<Entry<TypeConfig>>, StorageError<RaftId>>
     where
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
@@ -274,7 +277,11 @@ impl RaftLogStorage<TypeConfig> for Log {
         self.meta("vote").map_err(read_failed)
     }
 
-    async fn append<I>(&mut self, entries: I, flushed: LogFlushed<TypeConfig>) -> Result<(), StorageError<RaftId>>
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        flushed: LogFlushed<TypeConfig>,
+    ) -> Result<(), StorageError<RaftId>>
     where
         I: IntoIterator<Item = Entry<TypeConfig>> + OptionalSend,
         I::IntoIter: OptionalSend,

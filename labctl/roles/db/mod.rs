@@ -122,8 +122,7 @@ pub async fn serve(site: &Site, reporter: Reporter, stop: impl Future<Output = (
     let log = Log::open(&site.disk)?;
     let machine = Machine::open(&site.disk)?;
     let address = around.directory.seats()[place].address;
-    let listener =
-        TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
+    let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
 
     // Dropped on return, which ends every task and every connection.
     let mut tasks = JoinSet::new();
@@ -215,7 +214,6 @@ async fn report_leaders(
         }
     }
 }
-
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -146,13 +146,11 @@ impl Server {
     async fn census(&self) -> Census {
         match self.member.get() {
             None => Census { cluster: None, founded: false, votes: false },
-            Some(member) => {
-                Census {
-                    cluster: Some(member.identity.cluster),
-                    founded: member.begun().await,
-                    votes: member.votes(),
-                }
-            }
+            Some(member) => Census {
+                cluster: Some(member.identity.cluster),
+                founded: member.begun().await,
+                votes: member.votes(),
+            },
         }
     }
 

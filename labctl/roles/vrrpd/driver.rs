@@ -17,7 +17,7 @@ use super::holdings::{Change, Holdings, is_absence};
 use super::settings::Settings;
 use crate::kernel::clock;
 use crate::kernel::netlink::Netlink;
-use crate::kernel::packet::{GroupSocket, Port};
+use crate::kernel::packet::{GroupSocket, Port, QUEUE_PACKETS_MAX};
 use crate::kernel::realtime::{self, Alarm};
 use crate::report::What;
 use crate::roles::Reporter;
@@ -28,9 +28,9 @@ use crate::vrrp::{
 
 /// What checksums cover: what the RFC says. The other rule is for a peer that never heard of it.
 const CHECKSUM: ChecksumRule = ChecksumRule::MessageOnly;
-/// Most packets handled before the timer gets its turn. The kernel's default buffer holds under 300 of the shortest
-/// packets, so whatever waited when the loop woke is handled first; a flood cannot keep the timer waiting for ever.
-const DRAIN_MAX: usize = 512;
+/// Most packets handled before the timer gets its turn: all that can have waited when the loop woke. A flood, which goes
+/// on while they are handled, cannot keep the timer waiting for ever.
+const DRAIN_MAX: usize = QUEUE_PACKETS_MAX;
 
 /// The daemon with everything it owns.
 pub(super) struct Driver {
@@ -169,7 +169,7 @@ impl Driver {
         for (_, kind) in differences.into_iter().filter(|&(differs, _)| differs) {
             if let Some(count) = self.complaints.count(kind, now()) {
                 tracing::warn!(
-                    "{kind}: {from} says {advert:?}, this router {ours:?} ({count} of this kind so far)"
+                    "{kind}: {from} says {advert}; this router says {ours} ({count} of this kind so far)"
                 );
             }
         }

@@ -105,3 +105,6 @@ fn route_message(gateway: &Gateway, port: &Port) -> RouteMessage {
         .priority(HOLDER_METRIC)
         .build()
 }
+
+#[cfg(test)]
+mod tests;

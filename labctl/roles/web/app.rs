@@ -55,7 +55,8 @@ impl App {
     fn reserve(&self, id: ConversationId, key: &TurnKey) -> Option<Reservation<'_>> {
         let name = (id, key.clone());
         let mut keys = self.keys_in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.insert(name.clone()).then_some(Reservation { app: self, name })
+        // Made only for a key that was free: dropping one frees the key.
+        keys.insert(name.clone()).then(|| Reservation { app: self, name })
     }
 }
 
@@ -141,7 +142,8 @@ async fn append(
         StatusCode::PAYLOAD_TOO_LARGE => Failure::TurnTooLong,
         _ => Failure::BodyInvalid(rejection.body_text()),
     })?;
-    let said: Said = serde_json::from_slice(&body).map_err(|error| Failure::BodyInvalid(error.to_string()))?;
+    let said: Said =
+        serde_json::from_slice(&body).map_err(|error| Failure::BodyInvalid(error.to_string()))?;
 
     let _reservation = app.reserve(id, &key).ok_or(Failure::KeyInFlight)?;
     let command = Command::AppendTurn { id, key: key.clone(), body: said.text };

@@ -49,8 +49,10 @@ impl Listener for BoundedListener {
             let Ok(permit) = self.room.clone().try_acquire_owned() else { continue };
             // Without either option the connection works all the same, only less well.
             let _ = stream.set_nodelay(true);
-            let keepalive =
-                TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE).with_retries(KEEPALIVE_RETRIES);
+            let keepalive = TcpKeepalive::new()
+                .with_time(KEEPALIVE)
+                .with_interval(KEEPALIVE)
+                .with_retries(KEEPALIVE_RETRIES);
             let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
             return (Connection { stream, _permit: permit }, peer);
         }
@@ -68,7 +70,11 @@ pub(super) struct Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }

@@ -47,9 +47,7 @@ impl Memory {
     /// Carries out a command.
     pub(super) async fn apply(&self, command: Command) -> Result<Outcome, NoAnswer> {
         match self {
-            Self::Local(store) => {
-                Ok(store.lock().unwrap_or_else(PoisonError::into_inner).apply(command))
-            }
+            Self::Local(store) => Ok(store.lock().unwrap_or_else(PoisonError::into_inner).apply(command)),
             Self::Databases(databases) => databases.apply(command).await,
         }
     }

@@ -60,8 +60,7 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
         let stop = stop::asked().map_err(Error::Runtime)?;
         // A real server must answer on the floating address too, where the forwarding method leaves it in the packet.
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, site.topology.conversation.web_port));
-        let listener =
-            TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
+        let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
         serve(site, reporter, listener, stop).await
     })
 }
@@ -79,10 +78,11 @@ pub async fn serve(
     tasks.spawn(async move { watched.memory().watch().await });
 
     let (ask_to_stop, asked) = oneshot::channel::<()>();
-    let server = axum::serve(BoundedListener::new(listener), app::router(app)).with_graceful_shutdown(async {
-        // A sender that is gone means the same as one that speaks.
-        let _ = asked.await;
-    });
+    let server =
+        axum::serve(BoundedListener::new(listener), app::router(app)).with_graceful_shutdown(async {
+            // A sender that is gone means the same as one that speaks.
+            let _ = asked.await;
+        });
     reporter.emit(What::Ready);
     let server = server.into_future();
     tokio::pin!(server);
@@ -93,7 +93,6 @@ pub async fn serve(
     let _ = ask_to_stop.send(());
     timeout(STOP_MAX, server).await.unwrap_or(Ok(())).map_err(Error::Serve)
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -74,7 +74,8 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 async fn assert_statuses(web: &Web, mode: &str, durability: &str) {
     let created = web.send(Method::POST, "/conversations", &[], "").await;
     assert_eq!(created.status(), StatusCode::CREATED);
-    let (location, cookie) = (header(&created, "location").to_owned(), header(&created, "set-cookie").to_owned());
+    let (location, cookie) =
+        (header(&created, "location").to_owned(), header(&created, "set-cookie").to_owned());
     let id = body(created).await["id"].as_str().unwrap().to_owned();
     assert_eq!(location, format!("/conversations/{id}"));
     assert_eq!(cookie, format!("lab_sid={id}; Path=/; HttpOnly; SameSite=Lax"));
@@ -240,7 +241,8 @@ async fn without_a_majority_it_says_so_and_stays_alive() {
     let leader = cluster.leader().await;
     (0..3).filter(|place| *place != leader).for_each(|place| cluster.crash(place));
     let path = format!("/conversations/{id}");
-    for response in [web.say(&id, "a", "hello").await, web.get(&path).await, web.get("/readyz").await] {
+    let (said, read, ready) = tokio::join!(web.say(&id, "a", "hello"), web.get(&path), web.get("/readyz"));
+    for response in [said, read, ready] {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(header(&response, "retry-after"), "1");
         assert_eq!(body(response).await["error"], "databases-unavailable");

@@ -78,8 +78,12 @@ fn golden_bytes_are_read() {
 
 #[test]
 fn the_two_checksum_rules_do_not_pass_for_one_another() {
-    let wrong = decode(&packet(255, &GOLDEN), &expected(ChecksumRule::PseudoHeader));
-    assert_eq!(wrong, Err(Rejection::Checksum { found: 0x2350, computed: 0x37a8 }));
+    let by_pseudo = decode(&packet(255, &GOLDEN), &expected(ChecksumRule::PseudoHeader)).unwrap_err();
+    assert_eq!(by_pseudo, Rejection::ChecksumRule(ChecksumRule::MessageOnly));
+    assert_eq!(by_pseudo.to_string(), "checksum over the message alone instead of message and pseudo-header");
+    let mut pseudo = GOLDEN;
+    pseudo[6..8].copy_from_slice(&GOLDEN_PSEUDO);
+    assert_eq!(read(255, &pseudo), Err(Rejection::ChecksumRule(ChecksumRule::PseudoHeader)));
 }
 
 #[test]

@@ -26,12 +26,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const DB_PORT: u16 = 7000;
 
 /// Waits until a fact is there, and fails with its name and the last observation if it does not come.
-pub(crate) async fn eventually<T, E: std::fmt::Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
+pub(crate) async fn eventually<T, E: std::fmt::Debug>(
+    what: &str,
+    mut look: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
     let deadline = Instant::now() + WAIT_MAX;
     loop {
         match look().await {
             Ok(fact) => return fact,
-            Err(seen) if Instant::now() > deadline => panic!("{what}: not within {WAIT_MAX:?}; last: {seen:?}"),
+            Err(seen) if Instant::now() > deadline => {
+                panic!("{what}: not within {WAIT_MAX:?}; last: {seen:?}")
+            }
             Err(_) => sleep(LOOK_EVERY).await,
         }
     }
@@ -47,7 +52,10 @@ pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
     let node = |name: String, role, host| Node {
         name: name.parse().unwrap(),
         role,
-        interfaces: vec![Interface { network: data.clone(), addresses: vec![Ipv4Addr::new(127, a, b, host)] }],
+        interfaces: vec![Interface {
+            network: data.clone(),
+            addresses: vec![Ipv4Addr::new(127, a, b, host)],
+        }],
         gateway: None,
         services: Vec::new(),
     };
@@ -142,7 +150,9 @@ impl Cluster {
             let seen: Vec<_> = self.running.iter_mut().flatten().map(Running::leader).collect();
             let place = self.directory.seats().iter().position(|seat| Some(seat.name.to_string()) == seen[0]);
             match place {
-                Some(place) if self.running[place].is_some() && seen.iter().all(|one| one == &seen[0]) => Ok(place),
+                Some(place) if self.running[place].is_some() && seen.iter().all(|one| one == &seen[0]) => {
+                    Ok(place)
+                }
                 _ => Err(seen),
             }
         })
@@ -224,7 +234,9 @@ async fn serve(site: &Site, reporter: &Reporter, stopped: oneshot::Receiver<()>)
     tokio::pin!(stopped);
     loop {
         match db::serve(site, reporter.clone(), &mut stopped).await {
-            Err(db::Error::Log(LogError::Open { source: redb::DatabaseError::DatabaseAlreadyOpen, .. }))
+            Err(db::Error::Log(LogError::Open {
+                source: redb::DatabaseError::DatabaseAlreadyOpen, ..
+            }))
             | Err(db::Error::Bind { .. })
                 if Instant::now() < deadline =>
             {

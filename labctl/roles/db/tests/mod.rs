@@ -46,7 +46,9 @@ impl Writer {
             while !stopped.load(Ordering::Relaxed) {
                 let key = format!("{name}-{}", acknowledged.len());
                 // What failed is sent again under the same key, as a browser would.
-                if let Ok(Outcome::Appended { .. } | Outcome::Replayed { .. }) = databases.apply(turn(&key)).await {
+                if let Ok(Outcome::Appended { .. } | Outcome::Replayed { .. }) =
+                    databases.apply(turn(&key)).await
+                {
                     acknowledged.push(key);
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
@@ -156,9 +158,11 @@ async fn an_emptied_disk_joins_the_cluster_and_never_founds_another() {
     cluster.leader().await;
     assert_eq!(keys_through(&cluster, 0).await, ["before"]);
     // It is admitted as a voter: then the others can do without one of theirs.
-    eventually("a vote for the newcomer", async || match link.call(&Request::Census, cluster::WAIT_MAX).await {
-        Ok(Reply::Census(census)) if census.votes => Ok(()),
-        other => Err(format!("{other:?}")),
+    eventually("a vote for the newcomer", async || {
+        match link.call(&Request::Census, cluster::WAIT_MAX).await {
+            Ok(Reply::Census(census)) if census.votes => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     })
     .await;
     cluster.crash(2);

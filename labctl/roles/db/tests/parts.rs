@@ -34,7 +34,9 @@ fn identifiers_lead_back_to_seats_in_every_generation() {
 fn databases_meet_on_the_network_that_the_webs_share() {
     let mut topology = topology(2, Memory::Database);
     let store: NetworkName = "store".parse().unwrap();
-    for (host, node) in (1..).zip(topology.nodes.iter_mut().filter(|node| node.name.as_str().starts_with("db"))) {
+    for (host, node) in
+        (1..).zip(topology.nodes.iter_mut().filter(|node| node.name.as_str().starts_with("db")))
+    {
         let interface = Interface { network: store.clone(), addresses: vec![[127, 0, 0, host].into()] };
         node.interfaces.insert(0, interface);
     }
@@ -108,7 +110,10 @@ fn entry(index: u64, commands: Vec<Command>) -> Entry<TypeConfig> {
 async fn a_snapshot_brings_a_machine_back_and_another_up_to_date() {
     let disk = tempfile::tempdir().unwrap();
     let mut machine = Machine::open(disk.path()).unwrap();
-    machine.apply([entry(1, vec![Command::Create { id: id() }, turn("a")]), entry(2, vec![turn("b")])]).await.unwrap();
+    machine
+        .apply([entry(1, vec![Command::Create { id: id() }, turn("a")]), entry(2, vec![turn("b")])])
+        .await
+        .unwrap();
     let snapshot = machine.build_snapshot().await.unwrap();
     let before = machine.transcript(&id()).unwrap();
     machine.apply([entry(3, vec![turn("c")])]).await.unwrap();

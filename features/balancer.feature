@@ -1,0 +1,36 @@
+Feature: The balancer as receptionist
+
+  Scenario: Source hashing: the same visitor meets the same web, and both webs have visitors
+    Given the site topologies/ha.yaml is up
+    When the client connects to the VIP once from each of 20 addresses, twice over
+    Then both webs answered
+
+  Scenario: Round robin: each web gets every second connection
+    Given the site topologies/ha.yaml is up with "scheduler: rr" instead of "scheduler: sh"
+    When the client makes 10 connections to the VIP
+    Then both webs answered equally often
+
+  Scenario Outline: A web that is <death> gets no new connections, and is taken back when it returns
+    Given the site topologies/ha.yaml is up
+    When web1 is <death>
+    Then the balancer takes it out
+    And all of 8 new connections to the VIP are answered by web2
+    When it comes back
+    Then the balancer takes it back
+    And the lab is ready
+    When the client connects to the VIP once from each of 20 addresses, twice over
+    Then both webs answered
+
+    Examples:
+      | death       |
+      | killed      |
+      | powered off |
+      | stopped     |
+
+  Scenario: A web that hangs is taken out, and back when it goes on
+    Given the site topologies/ha.yaml is up
+    When web1 hangs
+    Then the balancer takes it out
+    And all of 8 new connections to the VIP are answered by web2
+    When web1 goes on
+    Then the balancer takes it back

@@ -1,0 +1,77 @@
+Feature: The program says what is wrong, and ends with a code that says it too
+
+  Scenario: A faulty file: all mistakes at once, with their places, and nothing is built
+    When I run labctl up fixtures/topologies/bad-addresses.yaml
+    Then it ends with 2
+    And it says "bad-addresses.yaml"
+    And it prints nothing
+
+  Scenario: A missing file
+    When I run labctl up no-such-file.yaml
+    Then it ends with 2
+    And it says "no-such-file.yaml"
+
+  Scenario: A dry run prints the steps and takes none
+    When I run labctl up topologies/ha.yaml --dry-run
+    Then it ends with 0
+    And it prints "plug web1 into back"
+    And it prints "start db3"
+
+  Scenario: No such lab
+    When I run labctl status no-such-lab
+    Then it ends with 2
+    And it says "no lab named no-such-lab is up"
+
+  Scenario: An unknown verb
+    When I run labctl upp
+    Then it ends with 2
+
+  Scenario: exec ends as its command ended, and hands its input on
+    Given the site topologies/minimal.yaml is up
+    When I run on client: exit 7
+    Then it ends with 7
+    When I run on client: kill -KILL $$
+    Then it ends with 137
+    When I run on client: hostname
+    Then it ends with 0
+    And it prints "client"
+    When I run on client with the input "hello": cat
+    Then it prints "hello"
+    When I run on client: exec no-such-command-here
+    Then it ends with 127
+
+  Scenario: exec on a node that the lab does not have
+    Given the site topologies/minimal.yaml is up
+    When I run on nobody: true
+    Then it ends with 2
+    And it says "the lab has no node nobody; it has"
+
+  Scenario Outline: A missing privilege is named, with the way to get it
+    When I run labctl up topologies/ha.yaml without the capability <capability>
+    Then it ends with 4
+    And it says "a lab needs <capability>"
+    And it says "run it as root"
+
+    Examples:
+      | capability    |
+      | CAP_NET_ADMIN |
+      | CAP_SYS_ADMIN |
+      | CAP_BPF       |
+
+  Scenario: The network part works for an ordinary user in a user namespace
+    When an ordinary user runs labctl up fixtures/topologies/network-only.yaml in a user namespace
+    Then it ends with 0
+    And it prints "right:80 open"
+
+  Scenario: A node that is off is named with the way to switch it on
+    Given the site topologies/minimal.yaml is up
+    When client is powered off
+    And I run on client: true
+    Then it ends with 2
+    And it says "client is down; `labctl power on client` starts it"
+
+  Scenario: Events tell what happened
+    Given the site topologies/minimal.yaml is up
+    When client is powered off
+    And I ask for the events of the lab
+    Then it prints "powered off"

@@ -1,0 +1,59 @@
+Feature: Two proxies, one address
+
+  Background:
+    Given the site topologies/ha.yaml is up
+
+  Scenario: Exactly one proxy holds the public address and the inner gateway address
+    Then proxy1 holds the VIP
+    And exactly one node has the address 203.0.113.10
+    And exactly one node has the address 10.10.1.1
+    And proxy2 has no address of its own on front
+
+  Scenario Outline: The holder is <death>, the other takes the address, and it is never on two
+    Given somebody watches who holds the VIP
+    When proxy1 is <death>
+    Then proxy2 holds the VIP
+    And exactly one node has the address 10.10.1.1
+    And client gets an answer from http://203.0.113.10/healthz
+    When it comes back
+    Then proxy1 holds the VIP
+    And the lab is ready
+    And client gets an answer from http://203.0.113.10/healthz
+    And at no moment did two nodes hold it
+
+    Examples:
+      | death       |
+      | killed      |
+      | powered off |
+      | stopped     |
+
+  Scenario Outline: The other proxy is <death>, and the holder stays
+    Given somebody watches who holds the VIP
+    When proxy2 is <death>
+    Then client gets an answer from http://203.0.113.10/healthz
+    And proxy1 still holds the VIP
+    When it comes back
+    Then the lab is ready
+    And proxy1 still holds the VIP
+    And at no moment did two nodes hold it
+
+    Examples:
+      | death       |
+      | killed      |
+      | powered off |
+      | stopped     |
+
+  Scenario: The one without the public address reaches the street by the network behind
+    Then the default route of proxy1 goes by 203.0.113.1
+    And the default route of proxy2 goes by 10.10.1.1
+    And the street sees proxy2 as 203.0.113.10
+    And the street sees proxy1 as 203.0.113.10
+    And the street sees web1 as 203.0.113.10
+
+  Scenario: Roles and routes swap on takeover
+    When proxy1 is stopped
+    Then proxy2 holds the VIP
+    And the default route of proxy2 goes by 203.0.113.1
+    And the default route of proxy1 goes by 10.10.1.1
+    And the street sees proxy1 as 203.0.113.10
+    And the street sees proxy2 as 203.0.113.10

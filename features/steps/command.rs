@@ -1,0 +1,101 @@
+//! The program from outside: what it prints and how it ends.
+
+use cucumber::{given, then, when};
+
+use crate::world::{World, labctl, root, with_input};
+
+#[given(regex = r"^I run labctl (.*)$")]
+#[when(regex = r"^I run labctl (.*)$")]
+fn run(world: &mut World, line: String) -> Result<(), String> {
+    let args: Vec<&str> = line.split_whitespace().collect();
+    world.run(&args).map(drop)
+}
+
+#[when(regex = r"^I run labctl (.*) without the capability (\S+)$")]
+fn run_without(world: &mut World, line: String, capability: String) -> Result<(), String> {
+    use std::os::unix::process::CommandExt;
+    let number: libc::c_ulong = match capability.as_str() {
+        "CAP_NET_ADMIN" => 12,
+        "CAP_SYS_ADMIN" => 21,
+        "CAP_BPF" => 39,
+        other => return Err(format!("this step does not know {other}")),
+    };
+    let mut command = labctl();
+    command.args(line.split_whitespace());
+    // SAFETY: between fork and exec the closure makes one system call with integer arguments.
+    unsafe {
+        command.pre_exec(move || match libc::prctl(libc::PR_CAPBSET_DROP, number, 0, 0, 0) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    world.said = Some(command.output().map_err(|error| error.to_string())?.into());
+    Ok(())
+}
+
+#[when(regex = r"^I run on (\S+): (.*)$")]
+fn exec(world: &mut World, node: String, line: String) -> Result<(), String> {
+    let mut args = vec![node.as_str(), "--", "/bin/sh", "-c"];
+    args.push(&line);
+    world.run_in_lab("exec", &args).map(drop)
+}
+
+#[when(regex = r#"^I run on (\S+) with the input "(.*)": (.*)$"#)]
+fn exec_with_input(world: &mut World, node: String, input: String, line: String) -> Result<(), String> {
+    let lab = world.lab()?;
+    let mut exec = labctl();
+    exec.args(["exec", "--lab", lab.name().as_str(), &node, "--", "/bin/sh", "-c", &line]);
+    world.said = Some(with_input(exec, &input)?.into());
+    Ok(())
+}
+
+#[then(regex = r"^it ends with (\d+)$")]
+fn ends_with(world: &mut World, code: i32) -> Result<(), String> {
+    let said = world.said.as_ref().ok_or("nothing was run")?;
+    if said.code == code { Ok(()) } else { Err(format!("it ended with {}: {said:?}", said.code)) }
+}
+
+#[then(regex = r#"^it says "(.*)"$"#)]
+fn says(world: &mut World, words: String) -> Result<(), String> {
+    let said = world.said.as_ref().ok_or("nothing was run")?;
+    // Diagnostics are wrapped to the width of a terminal; what they say does not depend on where.
+    let flat = |text: &str| text.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    if flat(&said.stderr).contains(&words) { Ok(()) } else { Err(format!("it said: {}", said.stderr)) }
+}
+
+#[then(regex = r#"^it prints "(.*)"$"#)]
+fn prints(world: &mut World, words: String) -> Result<(), String> {
+    let said = world.said.as_ref().ok_or("nothing was run")?;
+    if said.stdout.contains(&words) { Ok(()) } else { Err(format!("it printed: {}", said.stdout)) }
+}
+
+#[then("it prints nothing")]
+fn prints_nothing(world: &mut World) -> Result<(), String> {
+    let said = world.said.as_ref().ok_or("nothing was run")?;
+    if said.stdout.is_empty() { Ok(()) } else { Err(format!("it printed: {}", said.stdout)) }
+}
+
+#[when("I ask for the events of the lab")]
+fn events(world: &mut World) -> Result<(), String> {
+    world.run_in_lab("events", &[]).map(drop)
+}
+
+/// Another user's program must not lie in a folder that only this one may enter, so it gets a copy.
+#[when(regex = r"^an ordinary user runs labctl up (\S+) in a user namespace$")]
+fn in_user_namespace(world: &mut World, file: String) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let text = |error: std::io::Error| error.to_string();
+    let topology = std::fs::read_to_string(root().join(&file)).map_err(text)?;
+    let folder = tempfile::tempdir().map_err(text)?;
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).map_err(text)?;
+    let program = folder.path().join("program");
+    std::fs::copy(labctl().get_program(), &program).map_err(text)?;
+    let script = r#""$0" up - && "$0" reach --from left right:80 && "$0" down --wait"#;
+    let mut command = std::process::Command::new("unshare");
+    command.args(["-U", "-r", "-n", "-m", "--", "/bin/sh", "-c", script]).arg(program);
+    command.current_dir("/").uid(NOBODY).gid(NOBODY);
+    world.said = Some(with_input(command, &topology)?.into());
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Breaking things, and mending them.
+
+use cucumber::{given, then, when};
+use labctl::report::What;
+use labctl::roles::init::Order;
+use labctl::topology::{NodeName, Role};
+use nix::sys::signal::Signal;
+
+use crate::cast::{Death, Node};
+use crate::world::World;
+
+/// The daemon whose end is the end of a node's work.
+fn main_service(role: Role) -> &'static str {
+    match role {
+        Role::Proxy => "vrrpd",
+        Role::Web => "web",
+        Role::Db => "db",
+        Role::Client | Role::Router | Role::Remote => "whoami",
+    }
+}
+
+fn die(world: &mut World, node: &NodeName, death: Death) -> Result<(), String> {
+    let lab = world.lab()?;
+    world.victim = Some(node.clone());
+    let done = match death {
+        Death::Killed => lab.kill(node),
+        Death::PoweredOff => lab.power_off(node),
+        Death::Stopped => {
+            let role = world.status()?.node(node).ok_or("no such node")?.role;
+            let service = main_service(role).parse().map_err(|error| format!("{error}"))?;
+            lab.order(node, Order::Stop { service })
+        }
+    };
+    done.map_err(|error| error.to_string())
+}
+
+#[when(expr = "{node} is {death}")]
+fn node_dies(world: &mut World, node: Node, death: Death) -> Result<(), String> {
+    die(world, &node.0, death)
+}
+
+#[when(expr = "the web that answered is {death}")]
+fn web_dies(world: &mut World, death: Death) -> Result<(), String> {
+    let web = world.talk.as_ref().and_then(|talk| talk.served_by.clone()).ok_or("nobody answered yet")?;
+    die(world, &web, death)
+}
+
+#[when(expr = "the database leader is {death}")]
+fn leader_dies(world: &mut World, death: Death) -> Result<(), String> {
+    let leader = world.status()?.raft_leader.ok_or("there is no leader")?;
+    die(world, &leader, death)
+}
+
+#[when(expr = "a database that follows is {death}")]
+fn follower_dies(world: &mut World, death: Death) -> Result<(), String> {
+    let status = world.status()?;
+    let leader = status.raft_leader.clone().ok_or("there is no leader")?;
+    let mut databases = status.nodes.iter().filter(|node| node.role == Role::Db);
+    let follower = databases.find(|node| node.name != leader).ok_or("there is no follower")?.name.clone();
+    die(world, &follower, death)
+}
+
+#[when("it comes back")]
+#[given("it comes back")]
+fn comes_back(world: &mut World) -> Result<(), String> {
+    let victim = world.victim.clone().ok_or("nothing died")?;
+    let lab = world.lab()?;
+    let up = world.status()?.node(&victim).is_some_and(|node| node.pid.is_some());
+    let done = if up {
+        let role = world.status()?.node(&victim).ok_or("no such node")?.role;
+        let service = main_service(role).parse().map_err(|error| format!("{error}"))?;
+        lab.order(&victim, Order::Start { service })
+    } else {
+        lab.power_on(&victim)
+    };
+    done.map_err(|error| error.to_string())
+}
+
+#[then("the databases follow another leader")]
+fn another_leader(world: &mut World) -> Result<(), String> {
+    let victim = world.victim.clone().ok_or("nothing died")?;
+    world.eventually("another leader", |world| match world.status()?.raft_leader {
+        Some(leader) if leader != victim => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+}
+
+/// What the balancer on the holder of the VIP last said of a real server.
+fn is_in(world: &World, real: &NodeName) -> Result<Option<bool>, String> {
+    let lab = world.lab()?;
+    let holders = world.status()?.vip_holders;
+    let [holder] = holders.as_slice() else { return Err(format!("held by {holders:?}")) };
+    let events = lab.events(false).map_err(|error| error.to_string())?;
+    let mut last = None;
+    for event in events.filter(|event| event.node.as_deref() == Some(holder.as_str())) {
+        match event.what {
+            What::RealUp { real: name, .. } if name == real.as_str() => last = Some(true),
+            What::RealDown { real: name, .. } if name == real.as_str() => last = Some(false),
+            _ => {}
+        }
+    }
+    Ok(last)
+}
+
+#[then(regex = r"^the balancer takes it (out|back)$")]
+fn taken(world: &mut World, direction: String) -> Result<(), String> {
+    let victim = world.victim.clone().ok_or("nothing died")?;
+    let wanted = direction == "back";
+    world.eventually("the balancer takes it there", |world| match is_in(world, &victim)? {
+        Some(is) if is == wanted => Ok(()),
+        other => Err(format!("it last said {other:?}")),
+    })
+}
+
+#[when(expr = "{node} hangs")]
+fn hangs(world: &mut World, node: Node) -> Result<(), String> {
+    world.victim = Some(node.0.clone());
+    signal_main(world, &node.0, Signal::SIGSTOP)
+}
+
+#[when(expr = "{node} goes on")]
+fn goes_on(world: &mut World, node: Node) -> Result<(), String> {
+    signal_main(world, &node.0, Signal::SIGCONT)
+}
+
+fn signal_main(world: &World, node: &NodeName, signal: Signal) -> Result<(), String> {
+    let role = world.status()?.node(node).ok_or("no such node")?.role;
+    let service = main_service(role).parse().map_err(|error| format!("{error}"))?;
+    let order = Order::Signal { service, signal: signal as i32 };
+    world.lab()?.order(node, order).map_err(|error| error.to_string())
+}

@@ -1,0 +1,9 @@
+//! Glue from sentences to the library: one line of logic a step where possible, shared checks as functions.
+
+pub mod command;
+pub mod conversation;
+pub mod faults;
+pub mod floating;
+pub mod lab;
+pub mod safety;
+pub mod traffic;

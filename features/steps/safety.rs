@@ -1,0 +1,129 @@
+//! Sudden ends: whatever is killed, nothing stays.
+
+use std::io::Read;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use cucumber::{given, then, when};
+use labctl::holder::client::Lab;
+use labctl::kernel::process::PidFd;
+use nix::sys::signal::Signal;
+
+use crate::audit::Audit;
+use crate::world::{WAIT_MAX, World, labctl};
+
+/// How often a lab is built and killed.
+const ROUNDS: u64 = 20;
+/// `up` takes some hundred milliseconds; its rounds are killed at even steps through that time.
+const HALFWAY_STEP: Duration = Duration::from_millis(30);
+
+#[given("I take down what is on the machine")]
+fn take_audit(world: &mut World) {
+    world.before = Some(Audit::take());
+}
+
+fn nothing_new(world: &mut World) -> Result<(), String> {
+    let before = world.before.clone().ok_or("nothing was taken down")?;
+    world.eventually("the machine is as before", |_| {
+        let more = Audit::take().more_than(&before);
+        if more.is_empty() { Ok(()) } else { Err(more.join("\n")) }
+    })
+}
+
+#[then("the machine is as it was")]
+fn as_it_was(world: &mut World) -> Result<(), String> {
+    nothing_new(world)
+}
+
+fn kill(pid: i32) -> Result<(), String> {
+    PidFd::open(pid).and_then(|process| process.signal(Signal::SIGKILL)).map_err(|error| format!("kill {pid}: {error}"))
+}
+
+#[when(regex = r"^20 times (\S+) is up and its holder is killed$")]
+fn kill_holder(world: &mut World, file: String) -> Result<(), String> {
+    for round in 0..ROUNDS {
+        world.up(&file, "victim")?;
+        let holder = world.status()?.holder_pid.ok_or("the holder has no process id")?;
+        kill(holder)?;
+        nothing_new(world).map_err(|error| format!("round {round}: {error}"))?;
+    }
+    Ok(())
+}
+
+#[when(regex = r"^20 times labctl up of (\S+) is killed half-way$")]
+fn kill_up(world: &mut World, file: String) -> Result<(), String> {
+    let name = world.lab_name("victim");
+    let mut unfinished = 0;
+    for round in 0..ROUNDS {
+        let mut up: Child = labctl()
+            .args(["up", &file, "--name", name.as_str()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        std::thread::sleep(HALFWAY_STEP * round as u32);
+        if up.try_wait().map_err(|error| error.to_string())?.is_none() {
+            unfinished += 1;
+            up.kill().map_err(|error| error.to_string())?;
+        }
+        up.wait().map_err(|error| error.to_string())?;
+        if let Ok(lab) = Lab::find(Some(name.clone())) {
+            // It was done before the signal came, or the holder is just about to notice.
+            let _ = lab.down();
+        }
+        nothing_new(world).map_err(|error| format!("round {round}: {error}"))?;
+    }
+    // Rounds that came too late prove nothing.
+    if unfinished * 2 >= ROUNDS { Ok(()) } else { Err(format!("only {unfinished} of {ROUNDS} were half-way")) }
+}
+
+#[when(regex = r"^20 times a node of (\S+) is killed and then the lab goes down$")]
+fn kill_nodes(world: &mut World, file: String) -> Result<(), String> {
+    for round in 0..ROUNDS {
+        world.up(&file, "victim")?;
+        let status = world.status()?;
+        let node = &status.nodes[round as usize % status.nodes.len()];
+        kill(node.pid.ok_or("the node has no process id")?)?;
+        let name = node.name.clone();
+        world.eventually("the holder notices", |world| match world.status()?.node(&name) {
+            Some(node) if node.pid.is_none() => Ok(()),
+            other => Err(format!("{other:?}")),
+        })?;
+        world.lab()?.down().map_err(|error| error.to_string())?;
+        nothing_new(world).map_err(|error| format!("round {round}, {name}: {error}"))?;
+    }
+    Ok(())
+}
+
+#[when("Ctrl-C interrupts labctl up")]
+fn interrupt(world: &mut World) -> Result<(), String> {
+    let name = world.lab_name("victim");
+    let mut up = labctl()
+        .args(["up", "topologies/ha.yaml", "--name", name.as_str()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
+    world.eventually("the lab is there", |_| {
+        let found = Lab::find(Some(name.clone())).map_err(|error| error.to_string())?;
+        if found.status().is_ok() { Ok(()) } else { Err("not yet".to_owned()) }
+    })?;
+    PidFd::open(up.id() as i32).and_then(|up| up.signal(Signal::SIGINT)).map_err(|error| error.to_string())?;
+    let mut words = String::new();
+    if let Some(mut stderr) = up.stderr.take() {
+        stderr.read_to_string(&mut words).map_err(|error| error.to_string())?;
+    }
+    let status = up.wait().map_err(|error| error.to_string())?;
+    if status.success() { Err(format!("it came too late: {words}")) } else { Ok(()) }
+}
+
+#[when("the lab goes down with --wait")]
+fn down_wait(world: &mut World) -> Result<(), String> {
+    let lab = world.lab()?;
+    let began = Instant::now();
+    let said = world.run(&["down", lab.name().as_str(), "--wait"])?;
+    if began.elapsed() > WAIT_MAX {
+        return Err(format!("it took {:?}", began.elapsed()));
+    }
+    if said.code == 0 { Ok(()) } else { Err(said.stderr) }
+}

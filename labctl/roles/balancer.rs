@@ -1,0 +1,332 @@
+//! The balancer of a proxy: asks the real servers whether they are well, keeps the data plane's tables, and balances
+//! exactly while this node has the virtual address. It knows nothing of the election: it watches the kernel's
+//! addresses, so any VRRP daemon will do.
+#![expect(clippy::disallowed_methods, reason = "owns the clock of the health checks")]
+
+mod check;
+mod tables;
+mod watch;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use ipnet::Ipv4Net;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::{Reporter, Site};
+use crate::balancer::{self, Check, Endpoint, Health, Real, Service, Thresholds, Transition, availability};
+use crate::dataplane::{self, Dataplane, Switch};
+use crate::report::What;
+use crate::topology::{NetworkName, Probe, Scheduler, VirtualService};
+use check::Prober;
+use tables::Tables;
+use watch::Addresses;
+
+/// Outcomes that wait for the loop. Each real server has at most one check in flight, so a full channel only makes
+/// checks wait for their turn.
+const OUTCOMES_MAX: usize = 256;
+/// The loop wakes at least this often, so that a lost wake-up is a delay and not an end.
+const NAP_MAX: Duration = Duration::from_secs(60);
+
+/// Why this node cannot balance.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The site has no virtual services, or nobody to serve them.
+    #[error("the site has no virtual service with a real server to balance")]
+    NothingToBalance,
+    /// The services need more than one interface on one side.
+    #[error("{node} has no single interface whose network has {whose}")]
+    NoInterface {
+        /// This node.
+        node: String,
+        /// `all virtual services` or `all real servers`.
+        whose: &'static str,
+    },
+    /// There is no address to ask real servers from.
+    #[error("{node} has no address of its own on {network}, from which it could check real servers")]
+    NoAddress {
+        /// This node.
+        node: String,
+        /// The network of the real servers.
+        network: NetworkName,
+    },
+    /// The event loop cannot start.
+    #[error("start the balancer's event loop")]
+    Runtime(#[source] io::Error),
+    /// HTTP checks cannot be made.
+    #[error("prepare HTTP health checks")]
+    Http(#[source] reqwest::Error),
+    /// The kernel's addresses cannot be watched.
+    #[error("watch the addresses of this node")]
+    Watch(#[from] watch::Error),
+    /// The kernel does not balance.
+    #[error("balance in the kernel")]
+    Dataplane(#[from] dataplane::Error),
+}
+
+/// Balances until SIGTERM. Returns an error only if it cannot work at all.
+pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
+    runtime.block_on(async {
+        let terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
+        Balancer::new(site, reporter)?.run(terminate).await
+    })
+}
+
+/// Where the services are, as seen from this node.
+#[derive(Debug, PartialEq)]
+struct Layout {
+    front: NetworkName,
+    back: NetworkName,
+    inside: Ipv4Net,
+    own: Ipv4Addr,
+    services: Vec<VirtualService>,
+}
+
+impl Layout {
+    fn of(site: &Site) -> Result<Self, Error> {
+        let services = match &site.topology.balancer {
+            Some(balancer) if balancer.services.iter().any(|service| !service.reals.is_empty()) => {
+                balancer.services.clone()
+            }
+            _ => return Err(Error::NothingToBalance),
+        };
+        let virtuals: Vec<Ipv4Addr> = services.iter().map(|service| service.address).collect();
+        let reals: Vec<Ipv4Addr> =
+            services.iter().flat_map(|service| &service.reals).map(|real| real.address).collect();
+        let (front, _) = network_with(site, &virtuals, "all virtual services")?;
+        let (back, inside) = network_with(site, &reals, "all real servers")?;
+        let own = site
+            .node()
+            .address_on(&back)
+            .ok_or_else(|| Error::NoAddress { node: site.me.to_string(), network: back.clone() })?;
+        Ok(Self { front, back, inside, own, services })
+    }
+}
+
+/// The network that has all these addresses and an interface of this node.
+fn network_with(
+    site: &Site,
+    addresses: &[Ipv4Addr],
+    whose: &'static str,
+) -> Result<(NetworkName, Ipv4Net), Error> {
+    site.topology
+        .networks
+        .iter()
+        .filter(|(name, _)| site.node().on(name).is_some())
+        .find(|(_, prefix)| addresses.iter().all(|address| prefix.contains(address)))
+        .map(|(name, prefix)| (name.clone(), *prefix))
+        .ok_or_else(|| Error::NoInterface { node: site.me.to_string(), whose })
+}
+
+/// One real server of one service, under observation.
+#[derive(Debug)]
+struct Patient {
+    service: usize,
+    real: usize,
+    health: Health,
+    in_flight: bool,
+}
+
+/// What a check found out about a patient; the error is for people.
+type Outcome = (usize, Result<(), String>);
+
+/// How far the balancer is with its start.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Progress {
+    /// Some real server has not answered its first check yet, nor failed to.
+    FirstRound,
+    /// The first tables are on their way into the kernel.
+    Installing,
+    /// New connections are balanced.
+    Ready,
+}
+
+struct Balancer {
+    layout: Layout,
+    reporter: Reporter,
+    tables: Tables,
+    switch: Switch,
+    addresses: Addresses,
+    prober: Prober,
+    patients: Vec<Patient>,
+    /// Which services have no healthy real server.
+    open: Vec<bool>,
+    active: Option<bool>,
+    progress: Progress,
+    outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
+}
+
+impl Balancer {
+    fn new(site: &Site, reporter: Reporter) -> Result<Self, Error> {
+        let layout = Layout::of(site)?;
+        let (plane, switch) = Dataplane::attach(layout.front.as_str(), layout.back.as_str(), layout.inside)?;
+        let prober = Prober::new(layout.own).map_err(Error::Http)?;
+        let now = Instant::now();
+        let mut patients = Vec::new();
+        for (service, wanted) in layout.services.iter().enumerate() {
+            let thresholds = Thresholds {
+                rise: wanted.check.rise,
+                fall: wanted.check.fall,
+                interval: wanted.check.interval,
+            };
+            patients.extend((0..wanted.reals.len()).map(|real| Patient {
+                service,
+                real,
+                health: Health::new(thresholds, now),
+                in_flight: false,
+            }));
+        }
+        Ok(Self {
+            open: vec![false; layout.services.len()],
+            addresses: Addresses::watch()?,
+            active: None,
+            progress: Progress::FirstRound,
+            outcomes: mpsc::channel(OUTCOMES_MAX),
+            layout,
+            reporter,
+            tables: Tables::of(plane),
+            switch,
+            prober,
+            patients,
+        })
+    }
+
+    async fn run(mut self, mut terminate: Signal) -> Result<(), Error> {
+        self.follow_address()?;
+        loop {
+            self.start_due_checks(Instant::now());
+            let nap = tokio::time::sleep_until(self.next_due().into());
+            tokio::select! {
+                // In this order: whether this node balances at all matters more than to whom.
+                biased;
+                _ = terminate.recv() => {
+                    tracing::info!("stop balancing, because of SIGTERM");
+                    return Ok(());
+                }
+                changed = self.addresses.changed() => {
+                    changed?;
+                    self.follow_address()?;
+                }
+                installed = self.tables.installed() => {
+                    installed?;
+                    if self.progress == Progress::Installing {
+                        self.progress = Progress::Ready;
+                        self.reporter.emit(What::Ready);
+                    }
+                }
+                Some((patient, outcome)) = self.outcomes.1.recv() => self.judge(patient, outcome),
+                () = nap => {}
+            }
+        }
+    }
+
+    /// Balances exactly while a virtual address is on this node.
+    fn follow_address(&mut self) -> Result<(), Error> {
+        let here = self.addresses.here()?;
+        let active = self.layout.services.iter().any(|service| here.contains(&service.address));
+        if self.active != Some(active) {
+            self.switch.set(active)?;
+            self.active = Some(active);
+            self.reporter.emit(What::Balancing { active });
+            let (now, has) = if active { ("balancing", "has") } else { ("idle", "has not") };
+            tracing::info!("{now}, because this node {has} the virtual address");
+        }
+        Ok(())
+    }
+
+    fn next_due(&self) -> Instant {
+        let waiting = self.patients.iter().filter(|patient| !patient.in_flight);
+        let due = waiting.map(|patient| patient.health.deadline()).min();
+        due.unwrap_or_else(|| Instant::now() + NAP_MAX)
+    }
+
+    fn start_due_checks(&mut self, now: Instant) {
+        for (index, patient) in self.patients.iter_mut().enumerate() {
+            if patient.in_flight || patient.health.deadline() > now {
+                continue;
+            }
+            patient.in_flight = true;
+            let service = &self.layout.services[patient.service];
+            let real = &service.reals[patient.real];
+            let endpoint = Endpoint { address: real.address, port: real.port };
+            let (probe, timeout): (Probe, Duration) = (service.check.probe.clone(), service.check.timeout);
+            let (prober, outcomes) = (self.prober.clone(), self.outcomes.0.clone());
+            tokio::spawn(async move {
+                let outcome = prober.check(&probe, endpoint, timeout).await;
+                // The loop has ended if nobody listens any more.
+                let _ = outcomes.send((index, outcome)).await;
+            });
+        }
+    }
+
+    /// Takes the outcome of a check, and rebuilds the tables if it changes anything.
+    fn judge(&mut self, index: usize, outcome: Result<(), String>) {
+        let patient = &mut self.patients[index];
+        patient.in_flight = false;
+        let check = if outcome.is_ok() { Check::Passed } else { Check::Failed };
+        let transition = patient.health.handle(check, Instant::now());
+        let wanted = &self.layout.services[patient.service];
+        let (service, real) = (wanted.name.to_string(), wanted.reals[patient.real].node.to_string());
+        match (transition, outcome.err().unwrap_or_default()) {
+            (None, _) => {}
+            (Some(Transition::Up), _) => {
+                tracing::info!("{service}: {real} is up");
+                self.reporter.emit(What::RealUp { service, real });
+            }
+            (Some(Transition::Down), because) => {
+                tracing::info!("{service}: {real} is down, because {because}");
+                self.reporter.emit(What::RealDown { service, real, because });
+            }
+        }
+        match self.progress {
+            Progress::FirstRound if self.patients.iter().all(|patient| patient.health.is_known()) => {
+                self.progress = Progress::Installing;
+                self.install();
+            }
+            Progress::FirstRound => {}
+            Progress::Installing | Progress::Ready if transition.is_some() => self.install(),
+            Progress::Installing | Progress::Ready => {}
+        }
+    }
+
+    fn install(&mut self) {
+        let mut services = Vec::with_capacity(self.layout.services.len());
+        for (index, wanted) in self.layout.services.iter().enumerate() {
+            let patients = self.patients.iter().filter(|patient| patient.service == index);
+            let up: Vec<bool> = patients.map(|patient| patient.health.is_up()).collect();
+            let (available, fail_open) = availability(&up);
+            if fail_open && !self.open[index] {
+                tracing::warn!("{}: every real server is down, so all of them get connections", wanted.name);
+                self.reporter.emit(What::FailOpen { service: wanted.name.to_string() });
+            }
+            self.open[index] = fail_open;
+            services.push(service(wanted, &available));
+        }
+        self.tables.install(services);
+    }
+}
+
+/// A service of the site in the balancer's own terms.
+fn service(wanted: &VirtualService, available: &[bool]) -> Service {
+    let real = |(real, available): (&crate::topology::RealServer, &bool)| Real {
+        name: real.node.to_string(),
+        endpoint: Endpoint { address: real.address, port: real.port },
+        weight: real.weight,
+        available: *available,
+    };
+    Service {
+        address: Endpoint { address: wanted.address, port: wanted.port },
+        scheduler: match wanted.scheduler {
+            Scheduler::Rr => balancer::Scheduler::RoundRobin,
+            Scheduler::Sh => balancer::Scheduler::SourceHash,
+        },
+        reals: wanted.reals.iter().zip(available).map(real).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

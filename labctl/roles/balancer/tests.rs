@@ -1,0 +1,106 @@
+//! What the role makes of a site. What it does to packets is tested in dataplane/, its judgement in balancer/.
+
+use serde_json::json;
+
+use super::*;
+
+/// A proxy on three networks, with the virtual address on one and the real servers on another.
+fn site() -> Site {
+    let interval = json!({ "secs": 0, "nanos": 100_000_000 });
+    let check = json!({ "probe": "tcp", "interval": interval, "timeout": interval, "rise": 2, "fall": 3 });
+    let real =
+        |node: &str, address: &str| json!({ "node": node, "address": address, "port": 80, "weight": 1 });
+    let topology = json!({
+        "name": "test",
+        "networks": {
+            "back": "10.10.1.0/24", "data": "10.10.2.0/24", "front": "203.0.113.0/24", "street": "198.51.100.0/24",
+        },
+        "nodes": [{
+            "name": "proxy1",
+            "role": "proxy",
+            "interfaces": [
+                { "network": "front", "addresses": [] },
+                { "network": "back", "addresses": ["10.10.1.11"] },
+                { "network": "data", "addresses": ["10.10.2.11"] },
+            ],
+            "gateway": null,
+            "services": [],
+        }],
+        "failover": null,
+        "balancer": {
+            "forward": "nat",
+            "services": [{
+                "name": "site",
+                "address": "203.0.113.10",
+                "port": 80,
+                "scheduler": "sh",
+                "reals": [real("web1", "10.10.1.21"), real("web2", "10.10.1.22")],
+                "check": check,
+            }],
+        },
+        "conversation": { "memory": "none", "web_port": 80, "db_port": 7000 },
+    });
+    let topology = serde_json::from_value(topology).expect("a site");
+    Site { topology, me: "proxy1".parse().expect("a name"), disk: "/nowhere".into() }
+}
+
+#[test]
+fn interfaces_follow_from_addresses() {
+    let layout = Layout::of(&site()).expect("a layout");
+    assert_eq!(layout.front.as_str(), "front");
+    assert_eq!(layout.back.as_str(), "back");
+    assert_eq!(layout.inside.to_string(), "10.10.1.0/24");
+    assert_eq!(layout.own, Ipv4Addr::new(10, 10, 1, 11));
+}
+
+#[test]
+fn a_site_without_anything_to_balance_is_refused() {
+    let mut without_services = site();
+    without_services.topology.balancer = None;
+    let mut without_reals = site();
+    without_reals.topology.balancer.as_mut().expect("a balancer").services[0].reals.clear();
+    for site in [without_services, without_reals] {
+        let error = Layout::of(&site).expect_err("nothing to balance");
+        assert_eq!(error.to_string(), "the site has no virtual service with a real server to balance");
+    }
+}
+
+#[test]
+fn a_virtual_address_on_no_network_of_this_node_is_named() {
+    let mut site = site();
+    site.topology.balancer.as_mut().expect("a balancer").services[0].address = [198, 51, 100, 99].into();
+    let error = Layout::of(&site).expect_err("no interface");
+    assert_eq!(error.to_string(), "proxy1 has no single interface whose network has all virtual services");
+}
+
+#[test]
+fn real_servers_on_two_networks_are_refused() {
+    let mut site = site();
+    let services = &mut site.topology.balancer.as_mut().expect("a balancer").services;
+    services[0].reals[1].address = [10, 10, 2, 22].into();
+    let error = Layout::of(&site).expect_err("two networks");
+    assert_eq!(error.to_string(), "proxy1 has no single interface whose network has all real servers");
+}
+
+#[test]
+fn a_proxy_without_an_address_on_the_back_cannot_check() {
+    let mut site = site();
+    site.topology.nodes[0].interfaces[1].addresses.clear();
+    let error = Layout::of(&site).expect_err("no address");
+    assert_eq!(
+        error.to_string(),
+        "proxy1 has no address of its own on back, from which it could check real servers"
+    );
+}
+
+#[test]
+fn the_balancers_terms_keep_names_weights_and_order() {
+    let mut site = site();
+    let wanted = &mut site.topology.balancer.as_mut().expect("a balancer").services[0];
+    wanted.reals[0].weight = 0;
+    let service = service(wanted, &[true, false]);
+    assert_eq!(service.scheduler, balancer::Scheduler::SourceHash);
+    let seen: Vec<_> =
+        service.reals.iter().map(|real| (real.name.as_str(), real.weight, real.available)).collect();
+    assert_eq!(seen, [("web1", 0, true), ("web2", 1, false)]);
+}

@@ -1,0 +1,68 @@
+//! The requests against a real kernel, in a network namespace that ends with its thread.
+
+use nix::sched::{CloneFlags, unshare};
+use rtnetlink::packet_route::link::LinkFlags;
+use rtnetlink::{LinkMessageBuilder, LinkUnspec};
+
+use super::*;
+use crate::topology::NetworkName;
+
+/// Runs a test in an empty network namespace, or says why not.
+fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::spawn(|| match unshare(CloneFlags::CLONE_NEWNET) {
+        Ok(()) => test(),
+        Err(errno) => eprintln!("skipped: no network namespace of its own: {errno}"),
+    });
+    thread.join().unwrap();
+}
+
+/// Holdings on the loopback interface, which every namespace has.
+fn holdings() -> Holdings {
+    let mut netlink = Netlink::open().unwrap();
+    let port = Port::find(&mut netlink, "lo").unwrap();
+    let up = LinkMessageBuilder::<LinkUnspec>::default().index(port.index).up().build();
+    assert!(up.header.flags.contains(LinkFlags::Up));
+    let request = Request { message: RouteNetlinkMessage::SetLink(up), flags: 0 };
+    assert_eq!(netlink.run(&[request]).unwrap(), [Ok(())]);
+
+    let interface: NetworkName = "lo".parse().unwrap();
+    let floating = ["203.0.113.10", "10.10.1.1"].map(|address| Floating {
+        interface: interface.clone(),
+        address: address.parse().unwrap(),
+        prefix_len: 24,
+    });
+    let gateway = Gateway { interface, address: "203.0.113.1".parse().unwrap() };
+    Holdings::new(netlink, &floating, &[port.clone(), port.clone()], Some((&gateway, &port)))
+}
+
+fn results(changes: Vec<Change>) -> Vec<Result<(), Errno>> {
+    changes.into_iter().map(|change| change.result).collect()
+}
+
+#[test]
+fn what_is_held_can_be_taken_again_and_released_again() {
+    in_a_namespace(|| {
+        let mut holdings = holdings();
+        for _ in 0..2 {
+            assert_eq!(results(holdings.add_addresses().unwrap()), [Ok(()), Ok(())]);
+            assert_eq!(results(holdings.add_routes().unwrap()), [Ok(())]);
+        }
+        assert_eq!(results(holdings.remove().unwrap()), [Ok(()), Ok(()), Ok(())]);
+        let absent = results(holdings.remove().unwrap());
+        assert!(absent.iter().all(|result| result.is_err_and(is_absence)), "{absent:?}");
+    });
+}
+
+/// Each answer belongs to its object, even when some of it is gone already.
+#[test]
+fn a_partial_release_says_what_was_there() {
+    in_a_namespace(|| {
+        let mut holdings = holdings();
+        holdings.add_addresses().unwrap();
+        let released = holdings.remove().unwrap();
+        let there: Vec<_> =
+            released.iter().filter(|change| change.result.is_ok()).map(|c| c.address).collect();
+        assert_eq!(there, [Some("203.0.113.10".parse().unwrap()), Some("10.10.1.1".parse().unwrap())]);
+        assert!(released[0].address.is_none() && released[0].result.is_err_and(is_absence));
+    });
+}
