@@ -177,3 +177,50 @@ fn print(report: &Report, format: Format) -> io::Result<()> {
     };
     io::stdout().lock().write_all(text.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+    fn recorded() -> Vec<Event> {
+        let text = fs::read_to_string(Path::new(ROOT).join("fixtures/drills/proxy-crash").join(EVENTS));
+        let text = text.expect("the record is there");
+        text.lines().map(|line| serde_json::from_str(line).expect("each line is an event")).collect()
+    }
+
+    #[test]
+    fn a_report_that_was_lost_comes_back_from_its_events_to_the_byte() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        write_all(dir.path(), &recorded()).expect("the report can be written");
+        let read = |name| fs::read(dir.path().join(name)).expect("the file is there");
+        let written = [read(JSON), read(SUMMARY)];
+        fs::remove_file(dir.path().join(JSON)).expect("the file is there");
+        fs::write(dir.path().join(SUMMARY), "something else").expect("the file can be written");
+        replay(dir.path(), Format::Json).expect("the events are whole");
+        assert!(written == [read(JSON), read(SUMMARY)]);
+    }
+
+    #[test]
+    fn a_folder_without_events_is_no_report() {
+        let dir = tempfile::tempdir().expect("a scratch folder");
+        assert!(replay(dir.path(), Format::Text).is_err());
+        fs::write(dir.path().join(EVENTS), "{}\n").expect("the file can be written");
+        assert!(replay(dir.path(), Format::Text).is_err());
+    }
+
+    #[test]
+    fn every_drill_on_file_fits_its_site() {
+        let drills = fs::read_dir(Path::new(ROOT).join(DRILLS)).expect("the folder is there");
+        let mut count = 0;
+        for path in drills.flatten().map(|entry| entry.path()) {
+            let Ok(drill) = load(&path) else { panic!("{} is faulty", path.display()) };
+            let site = path.parent().expect("a file is in a folder").join(&drill.topology);
+            let Ok(topology) = super::super::validate::load(&site) else { panic!("{}", site.display()) };
+            assert_eq!(drill.misfits(&topology), [], "{}", path.display());
+            count += 1;
+        }
+        assert!(count > 0);
+    }
+}

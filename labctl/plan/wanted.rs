@@ -94,6 +94,9 @@ fn settings(role: Role) -> Vec<(String, String)> {
         // The machine's default may be BBR, which without the fq queueing discipline halves throughput; of the others only
         // Reno may be chosen in every network namespace.
         ("net.ipv4.tcp_congestion_control", "reno"),
+        // A killed process leaves sockets that repeat their last word to peers which are gone, for minutes, and each keeps
+        // its network namespace: the lab would outlive its end.
+        ("net.ipv4.tcp_orphan_retries", "1"),
     ];
     if matches!(role, Role::Router | Role::Proxy) {
         all.extend([

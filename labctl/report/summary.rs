@@ -180,8 +180,12 @@ fn next(report: &Report, out: &mut String) -> fmt::Result {
         return Ok(());
     }
     writeln!(out, "\n## Next\n")?;
-    if report.aborted.is_some() {
-        writeln!(out, "- The drill did not come to its end, so its figures are only what there is.")?;
+    if let Some(why) = &report.aborted {
+        // What the checks say of half a drill would lead astray.
+        return writeln!(
+            out,
+            "- Remove the cause ({why}) and run the drill again; the figures above are of half a drill."
+        );
     }
     for check in open {
         writeln!(out, "- {} ({}): {}", check.claim, check.result, check.claim.next_step())?;

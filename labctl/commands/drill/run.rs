@@ -27,6 +27,8 @@ use crate::topology::{LabName, Node, NodeName, Role, Topology};
 const HEARD_MAX: usize = 4_096;
 /// After the end of the load, how long the lab may be silent before its last events count as here.
 const SILENCE: Duration = Duration::from_millis(200);
+/// A service that fails over and over is never silent; this is as long as it is listened to.
+const REST_MAX: Duration = Duration::from_secs(3);
 
 /// Build the site of a drill, run the drill, report
 #[derive(Debug, clap::Args)]
@@ -81,13 +83,17 @@ pub(super) fn run(args: &Args) -> Outcome {
         None => drill.name.as_str().parse().expect("names of drills and labs have the same form"),
     };
     let (lab, _) = up::start(name, &topology, READY_WITHIN)?;
-    let events = conduct(&drill, &lab, &way);
+    let code = conduct(&drill, &lab, &way).and_then(|events| report(args, &drill, &events));
+    // The report is safe by now, and a lab that does not end is worth a word of its own.
     if !args.keep {
         lab.down_and_wait()?;
     }
-    let events = events?;
-    let dir = args.out.join(format!("{}-{}", stamp(&events), drill.name));
-    let report = super::write_all(&dir, &events)?;
+    code
+}
+
+fn report(args: &Args, drill: &Drill, events: &[Event]) -> Outcome {
+    let dir = args.out.join(format!("{}-{}", stamp(events), drill.name));
+    let report = super::write_all(&dir, events)?;
     super::print(&report, args.format)?;
     eprintln!("{}: {}", report.verdict, dir.display());
     Ok(ExitCode::from(report.verdict.exit_code()))
@@ -139,9 +145,9 @@ fn conduct(drill: &Drill, lab: &Lab, way: &Way) -> Result<Vec<Event>, Failure> {
     thread::spawn(move || of_lab.all(|heard| lab_says.send(heard).is_ok()));
 
     let now_ns = clock::monotonic_ns();
-    let began = began(drill, lab, way)?;
+    let (began, seen) = began(drill, lab, way)?;
     let (mut runner, todo) = Runner::start(drill, now_ns);
-    let mut hands = Hands { lab, way, spec: way.spec(drill), say, events: Vec::new(), load: None };
+    let mut hands = Hands { lab, way, spec: way.spec(drill), say, seen, events: Vec::new(), load: None };
     hands.note(now_ns, What::DrillBegan(Box::new(began)));
     let mut ending = hands.act(todo, &mut runner);
     while ending.is_none() {
@@ -162,20 +168,24 @@ fn conduct(drill: &Drill, lab: &Lab, way: &Way) -> Result<Vec<Event>, Failure> {
     Ok(events)
 }
 
-fn began(drill: &Drill, lab: &Lab, way: &Way) -> Result<Began, Failure> {
+fn began(drill: &Drill, lab: &Lab, way: &Way) -> Result<(Began, Seen), Failure> {
     let status = lab.status()?;
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
     let processors = thread::available_parallelism()?;
-    Ok(Began {
+    // Seconds are enough for people; what is measured goes by the monotonic clock.
+    let started_at = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap_or_default();
+    let seen = Seen { holder: status.vip_holders.first().cloned(), leader: status.raft_leader };
+    let began = Began {
         drill: drill.clone(),
-        started_at: jiff::Timestamp::now(),
+        started_at,
         lab: lab.name().to_string(),
         machine: format!("Linux {}, {processors} processors", kernel.trim()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         vip: way.vip,
-        holder: status.vip_holders.first().map(ToString::to_string),
-        leader: status.raft_leader.as_ref().map(ToString::to_string),
-    })
+        holder: seen.holder.as_ref().map(ToString::to_string),
+        leader: seen.leader.as_ref().map(ToString::to_string),
+    };
+    Ok((began, seen))
 }
 
 /// Ctrl-C and SIGTERM become something to hear, so that the lab is ended in order.
@@ -199,6 +209,7 @@ struct Hands<'a> {
     way: &'a Way<'a>,
     spec: load::Spec,
     say: SyncSender<Heard>,
+    seen: Seen,
     events: Vec<Event>,
     load: Option<Child>,
 }
@@ -213,13 +224,7 @@ impl Hands<'_> {
         let wait_ns = runner.deadline_ns()?.saturating_sub(clock::monotonic_ns());
         match heard.recv_timeout(Duration::from_nanos(wait_ns)) {
             Ok(heard) => self.hear(heard),
-            Err(RecvTimeoutError::Timeout) => Some(match self.lab.status() {
-                Ok(status) => Input::Due(Seen {
-                    holder: status.vip_holders.first().cloned(),
-                    leader: status.raft_leader,
-                }),
-                Err(error) => failed("look at the lab", error),
-            }),
+            Err(RecvTimeoutError::Timeout) => Some(Input::Due(self.seen.clone())),
             // This value holds a sender itself, so somebody can always speak.
             Err(RecvTimeoutError::Disconnected) => Some(Input::Interrupted),
         }
@@ -228,6 +233,7 @@ impl Hands<'_> {
     fn hear(&mut self, heard: Heard) -> Option<Input> {
         match heard {
             Heard::Lab(event) => {
+                self.learn(&event);
                 self.events.push(event);
                 None
             }
@@ -244,6 +250,21 @@ impl Hands<'_> {
                 })
             }
             Heard::Interrupt => Some(Input::Interrupted),
+        }
+    }
+
+    /// Who has which part now. Asking the lab when a fault is due would delay it, and disturb the very kernel tables that
+    /// an election is about to change.
+    fn learn(&mut self, event: &Event) {
+        let node = || event.node.as_deref().and_then(|node| node.parse::<NodeName>().ok());
+        match &event.what {
+            What::AddressAdded { address } if *address == self.way.vip => self.seen.holder = node(),
+            What::AddressRemoved { address } if *address == self.way.vip && self.seen.holder == node() => {
+                self.seen.holder = None;
+            }
+            What::NodeDown { .. } if self.seen.holder == node() => self.seen.holder = None,
+            What::RaftLeader { leader: Some(leader), .. } => self.seen.leader = leader.parse().ok(),
+            _ => {}
         }
     }
 
@@ -326,8 +347,12 @@ impl Hands<'_> {
 
     /// What is under way still, until nobody has said anything for a while.
     fn hear_the_rest(&mut self, heard: &Receiver<Heard>) {
+        let until_ns = clock::monotonic_ns() + REST_MAX.as_nanos() as u64;
         while let Ok(last) = heard.recv_timeout(SILENCE) {
             self.hear(last);
+            if clock::monotonic_ns() >= until_ns {
+                return;
+            }
         }
     }
 }
