@@ -23,7 +23,9 @@ impl Audit {
         things.extend(lines("/proc/self/mountinfo").lines().map(|line| format!("mount {line}")));
         let sockets = lines("/proc/net/unix");
         let labs = sockets.lines().filter_map(|line| line.split_whitespace().nth(7));
-        things.extend(labs.filter(|address| address.contains("labctl")).map(|address| format!("socket {address}")));
+        things.extend(
+            labs.filter(|address| address.contains("labctl")).map(|address| format!("socket {address}")),
+        );
         Self { things }
     }
 

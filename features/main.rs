@@ -125,7 +125,8 @@ fn run_in_process(found: &Found) -> Result<(), Failed> {
     let me = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
     let scenario = &found.scenario;
     let row = found.row.unwrap_or(1);
-    let output = tempfile::NamedTempFile::new().map_err(|error| format!("make a file for output: {error}"))?;
+    let output =
+        tempfile::NamedTempFile::new().map_err(|error| format!("make a file for output: {error}"))?;
     let write_to = || output.reopen().map_err(|error| format!("open the file for output: {error}"));
     let child = Command::new(me)
         .env(ONE, format!("{}\n{}\n{row}", found.file, scenario.name))

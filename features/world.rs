@@ -92,7 +92,8 @@ fn prefix(pid: u32) -> String {
 
 /// Ends what a scenario left behind.
 pub fn clear(pid: u32) {
-    for name in labs().unwrap_or_default().into_iter().filter(|name| name.as_str().starts_with(&prefix(pid))) {
+    for name in labs().unwrap_or_default().into_iter().filter(|name| name.as_str().starts_with(&prefix(pid)))
+    {
         let _ = Lab::find(Some(name)).and_then(|lab| lab.down());
     }
 }
@@ -132,7 +133,8 @@ impl World {
 
     /// The lab of this scenario, if it has just one or one called `site`.
     pub fn lab(&self) -> Result<Lab, String> {
-        let name = self.labs.get("site").or_else(|| self.labs.values().next()).ok_or("this scenario has no lab")?;
+        let name =
+            self.labs.get("site").or_else(|| self.labs.values().next()).ok_or("this scenario has no lab")?;
         Lab::find(Some(name.clone())).map_err(|error| error.to_string())
     }
 

@@ -32,11 +32,13 @@ fn served_by(answer: &Value) -> Option<NodeName> {
 }
 
 fn begin(world: &mut World) -> Result<(), String> {
-    let answer = fetch(world, "client", &format!("{VIP}/conversations"), &["-X", "POST", SOURCE[0], SOURCE[1]])?;
+    let answer =
+        fetch(world, "client", &format!("{VIP}/conversations"), &["-X", "POST", SOURCE[0], SOURCE[1]])?;
     if answer["status"] != 201 {
         return Err(answer.to_string());
     }
-    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap_or_default()).map_err(|e| e.to_string())?;
+    let body: Value =
+        serde_json::from_str(answer["body"].as_str().unwrap_or_default()).map_err(|e| e.to_string())?;
     let id = body["id"].as_str().ok_or_else(|| body.to_string())?.to_owned();
     world.talk = Some(Talk { id, acknowledged: vec![], served_by: served_by(&answer), before: None });
     Ok(())
@@ -112,8 +114,8 @@ fn remembers(world: &mut World) -> Result<(), String> {
     }
     world.eventually("the whole conversation", |world| {
         let answer = fetch(world, "client", &url, &SOURCE)?;
-        let body: Value =
-            serde_json::from_str(answer["body"].as_str().unwrap_or_default()).map_err(|_| answer.to_string())?;
+        let body: Value = serde_json::from_str(answer["body"].as_str().unwrap_or_default())
+            .map_err(|_| answer.to_string())?;
         let keys: Vec<&str> =
             body["turns"].as_array().into_iter().flatten().filter_map(|turn| turn["key"].as_str()).collect();
         if keys == expected { Ok(()) } else { Err(format!("it remembers {keys:?} of {expected:?}")) }
@@ -127,7 +129,9 @@ fn is_lost(world: &mut World) -> Result<(), String> {
     let deadline = Instant::now() + WAIT_MAX;
     loop {
         match fetch(world, "client", &url, &SOURCE) {
-            Ok(answer) if answer["status"] == 404 && served_by(&answer).as_ref() != Some(&victim) => return Ok(()),
+            Ok(answer) if answer["status"] == 404 && served_by(&answer).as_ref() != Some(&victim) => {
+                return Ok(());
+            }
             Ok(answer) if answer["status"] == 200 => return Err(format!("it is remembered: {answer}")),
             last if Instant::now() > deadline => return Err(format!("last seen: {last:?}")),
             _ => std::thread::sleep(Duration::from_millis(50)),

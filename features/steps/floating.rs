@@ -89,7 +89,8 @@ fn still_holds(world: &mut World, node: Node) -> Result<(), String> {
 #[then(expr = "exactly one node has the address {address}")]
 fn one_has(world: &mut World, address: Address) -> Result<(), String> {
     let status = world.status()?;
-    let with = status.nodes.iter().filter(|node| node.addresses.values().flatten().any(|one| *one == address.0));
+    let with =
+        status.nodes.iter().filter(|node| node.addresses.values().flatten().any(|one| *one == address.0));
     let names: Vec<_> = with.map(|node| node.name.to_string()).collect();
     if names.len() == 1 { Ok(()) } else { Err(format!("{} is on {names:?}", address.0)) }
 }

@@ -21,7 +21,8 @@ fn site_is_up(world: &mut World, file: String) -> Result<(), String> {
 
 #[given(regex = r#"^the site (\S+) is up with "(.*)" instead of "(.*)"$"#)]
 fn site_is_up_changed(world: &mut World, file: String, new: String, old: String) -> Result<(), String> {
-    let text = std::fs::read_to_string(root().join(&file)).map_err(|error| format!("read {file}: {error}"))?;
+    let text =
+        std::fs::read_to_string(root().join(&file)).map_err(|error| format!("read {file}: {error}"))?;
     if !text.contains(&old) {
         return Err(format!("{file} has no {old:?}"));
     }
@@ -58,8 +59,12 @@ fn same_processes(world: &mut World) -> Result<(), String> {
 #[then(regex = r"^every node has the addresses that (\S+) gives it, and none besides but floating ones$")]
 fn addresses_of_the_file(world: &mut World, file: String) -> Result<(), String> {
     let topology = topology(&file)?;
-    let floating: Vec<_> =
-        topology.failover.iter().flat_map(|failover| &failover.addresses).map(|floating| floating.address).collect();
+    let floating: Vec<_> = topology
+        .failover
+        .iter()
+        .flat_map(|failover| &failover.addresses)
+        .map(|floating| floating.address)
+        .collect();
     let status = world.status()?;
     for node in &topology.nodes {
         let seen = status.node(&node.name).ok_or_else(|| format!("status has no {}", node.name))?;
@@ -70,7 +75,10 @@ fn addresses_of_the_file(world: &mut World, file: String) -> Result<(), String> 
             wanted.sort();
             found.sort();
             if wanted != found {
-                return Err(format!("{} on {}: wanted {wanted:?}, found {found:?}", node.name, interface.network));
+                return Err(format!(
+                    "{} on {}: wanted {wanted:?}, found {found:?}",
+                    node.name, interface.network
+                ));
             }
         }
         if seen.addresses.len() != node.interfaces.len() {

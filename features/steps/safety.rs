@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use cucumber::{given, then, when};
 use labctl::holder::client::Lab;
-use labctl::holder::tripwire::Watcher;
 use labctl::kernel::process::PidFd;
 use nix::sys::signal::Signal;
 
@@ -37,7 +36,9 @@ fn as_it_was(world: &mut World) -> Result<(), String> {
 }
 
 fn kill(pid: i32) -> Result<(), String> {
-    PidFd::open(pid).and_then(|process| process.signal(Signal::SIGKILL)).map_err(|error| format!("kill {pid}: {error}"))
+    PidFd::open(pid)
+        .and_then(|process| process.signal(Signal::SIGKILL))
+        .map_err(|error| format!("kill {pid}: {error}"))
 }
 
 #[when(regex = r"^20 times (\S+) is up and its holder is killed$")]
@@ -45,8 +46,7 @@ fn kill_holder(world: &mut World, file: String) -> Result<(), String> {
     for round in 0..ROUNDS {
         world.up(&file, "victim")?;
         let holder = world.status()?.holder_pid.ok_or("the holder has no process id")?;
-        let mut watcher = Watcher::create().map_err(|error| error.to_string())?;
-        world.lab()?.tie(&watcher).map_err(|error| error.to_string())?;
+        let mut watcher = world.lab()?.watch().map_err(|error| error.to_string())?;
         kill(holder)?;
         watcher.wait(WAIT_MAX).map_err(|error| format!("round {round}: {error}"))?;
         nothing_new(world).map_err(|error| format!("round {round}: {error}"))?;
@@ -78,7 +78,11 @@ fn kill_up(world: &mut World, file: String) -> Result<(), String> {
         nothing_new(world).map_err(|error| format!("round {round}: {error}"))?;
     }
     // Rounds that came too late prove nothing.
-    if unfinished * 2 >= ROUNDS { Ok(()) } else { Err(format!("only {unfinished} of {ROUNDS} were half-way")) }
+    if unfinished * 2 >= ROUNDS {
+        Ok(())
+    } else {
+        Err(format!("only {unfinished} of {ROUNDS} were half-way"))
+    }
 }
 
 #[when(regex = r"^20 times a node of (\S+) is killed and then the lab goes down$")]
@@ -112,7 +116,9 @@ fn interrupt(world: &mut World) -> Result<(), String> {
         let found = Lab::find(Some(name.clone())).map_err(|error| error.to_string())?;
         if found.status().is_ok() { Ok(()) } else { Err("not yet".to_owned()) }
     })?;
-    PidFd::open(up.id() as i32).and_then(|up| up.signal(Signal::SIGINT)).map_err(|error| error.to_string())?;
+    PidFd::open(up.id() as i32)
+        .and_then(|up| up.signal(Signal::SIGINT))
+        .map_err(|error| error.to_string())?;
     let mut words = String::new();
     if let Some(mut stderr) = up.stderr.take() {
         stderr.read_to_string(&mut words).map_err(|error| error.to_string())?;

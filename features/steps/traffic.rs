@@ -59,7 +59,10 @@ fn seen_as(world: &mut World, node: Node, address: Address) -> Result<(), String
 }
 
 /// Asks the VIP for its health from each of these addresses of the client, and counts who answered.
-fn ask_from(world: &mut World, sources: impl Iterator<Item = String>) -> Result<BTreeMap<String, u64>, String> {
+fn ask_from(
+    world: &mut World,
+    sources: impl Iterator<Item = String>,
+) -> Result<BTreeMap<String, u64>, String> {
     let mut answered = BTreeMap::new();
     for source in sources {
         let answer = fetch(world, "client", "http://203.0.113.10/healthz", &["--source", &source])?;

@@ -7,7 +7,9 @@ use super::{Outcome, Which};
 
 /// Print what happened, one JSON line an event
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  labctl events\n  labctl events -f | jq -c 'select(.event == \"vrrp-state\")'")]
+#[command(
+    after_help = "Examples:\n  labctl events\n  labctl events -f | jq -c 'select(.event == \"vrrp-state\")'"
+)]
 pub struct Args {
     #[command(flatten)]
     which: Which,

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use nix::errno::Errno;
 use miette::{MietteDiagnostic, Report};
+use nix::errno::Errno;
 
 use crate::holder::client;
 use crate::kernel::capability::Capability;
@@ -70,19 +70,21 @@ impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         use client::Error as E;
         let (code, help) = match &error {
-            E::NoLab | E::NoSuchLab { .. } => {
-                (Self::USAGE, Some("`labctl up topologies/ha.yaml` starts one; `labctl list` shows those that are up"))
-            }
+            E::NoLab | E::NoSuchLab { .. } => (
+                Self::USAGE,
+                Some("`labctl up topologies/ha.yaml` starts one; `labctl list` shows those that are up"),
+            ),
             E::Which(_) => (Self::USAGE, Some("name one with `--lab NAME` or in LABCTL_LAB")),
             E::Refused(_) => (Self::USAGE, None),
-            E::Failed(_) => (Self::FAILED, Some("nothing was left behind; `labctl validate FILE` checks the file")),
-            E::Strange { .. } => (Self::INFRASTRUCTURE, Some("`labctl down` with the version that started it")),
-            E::Look(_)
-            | E::Talk { .. }
-            | E::Start(_)
-            | E::Vanished
-            | E::Leftover(_)
-            | E::Undead { .. } => (Self::INFRASTRUCTURE, None),
+            E::Failed(_) => {
+                (Self::FAILED, Some("nothing was left behind; `labctl validate FILE` checks the file"))
+            }
+            E::Strange { .. } => {
+                (Self::INFRASTRUCTURE, Some("`labctl down` with the version that started it"))
+            }
+            E::Look(_) | E::Talk { .. } | E::Start(_) | E::Vanished | E::Leftover(_) | E::Undead { .. } => {
+                (Self::INFRASTRUCTURE, None)
+            }
         };
         let mut diagnostic = MietteDiagnostic::new(crate::holder::lab::chain(&error));
         diagnostic.help = help.map(str::to_owned);

@@ -96,9 +96,10 @@ async fn fetch(args: &Args) -> Result<Answer, reqwest::Error> {
     }
     let response = request.send().await?;
     let status = response.status().as_u16();
-    let headers = response.headers().iter().map(|(name, value)| {
-        (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
-    });
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     let headers = headers.collect();
     Ok(Answer { status, headers, body: response.text().await? })
 }

@@ -9,7 +9,9 @@ use crate::topology::NodeName;
 
 /// Switch a node off (silence) or on again
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  labctl power off proxy1      its peers see silence, as of a pulled plug\n  labctl power on proxy1       its disk is as it was")]
+#[command(
+    after_help = "Examples:\n  labctl power off proxy1      its peers see silence, as of a pulled plug\n  labctl power on proxy1       its disk is as it was"
+)]
 pub struct Args {
     #[command(flatten)]
     which: Which,

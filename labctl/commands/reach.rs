@@ -10,7 +10,9 @@ use crate::topology::NodeName;
 
 /// Try TCP connections from a node
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  labctl reach --from web1 db1:7000 db2:7000 db3:7000\n  labctl reach --from client db1:7000")]
+#[command(
+    after_help = "Examples:\n  labctl reach --from web1 db1:7000 db2:7000 db3:7000\n  labctl reach --from client db1:7000"
+)]
 pub struct Args {
     #[command(flatten)]
     which: Which,
@@ -32,7 +34,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let init = args.which.find()?.enter(&args.from)?;
     init.visit().map_err(|errno| Failure::entering(&args.from, errno))?;
-    let outcomes: Vec<_> = args.targets.iter().map(|target| (target, outcome(target, args.timeout))).collect();
+    let outcomes: Vec<_> =
+        args.targets.iter().map(|target| (target, outcome(target, args.timeout))).collect();
     match args.format {
         Format::Json => {
             let all: serde_json::Map<_, _> =

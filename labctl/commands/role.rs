@@ -51,7 +51,8 @@ pub fn node() -> Outcome {
 pub fn run(args: &Args) -> Outcome {
     // Our own transitions, and what libraries warn of.
     let levels = Targets::new().with_target("labctl", Level::INFO).with_default(Level::WARN);
-    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::io::stderr);
+    let lines =
+        tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines).with(levels).init();
     let result = start(args).wrap_err_with(|| format!("{:?} on {}", args.role, args.node).to_lowercase());
     match result {

@@ -97,7 +97,8 @@ fn row(node: &NodeStatus, colour: bool) -> Vec<Cell> {
 
 fn addresses(all: &BTreeMap<NetworkName, Vec<std::net::Ipv4Addr>>) -> String {
     let one = |(network, addresses): (&NetworkName, &Vec<std::net::Ipv4Addr>)| {
-        let mut shown: Vec<String> = addresses.iter().take(ADDRESSES_SHOWN).map(ToString::to_string).collect();
+        let mut shown: Vec<String> =
+            addresses.iter().take(ADDRESSES_SHOWN).map(ToString::to_string).collect();
         if addresses.len() > ADDRESSES_SHOWN {
             shown.push(format!("+{}", addresses.len() - ADDRESSES_SHOWN));
         }

@@ -113,7 +113,8 @@ fn already_up(name: &LabName, topology: &Topology) -> Outcome {
 
 /// Starts a lab and shows people what it waits for.
 pub fn start(name: LabName, topology: &Topology, within: Duration) -> Result<(Lab, Started), Failure> {
-    let bar = if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+    let bar =
+        if std::io::stderr().is_terminal() { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
     bar.set_style(ProgressStyle::with_template("{spinner} {msg} ({elapsed})").unwrap_or(bar.style()));
     bar.set_message(format!("building {name}"));
     bar.enable_steady_tick(Duration::from_millis(100));

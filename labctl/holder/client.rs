@@ -289,20 +289,21 @@ impl Lab {
         self.ask_on(&stream).map(drop)
     }
 
-    /// Ties a tripwire from each of its network namespaces to a watcher; returns how many.
-    pub fn tie(&self, watcher: &Watcher) -> Result<usize, Error> {
+    /// Somebody who notices when the last of its network namespaces is gone.
+    pub fn watch(&self) -> Result<Watcher, Error> {
+        let mut watcher = Watcher::create()?;
         let stream = self.send(&Request::Tie, &[watcher.netns()])?;
         match self.ask_on(&stream)?.0 {
-            Answer::Tied(count) => Ok(count),
-            _ => Err(self.strange()),
+            Answer::Tied(names) => watcher.tied(names),
+            _ => return Err(self.strange()),
         }
+        Ok(watcher)
     }
 
     /// Ends it and proves that nothing is left: the holder is gone, and so is every network namespace. Returns how many
     /// namespaces there were.
     pub fn down_and_wait(&self) -> Result<usize, Error> {
-        let mut watcher = Watcher::create()?;
-        let namespaces = self.tie(&watcher)?;
+        let mut watcher = self.watch()?;
         let stream = self.send(&Request::Down, &[])?;
         let holder = socket::peer_pid(&stream).and_then(PidFd::open);
         self.ask_on(&stream)?;
@@ -313,15 +314,11 @@ impl Lab {
                 return Err(Error::Undead { lab: self.name.clone() });
             }
         }
-        watcher.wait(GONE_WITHIN)?;
-        Ok(namespaces)
+        Ok(watcher.wait(GONE_WITHIN)?)
     }
 }
 
-fn follow(
-    lines: Lines<impl BufRead>,
-    progress: &mut impl FnMut(&Progress),
-) -> Result<Started, Error> {
+fn follow(lines: Lines<impl BufRead>, progress: &mut impl FnMut(&Progress)) -> Result<Started, Error> {
     let mut network = Duration::ZERO;
     for line in lines {
         let line = line.map_err(Error::Start)?;

@@ -191,9 +191,9 @@ impl Lab {
     fn start_node(&mut self, name: &NodeName) -> Result<(), Error> {
         let Some(netns) = self.network.node(name) else { return Ok(()) };
         self.lives += 1;
-        let home = Home { disks: &self.disks, logs: &self.logs, events: &self.events };
-        let running =
-            Running::start(name, self.lives, &self.topology, netns, &home, self.inputs.clone())?;
+        let fabric = self.network.fabric();
+        let home = Home { disks: &self.disks, logs: &self.logs, events: &self.events, fabric };
+        let running = Running::start(name, self.lives, &self.topology, netns, &home, self.inputs.clone())?;
         self.running.insert(name.clone(), running);
         self.down.remove(name);
         Ok(())
@@ -369,9 +369,9 @@ impl Lab {
             role: node.role,
             state: match self.running.contains_key(&node.name) {
                 true => NodeState::Up,
-                false => {
-                    NodeState::Down { how: self.down.get(&node.name).cloned().unwrap_or("not started".into()) }
-                }
+                false => NodeState::Down {
+                    how: self.down.get(&node.name).cloned().unwrap_or("not started".into()),
+                },
             },
             pid: None,
             addresses: addresses.collect(),
@@ -395,4 +395,3 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-

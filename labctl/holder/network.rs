@@ -154,6 +154,11 @@ impl Network {
         self.nodes.get(name)
     }
 
+    /// The namespace of the bridges.
+    pub fn fabric(&self) -> BorrowedFd<'_> {
+        self.fabric.as_fd()
+    }
+
     /// Carries out network steps in order; consecutive ones for one namespace go to the kernel together.
     pub fn carry_out(&mut self, wanted: &Wanted, steps: &[Step]) -> Result<(), Error> {
         let mut batch: Vec<(&Step, Request)> = Vec::new();
@@ -286,13 +291,15 @@ impl Network {
         }
     }
 
-    /// Ties a tripwire from every namespace of the lab into a watcher's; returns how many.
-    pub fn tie(&mut self, watcher: BorrowedFd) -> Result<usize, tripwire::Error> {
-        tripwire::tie(&mut self.fabric.netlink, 0, "the fabric", watcher)?;
-        for (number, (name, namespace)) in self.nodes.iter_mut().enumerate() {
-            tripwire::tie(&mut namespace.netlink, number + 1, name.as_str(), watcher)?;
+    /// Ties a tripwire from every namespace of the lab into a watcher's; returns whose they are, in order.
+    pub fn tie(&mut self, watcher: BorrowedFd) -> Result<Vec<String>, tripwire::Error> {
+        let mut names = vec!["the fabric".to_owned()];
+        tripwire::tie(&mut self.fabric.netlink, 0, &names[0], watcher)?;
+        for (name, namespace) in &mut self.nodes {
+            tripwire::tie(&mut namespace.netlink, names.len(), name.as_str(), watcher)?;
+            names.push(name.to_string());
         }
-        Ok(1 + self.nodes.len())
+        Ok(names)
     }
 
     /// TCP ports that somebody listens on, per node.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -89,6 +89,8 @@ pub struct Home<'a> {
     pub logs: &'a Path,
     /// Where events go.
     pub events: &'a UnixDatagram,
+    /// The namespace of the lab's bridges.
+    pub fabric: BorrowedFd<'a>,
 }
 
 /// The log of a node.
@@ -120,9 +122,10 @@ impl Running {
             netns_fd: netns.as_fd().as_raw_fd(),
             events_fd: home.events.as_raw_fd(),
             orders_fd: theirs.as_raw_fd(),
+            fabric_fd: home.fabric.as_raw_fd(),
         };
         let mut spawn = Spawn::own(&["__node"]);
-        spawn.keep = vec![netns.as_fd(), home.events.as_fd(), theirs.as_fd()];
+        spawn.keep = vec![netns.as_fd(), home.events.as_fd(), theirs.as_fd(), home.fabric];
         spawn.stdin = Stdio::piped();
         spawn.stdout = Stdio::from(log.try_clone().map_err(failed)?);
         spawn.stderr = Stdio::from(log);
@@ -181,7 +184,7 @@ fn open_log(logs: &Path, name: &NodeName) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(log_path(logs, name))
 }
 
-fn wait_readable(fd: std::os::fd::BorrowedFd, within: Duration) -> Result<bool, Errno> {
+fn wait_readable(fd: BorrowedFd, within: Duration) -> Result<bool, Errno> {
     let timeout = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
     let mut waiting = [PollFd::new(fd, PollFlags::POLLIN)];
     loop {

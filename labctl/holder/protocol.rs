@@ -89,8 +89,8 @@ pub enum Answer {
     Topology(Box<Topology>),
     /// What there is.
     Status(Box<Status>),
-    /// This many cables were tied.
-    Tied(usize),
+    /// Cables were tied from the namespaces of these, in order.
+    Tied(Vec<String>),
 }
 
 /// What a lab is like at one moment.

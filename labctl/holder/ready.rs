@@ -81,7 +81,11 @@ fn floating(facts: &Facts, missing: &mut Vec<String>) {
             [] => missing.push(format!("a holder of {}", floating.address)),
             several => {
                 let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
-                missing.push(format!("one holder of {} instead of {}", floating.address, names.join(" and ")));
+                missing.push(format!(
+                    "one holder of {} instead of {}",
+                    floating.address,
+                    names.join(" and ")
+                ));
             }
         }
     }

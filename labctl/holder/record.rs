@@ -70,7 +70,8 @@ impl Record {
 
     /// Whom most databases of the newest term follow.
     pub fn leader(&self) -> Option<NodeName> {
-        let newest = self.leaders.values().filter(|(_, leader)| leader.is_some()).map(|(term, _)| *term).max()?;
+        let newest =
+            self.leaders.values().filter(|(_, leader)| leader.is_some()).map(|(term, _)| *term).max()?;
         self.leaders.values().find(|(term, leader)| *term == newest && leader.is_some())?.1.clone()
     }
 
@@ -83,7 +84,10 @@ impl Record {
     pub fn reals_out(&self, proxy: &NodeName, topology: &Topology) -> Vec<String> {
         let known = self.reals.get(proxy);
         let up = |service: &str, real: &str| {
-            known.and_then(|reals| reals.get(&(service.to_owned(), real.to_owned()))).copied().unwrap_or(false)
+            known
+                .and_then(|reals| reals.get(&(service.to_owned(), real.to_owned())))
+                .copied()
+                .unwrap_or(false)
         };
         let services = topology.balancer.iter().flat_map(|balancer| &balancer.services);
         services

@@ -16,6 +16,8 @@ use crate::kernel::link::{self, LOOPBACK};
 use crate::kernel::namespace::{self, NetNs};
 use crate::kernel::netlink::{self, Netlink, Request};
 
+/// How a watcher's ends of tripwires are called, before their number.
+const END: &str = "end";
 /// `RTNLGRP_LINK`.
 const LINK_GROUP: u32 = 1;
 
@@ -38,10 +40,10 @@ pub enum Error {
         source: Errno,
     },
     /// Something lives on.
-    #[error("{left} network namespaces of the lab still exist after {after:?}")]
+    #[error("still there after {after:?}: the network namespaces of {}", .left.join(", "))]
     Leftover {
-        /// How many.
-        left: usize,
+        /// Whose.
+        left: Vec<String>,
         /// How long they were waited for.
         after: Duration,
     },
@@ -50,7 +52,7 @@ pub enum Error {
 /// Ties a cable from the namespace of `netlink` into `watcher`.
 pub fn tie(netlink: &mut Netlink, number: usize, of: &str, watcher: BorrowedFd) -> Result<(), Error> {
     let peer = LinkMessageBuilder::<LinkUnspec>::new()
-        .name(format!("end{number}"))
+        .name(format!("{END}{number}"))
         .setns_by_fd(watcher.as_raw_fd())
         .build();
     let message =
@@ -66,6 +68,7 @@ pub fn tie(netlink: &mut Netlink, number: usize, of: &str, watcher: BorrowedFd) 
 pub struct Watcher {
     netns: NetNs,
     notices: Netlink,
+    names: Vec<String>,
 }
 
 impl Watcher {
@@ -73,7 +76,7 @@ impl Watcher {
     pub fn create() -> Result<Self, Error> {
         let netns = NetNs::create(&[])?;
         let notices = netns.enter(|| Netlink::open_groups(&[LINK_GROUP]))??;
-        Ok(Self { netns, notices })
+        Ok(Self { netns, notices, names: Vec::new() })
     }
 
     /// The namespace, to be sent to the holder.
@@ -81,18 +84,28 @@ impl Watcher {
         self.netns.as_fd()
     }
 
-    /// Waits until every cable is gone.
+    /// From whose namespaces cables were tied, in order.
+    pub fn tied(&mut self, names: Vec<String>) {
+        self.names = names;
+    }
+
+    /// Waits until every cable is gone; returns how many there were.
     #[expect(clippy::disallowed_methods, reason = "owns the clock of this wait")]
-    pub fn wait(&mut self, within: Duration) -> Result<(), Error> {
+    pub fn wait(&mut self, within: Duration) -> Result<usize, Error> {
         let deadline = Instant::now() + within;
         loop {
             let links = link::links(&mut self.netns.netlink)?;
-            let left = links.iter().filter(|link| link.index != LOOPBACK).count();
-            if left == 0 {
-                return Ok(());
+            let left: Vec<_> = links.iter().filter(|link| link.index != LOOPBACK).collect();
+            if left.is_empty() {
+                return Ok(self.names.len());
             }
             let remaining = deadline.saturating_duration_since(Instant::now());
             if remaining.is_zero() {
+                let name = |link: &&link::Link| {
+                    let number: Option<usize> = link.name.strip_prefix(END)?.parse().ok();
+                    self.names.get(number?).cloned()
+                };
+                let left = left.iter().map(|link| name(link).unwrap_or_else(|| link.name.clone())).collect();
                 return Err(Error::Leftover { left, after: within });
             }
             let mut waiting = [PollFd::new(self.notices.as_fd(), PollFlags::POLLIN)];

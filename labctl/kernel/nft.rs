@@ -36,7 +36,9 @@ pub enum Error {
 /// Whether the `nft` program is there to be run.
 pub fn available() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).any(|folder| folder.join("nft").is_file())
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin")])
+        .any(|folder| folder.join("nft").is_file())
 }
 
 /// Every packet that leaves by `interface` gets `address` as its source.
@@ -75,6 +77,9 @@ pub fn source_nat(interface: &str, address: Ipv4Addr) -> Result<(), Error> {
         expr: Cow::Owned(vec![leaves_by, carries]),
         ..Rule::default()
     }));
-    apply_ruleset(&batch.to_nftables())
-        .map_err(|source| Error::Apply { interface: interface.to_owned(), address, source })
+    apply_ruleset(&batch.to_nftables()).map_err(|source| Error::Apply {
+        interface: interface.to_owned(),
+        address,
+        source,
+    })
 }

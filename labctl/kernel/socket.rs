@@ -57,7 +57,8 @@ pub fn send_with(stream: &UnixStream, bytes: &[u8], descriptors: &[BorrowedFd]) 
     let raw: Vec<RawFd> = descriptors.iter().map(|fd| fd.as_raw_fd()).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
     let control: &[ControlMessage] = if raw.is_empty() { &[] } else { &rights };
-    let sent = sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)?;
+    let sent =
+        sendmsg::<()>(stream.as_raw_fd(), &[IoSlice::new(bytes)], control, MsgFlags::MSG_NOSIGNAL, None)?;
     io::Write::write_all(&mut &*stream, &bytes[sent..])
 }
 

@@ -19,7 +19,8 @@ pub fn between(wanted: &Wanted, observed: &Observed) -> Vec<Step> {
     let nothing = ObservedNode::default();
     let seen = |node: &WantedNode| observed.nodes.get(&node.name).unwrap_or(&nothing);
     for node in &wanted.nodes {
-        for network in node.interfaces.keys().filter(|network| !seen(node).interfaces.contains_key(*network)) {
+        for network in node.interfaces.keys().filter(|network| !seen(node).interfaces.contains_key(*network))
+        {
             steps.push(Step::AddLink { node: node.name.clone(), network: network.clone() });
         }
     }
@@ -34,10 +35,14 @@ pub fn between(wanted: &Wanted, observed: &Observed) -> Vec<Step> {
 /// A machine that goes is stopped first, then unplugged, then forgotten.
 fn remove_unwanted(wanted: &Wanted, observed: &Observed, steps: &mut Vec<Step>) {
     let gone = || observed.nodes.iter().filter(|(name, _)| wanted.node(name).is_none());
-    steps.extend(gone().filter(|(_, seen)| seen.running).map(|(name, _)| Step::StopNode { node: name.clone() }));
+    steps.extend(
+        gone().filter(|(_, seen)| seen.running).map(|(name, _)| Step::StopNode { node: name.clone() }),
+    );
     for (name, seen) in &observed.nodes {
         let keep = wanted.node(name).map(|node| &node.interfaces);
-        for network in seen.interfaces.keys().filter(|network| !keep.is_some_and(|keep| keep.contains_key(*network))) {
+        for network in
+            seen.interfaces.keys().filter(|network| !keep.is_some_and(|keep| keep.contains_key(*network)))
+        {
             steps.push(Step::RemoveLink { node: name.clone(), network: network.clone() });
         }
     }
@@ -47,25 +52,22 @@ fn remove_unwanted(wanted: &Wanted, observed: &Observed, steps: &mut Vec<Step>) 
     }
 }
 
-fn configure(
-    node: &WantedNode,
-    seen: &ObservedNode,
-    floating: &BTreeSet<Ipv4Addr>,
-    steps: &mut Vec<Step>,
-) {
+fn configure(node: &WantedNode, seen: &ObservedNode, floating: &BTreeSet<Ipv4Addr>, steps: &mut Vec<Step>) {
     let unplugged = ObservedInterface::default();
     let name = || node.name.clone();
     if !seen.loopback_up {
         steps.push(Step::LoopbackUp { node: name() });
     }
     let is_ours = |&(_, metric): &(Ipv4Addr, u32)| metric == STATIC_METRIC;
-    let routes: BTreeSet<Ipv4Addr> = seen.routes.iter().copied().filter(is_ours).map(|(gateway, _)| gateway).collect();
+    let routes: BTreeSet<Ipv4Addr> =
+        seen.routes.iter().copied().filter(is_ours).map(|(gateway, _)| gateway).collect();
     for &gateway in routes.iter().filter(|gateway| node.gateway != Some(**gateway)) {
         steps.push(Step::RemoveRoute { node: name(), gateway });
     }
     for (network, addresses) in &node.interfaces {
         let interface = seen.interfaces.get(network).unwrap_or(&unplugged);
-        let spare = interface.addresses.difference(addresses).filter(|(address, _)| !floating.contains(address));
+        let spare =
+            interface.addresses.difference(addresses).filter(|(address, _)| !floating.contains(address));
         for &(address, prefix_len) in spare {
             steps.push(Step::RemoveAddress { node: name(), network: network.clone(), address, prefix_len });
         }
@@ -109,7 +111,9 @@ pub fn apply(step: &Step, observed: &mut Observed) {
             interfaces(observed, node).remove(network);
         }
         Step::LoopbackUp { node } => observed.nodes.entry(node.clone()).or_default().loopback_up = true,
-        Step::LinkUp { node, network } => interfaces(observed, node).entry(network.clone()).or_default().up = true,
+        Step::LinkUp { node, network } => {
+            interfaces(observed, node).entry(network.clone()).or_default().up = true
+        }
         Step::AddAddress { node, network, address, prefix_len } => {
             let interface = interfaces(observed, node).entry(network.clone()).or_default();
             interface.addresses.insert((*address, *prefix_len));

@@ -24,9 +24,9 @@ fn cables() -> impl Strategy<Value = Cables> {
 }
 
 fn wanted_node(name: &str, cables: Cables, gateway: Option<u8>) -> WantedNode {
-    let interfaces = cables.into_iter().map(|(at, hosts)| {
-        (network(at), hosts.into_iter().map(|host| address(at, host)).collect())
-    });
+    let interfaces = cables
+        .into_iter()
+        .map(|(at, hosts)| (network(at), hosts.into_iter().map(|host| address(at, host)).collect()));
     WantedNode {
         name: name.parse().expect("a good name"),
         settings: Vec::new(),
@@ -84,7 +84,8 @@ fn expected(wanted: &Wanted, before: &Observed) -> Observed {
         if let Some(before) = before.nodes.get(&node.name) {
             seen.routes.extend(before.routes.iter().filter(|(_, metric)| *metric != STATIC_METRIC));
             for (network, interface) in &mut seen.interfaces {
-                let floating = before.interfaces.get(network).into_iter().flat_map(|before| &before.addresses);
+                let floating =
+                    before.interfaces.get(network).into_iter().flat_map(|before| &before.addresses);
                 interface.addresses.extend(floating.filter(|(address, _)| wanted.floating.contains(address)));
             }
         }
@@ -162,8 +163,10 @@ fn steps_of_a_small_site() {
 fn a_node_that_is_switched_off_is_stopped_unplugged_and_forgotten() {
     let wanted = Wanted { bridges: [network(0)].into(), nodes: vec![], floating: [].into() };
     let web = observed_node(wanted_node("web1", [(0, vec![21])].into(), None), true, true, false, false);
-    let observed =
-        Observed { bridges: [network(0)].into(), nodes: [("web1".parse().expect("a good name"), web)].into() };
+    let observed = Observed {
+        bridges: [network(0)].into(),
+        nodes: [("web1".parse().expect("a good name"), web)].into(),
+    };
     let text: Vec<String> = between(&wanted, &observed).iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(text.join("\n"), @r"
     stop web1

@@ -88,15 +88,13 @@ fn settings(role: Role) -> Vec<(String, String)> {
         // An address is answered for on its own interface only: the VIP never on `back`, a back address never on `front`.
         ("net.ipv4.conf.all.arp_ignore", "1"),
         ("net.ipv4.conf.all.arp_announce", "2"),
-        // A connection whose process is gone keeps its namespace alive while it waits for an answer to its last packet. When
-        // a lab ends nobody answers, and by default that wait is over 100 s.
-        ("net.ipv4.tcp_orphan_retries", "1"),
         // The machine's default may be BBR, which without the fq queueing discipline halves throughput; of the others only
         // Reno may be chosen in every network namespace.
         ("net.ipv4.tcp_congestion_control", "reno"),
         // A killed process leaves sockets that repeat their last word to peers which are gone, for minutes, and each keeps
-        // its network namespace: the lab would outlive its end.
+        // its network namespace: the lab would outlive its end. The same goes for those that wait a minute for a peer's.
         ("net.ipv4.tcp_orphan_retries", "1"),
+        ("net.ipv4.tcp_fin_timeout", "2"),
     ];
     if matches!(role, Role::Router | Role::Proxy) {
         all.extend([

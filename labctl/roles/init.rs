@@ -12,6 +12,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{SigSet, Signal};
@@ -37,6 +38,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 /// Largest order.
 const ORDER_BYTES_MAX: usize = 4096;
+/// Above the descriptors that a service opens first, and below the usual limit of 1024.
+const LAST_FD: RawFd = 1000;
 /// Where programs are looked up besides the caller's PATH: `nft` lives in `/usr/sbin`.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -55,6 +58,8 @@ pub struct InitSpec {
     pub events_fd: RawFd,
     /// Where orders come from, one a packet, each answered.
     pub orders_fd: RawFd,
+    /// The namespace of the lab's bridges, see [`Init::fabric`].
+    pub fabric_fd: RawFd,
 }
 
 /// What a holder asks of a node's PID 1.
@@ -126,17 +131,25 @@ fn kernel(act: &'static str) -> impl FnOnce(Errno) -> Error {
 pub fn run() -> Result<std::convert::Infallible, Error> {
     let spec = read_spec()?;
     let node = spec.topology.node(&spec.node).ok_or_else(|| Error::NoSuchNode(spec.node.clone()))?;
-    // SAFETY: the holder left these three descriptors open for this process alone, and this is the only use of them.
-    let [netns, events, orders] =
-        [spec.netns_fd, spec.events_fd, spec.orders_fd].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    // SAFETY: the holder left these descriptors open for this process alone, and this is the only use of them.
+    let [netns, events, orders, fabric] = [spec.netns_fd, spec.events_fd, spec.orders_fd, spec.fabric_fd]
+        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    let fabric = last_to_be_closed(fabric)?;
     move_in(&spec, netns.as_fd())?;
     drop(netns);
     furnish(&spec, node)?;
     // SAFETY: this process has one thread so far.
     unsafe { std::env::set_var("PATH", path_with_system(std::env::var("PATH").ok())) };
     let reporter = Reporter::new(Some(node.name.to_string()), "init", Some(UnixDatagram::from(events)));
-    let mut init = Init::new(node, reporter, orders)?;
+    let mut init = Init::new(node, reporter, orders, fabric)?;
     init.serve()
+}
+
+/// The same descriptor under a high number: a process that ends closes its descriptors from the lowest up.
+fn last_to_be_closed(fd: OwnedFd) -> Result<OwnedFd, Error> {
+    let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(LAST_FD)).map_err(kernel("keep hold of the fabric"))?;
+    // SAFETY: the kernel has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(high) })
 }
 
 fn read_spec() -> Result<InitSpec, Error> {
@@ -159,12 +172,12 @@ fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
     mount::proc()?;
     mount::sysfs()?;
     // The disk lies below the holder's /run, which the node's own /run is about to hide: hold on to it.
-    let disk = fs::File::open(&spec.disk).map_err(|source| Error::File { path: spec.disk.clone(), source })?;
+    let disk =
+        fs::File::open(&spec.disk).map_err(|source| Error::File { path: spec.disk.clone(), source })?;
     mount::tmpfs(Path::new("/run"), "755", RUN_MIB)?;
     mount::tmpfs(Path::new("/tmp"), "1777", TMP_MIB)?;
-    let make = |path: &str| {
-        fs::create_dir_all(path).map_err(|source| Error::File { path: path.into(), source })
-    };
+    let make =
+        |path: &str| fs::create_dir_all(path).map_err(|source| Error::File { path: path.into(), source });
     make("/run/lock")?;
     make(DISK_PATH)?;
     mount::bind(Path::new(&format!("/proc/self/fd/{}", disk.as_raw_fd())), Path::new(DISK_PATH))?;
@@ -241,11 +254,14 @@ struct Init {
     reporter: Reporter,
     orders: OwnedFd,
     signals: SignalFd,
+    /// Every process of every node holds on to the lab's bridges, so that they carry the last packets of whoever dies:
+    /// a connection that cannot say goodbye keeps its namespace alive for a minute.
+    fabric: OwnedFd,
 }
 
 #[expect(clippy::disallowed_methods, reason = "PID 1 owns the clock of restarts")]
 impl Init {
-    fn new(node: &Node, reporter: Reporter, orders: OwnedFd) -> Result<Self, Error> {
+    fn new(node: &Node, reporter: Reporter, orders: OwnedFd, fabric: OwnedFd) -> Result<Self, Error> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         mask.thread_block().map_err(kernel("block SIGCHLD"))?;
@@ -263,7 +279,7 @@ impl Init {
             };
             (service.name.clone(), state)
         });
-        Ok(Self { node: node.name.clone(), services: services.collect(), reporter, orders, signals })
+        Ok(Self { node: node.name.clone(), services: services.collect(), reporter, orders, signals, fabric })
     }
 
     fn serve(&mut self) -> Result<std::convert::Infallible, Error> {
@@ -300,7 +316,7 @@ impl Init {
     fn start_due(&mut self, now: Instant) {
         for state in self.services.values_mut().filter(|state| state.due.is_some_and(|due| due <= now)) {
             state.due = None;
-            match start(&self.node, &state.service, &self.reporter) {
+            match start(&self.node, &state.service, &self.reporter, self.fabric.as_fd()) {
                 Ok(pid) => {
                     state.pid = Some(pid);
                     state.started = Some(now);
@@ -323,7 +339,9 @@ impl Init {
                 Ok(status) => status,
             };
             let Some(pid) = status.pid().map(Pid::as_raw) else { continue };
-            let Some(state) = self.services.values_mut().find(|state| state.pid == Some(pid)) else { continue };
+            let Some(state) = self.services.values_mut().find(|state| state.pid == Some(pid)) else {
+                continue;
+            };
             state.pid = None;
             let how = describe_exit(status);
             eprintln!("init: {} ended, {how}", state.service.name);
@@ -334,7 +352,9 @@ impl Init {
 
     fn obey(&mut self) {
         let mut buffer = [0; ORDER_BYTES_MAX];
-        let Ok(len @ 1..) = recv(self.orders.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) else { return };
+        let Ok(len @ 1..) = recv(self.orders.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) else {
+            return;
+        };
         let answer: Result<(), String> = serde_json::from_slice::<Order>(&buffer[..len])
             .map_err(|error| format!("understand the order: {error}"))
             .and_then(|order| self.carry_out(order));
@@ -344,7 +364,9 @@ impl Init {
 
     fn carry_out(&mut self, order: Order) -> Result<(), String> {
         let name = match &order {
-            Order::Signal { service, .. } | Order::Stop { service } | Order::Start { service } => service.clone(),
+            Order::Signal { service, .. } | Order::Stop { service } | Order::Start { service } => {
+                service.clone()
+            }
         };
         let node = self.node.clone();
         let known: Vec<String> = self.services.keys().map(ToString::to_string).collect();
@@ -391,7 +413,7 @@ fn schedule_restart(state: &mut State, now: Instant, success: bool) {
     state.backoff = (state.backoff * 2).min(BACKOFF_MAX);
 }
 
-fn start(node: &NodeName, service: &Service, reporter: &Reporter) -> io::Result<i32> {
+fn start(node: &NodeName, service: &Service, reporter: &Reporter, fabric: BorrowedFd) -> io::Result<i32> {
     let own = |word| Spawn::own(&["__role", word, "--node", node.as_str()]);
     let mut spawn = match &service.run {
         Run::Builtin(builtin) => own(builtin.word()),
@@ -402,6 +424,7 @@ fn start(node: &NodeName, service: &Service, reporter: &Reporter) -> io::Result<
         }
     };
     spawn.stdin = Stdio::null();
+    spawn.keep.push(fabric);
     if let Some(fd) = reporter.fd() {
         spawn.env.push((EVENTS_FD, fd.as_raw_fd().to_string()));
         spawn.keep.push(fd);
