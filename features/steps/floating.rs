@@ -1,7 +1,7 @@
 //! The floating addresses: who holds them, and whether that was ever more than one.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,31 +14,32 @@ use crate::world::World;
 
 /// Between two looks at the kernel. A takeover takes a hundred times as long.
 const SAMPLE: Duration = Duration::from_millis(2);
-/// Fewer looks than this have not watched anything.
-const SAMPLES_MIN: usize = 50;
+/// Fewer looks than this have not watched anything; the watch goes on until it has that many.
+const SAMPLES_MIN: usize = 100;
 
 /// Somebody who looks all the time.
 #[derive(Debug)]
 pub struct Watch {
     stop: Arc<AtomicBool>,
+    looks: Arc<AtomicUsize>,
     thread: Option<JoinHandle<Vec<Vec<NodeName>>>>,
 }
 
 impl Watch {
     fn start(lab: Lab) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
+        let looks = Arc::new(AtomicUsize::new(0));
+        let (stopped, counter) = (stop.clone(), looks.clone());
         let thread = std::thread::spawn(move || {
             let mut samples = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
-                if let Ok(status) = lab.status() {
-                    samples.push(status.vip_holders);
-                }
+                samples.extend(lab.holders());
+                counter.store(samples.len(), Ordering::Relaxed);
                 std::thread::sleep(SAMPLE);
             }
             samples
         });
-        Self { stop, thread: Some(thread) }
+        Self { stop, looks, thread: Some(thread) }
     }
 
     fn finish(&mut self) -> Result<Vec<Vec<NodeName>>, String> {
@@ -62,10 +63,11 @@ fn watch(world: &mut World) -> Result<(), String> {
 
 #[then("at no moment did two nodes hold it")]
 fn never_two(world: &mut World) -> Result<(), String> {
+    world.eventually("the watch has looked often enough", |world| {
+        let looks = world.watch.as_ref().ok_or("nobody watched")?.looks.load(Ordering::Relaxed);
+        if looks >= SAMPLES_MIN { Ok(()) } else { Err(format!("{looks} looks")) }
+    })?;
     let samples = world.watch.take().ok_or("nobody watched")?.finish()?;
-    if samples.len() < SAMPLES_MIN {
-        return Err(format!("only {} looks: that was no watch", samples.len()));
-    }
     match samples.iter().find(|holders| holders.len() > 1) {
         Some(holders) => Err(format!("{holders:?} held it at one time")),
         None => Ok(()),

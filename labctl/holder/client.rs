@@ -237,6 +237,14 @@ impl Lab {
         Ok(*status)
     }
 
+    /// Who has the public floating address now.
+    pub fn holders(&self) -> Result<Vec<NodeName>, Error> {
+        match self.ask(&Request::Holders)?.0 {
+            Answer::Holders(holders) => Ok(holders),
+            _ => Err(self.strange()),
+        }
+    }
+
     /// A node's PID 1.
     pub fn enter(&self, node: &NodeName) -> Result<PidFd, Error> {
         let (_, descriptors) = self.ask(&Request::Enter { node: node.clone() })?;

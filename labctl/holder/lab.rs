@@ -250,6 +250,7 @@ impl Lab {
                 reply.descriptors = self.pidfds();
                 reply
             }
+            Request::Holders => Answer::Holders(self.holders()?).into(),
             Request::Enter { node } => {
                 let pidfd = duplicate(self.running(&node)?.pidfd().as_fd(), Path::new("pidfd"))?;
                 Reply { descriptors: vec![pidfd], ..Answer::Done.into() }
@@ -327,6 +328,18 @@ impl Lab {
     fn pidfds(&self) -> Vec<OwnedFd> {
         let running = self.topology.nodes.iter().filter_map(|node| self.running.get(&node.name));
         running.filter_map(|running| running.pidfd().as_fd().try_clone_to_owned().ok()).collect()
+    }
+
+    fn holders(&mut self) -> Result<Vec<NodeName>, Error> {
+        let Some(failover) = &self.topology.failover else { return Ok(Vec::new()) };
+        let Some(public) = failover.addresses.first() else { return Ok(Vec::new()) };
+        let mut holders = Vec::new();
+        for candidate in failover.priorities.keys() {
+            if self.network.has_address(candidate, public.address)? {
+                holders.push(candidate.clone());
+            }
+        }
+        Ok(holders)
     }
 
     /// What the lab is like now.

@@ -2,6 +2,7 @@
 //! of a plan and says what is there; which steps, and when, is decided elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -300,6 +301,12 @@ impl Network {
             names.push(name.to_string());
         }
         Ok(names)
+    }
+
+    /// Whether a node has an address now.
+    pub fn has_address(&mut self, node: &NodeName, address: Ipv4Addr) -> Result<bool, Error> {
+        let Some(namespace) = self.nodes.get_mut(node) else { return Ok(false) };
+        Ok(link::addresses(&mut namespace.netlink)?.iter().any(|held| held.address == address))
     }
 
     /// TCP ports that somebody listens on, per node.

@@ -28,6 +28,8 @@ pub enum Request {
     Topology,
     /// What there is.
     Status,
+    /// Who has the public floating address: the one question that is worth asking hundreds of times a second.
+    Holders,
     /// A descriptor of a node's PID 1.
     Enter {
         /// The node.
@@ -89,6 +91,8 @@ pub enum Answer {
     Topology(Box<Topology>),
     /// What there is.
     Status(Box<Status>),
+    /// Who has the public floating address in the kernel.
+    Holders(Vec<NodeName>),
     /// Cables were tied from the namespaces of these, in order.
     Tied(Vec<String>),
 }
