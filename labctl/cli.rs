@@ -19,7 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   labctl up topologies/ha.yaml                     build the site and wait until it works
   labctl status                                    who runs, who holds the VIP, whom the databases follow
-  labctl fetch --from client http://203.0.113.10/healthz
+  labctl talk hello                                a conversation through the one public address
   labctl power off proxy1                          silence; proxy2 takes the VIP
   labctl logs -f proxy2                            why it did
   labctl down --wait                               end it, and prove that nothing is left
@@ -46,6 +46,8 @@ enum Verb {
     List(commands::list::Args),
     /// Run a command on a node
     Exec(commands::exec::Args),
+    /// Have a conversation with the site
+    Talk(commands::talk::Args),
     /// Make one HTTP request from a node
     Fetch(commands::fetch::Args),
     /// Try TCP connections from a node
@@ -72,6 +74,13 @@ enum Verb {
     Role(commands::role::Args),
 }
 
+/// A reader that has seen enough (`labctl events | head`) ends a command as it would end any other.
+fn end_with_the_pipe() {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    // SAFETY: restoring the default action installs no code.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+}
+
 /// The whole program.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -82,12 +91,16 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Failure::USAGE } else { 0 });
         }
     };
+    if !matches!(cli.verb, Verb::Holder | Verb::Node | Verb::Role(_) | Verb::Drill(_) | Verb::Up(_)) {
+        end_with_the_pipe();
+    }
     let result = match cli.verb {
         Verb::Up(args) => commands::up::run(&args),
         Verb::Down(args) => commands::down::run(&args),
         Verb::Status(args) => commands::status::run(&args),
         Verb::List(args) => commands::list::run(&args),
         Verb::Exec(args) => commands::exec::run(&args),
+        Verb::Talk(args) => commands::talk::run(&args),
         Verb::Fetch(args) => commands::fetch::run(&args),
         Verb::Reach(args) => commands::reach::run(&args),
         Verb::Logs(args) => commands::logs::run(&args),

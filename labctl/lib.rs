@@ -18,3 +18,6 @@ pub mod dataplane;
 pub mod holder;
 pub mod kernel;
 pub mod roles;
+
+#[cfg(test)]
+mod tidy;

@@ -47,9 +47,12 @@ pub fn run(args: &Args) -> Outcome {
         stdin: Stdio::inherit(),
         ..Spawn::own(&[])
     };
-    // Ctrl-C reaches the command by the terminal; this process only waits for what the command makes of it.
-    ignore_interrupts();
-    let status = match spawn.start().and_then(|mut child| child.wait()) {
+    let ended = spawn.start().and_then(|mut child| {
+        // Ctrl-C reaches the command by the terminal; from here on this process only waits for what it makes of it.
+        ignore_interrupts();
+        child.wait()
+    });
+    let status = match ended {
         Ok(status) => status,
         Err(error) => {
             eprintln!("labctl: {} on {}: {error}", program.display(), args.node);

@@ -15,6 +15,7 @@ pub mod power;
 pub mod reach;
 pub mod role;
 pub mod status;
+pub mod talk;
 pub mod up;
 pub mod validate;
 

@@ -91,7 +91,8 @@ fn row(node: &NodeStatus, colour: bool) -> Vec<Cell> {
         Cell::new(node.pid.map(|pid| pid.to_string()).unwrap_or_default()),
         Cell::new(addresses(&node.addresses)),
         Cell::new(node.default_routes.first().map(|(gateway, _)| gateway.to_string()).unwrap_or_default()),
-        Cell::new(services(&node.services)),
+        // What last happened to the services of a machine that is off is that it went off.
+        Cell::new(if node.state == NodeState::Up { services(&node.services) } else { String::new() }),
     ]
 }
 

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds lb.bpf.o, byte for byte the same on every machine with the same packages; with --check it builds elsewhere and
-# compares. Nobody needs this to build or run labctl: the object is committed. Debian 12 or later, with apt.llvm.org
-# for the compiler: clang-19 llvm-19 libbpf-dev linux-libc-dev.
+# compares. Nobody needs this to build or run labctl: the object is committed. Debian 12 packages:
+# clang-19 llvm-19 libbpf-dev linux-libc-dev.
 set -eu
 cd "$(dirname "$0")"
 CLANG=${CLANG:-clang-19}

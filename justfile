@@ -1,0 +1,28 @@
+# `just` without arguments lists these.
+default:
+    @just --list
+
+# The one gate: what CI runs.
+check:
+    .ci/run
+
+# Unit and property tests only.
+unit:
+    cargo test --lib --bins
+
+# Scenarios, all or those whose name contains the words.
+features *words:
+    cargo test --test features -- {{words}}
+
+# The main job.
+demo:
+    cargo run --release -- drill run topologies/drills/proxy-crash.yaml
+
+# Figures: up, failover, database or all.
+bench what="all":
+    cargo bench --bench site -- {{what}}
+
+# Renew what is generated and committed: JSON Schemas and the eBPF object.
+renew:
+    LABCTL_UPDATE=1 cargo test --lib schema
+    labctl/dataplane/bpf/build.sh

@@ -1,0 +1,116 @@
+//! `labctl talk`: a conversation with the site, as somebody on the street would have it: to one address, and expecting to
+//! be remembered.
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use reqwest::{Client, Response, StatusCode};
+use serde_json::Value;
+
+use super::{Failure, Outcome, Which, up};
+use crate::holder::lab::chain;
+use crate::topology::{NodeName, Topology};
+
+const EXAMPLES: &str = "\
+Examples:
+  labctl talk hello                       begin a conversation; prints its id
+  labctl talk --in ID are you there       say one thing more, whoever answers
+  labctl talk --in ID                     read it all back";
+
+/// Have a conversation with the site
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// The node that talks; the first client if none is named
+    #[arg(long, value_name = "NODE")]
+    from: Option<NodeName>,
+    /// The conversation to go on with, instead of a new one
+    #[arg(long = "in", value_name = "ID")]
+    id: Option<String>,
+    /// How long one answer may take
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = up::duration)]
+    timeout: Duration,
+    /// What to say; nothing reads the conversation back
+    words: Vec<String>,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Outcome {
+    let lab = args.which.find()?;
+    let topology = lab.topology()?;
+    let from = speaker(&topology, args.from.as_ref())?;
+    let site = public_service(&topology)?;
+    lab.enter(&from)?.visit().map_err(|errno| Failure::entering(&from, errno))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(talk(args, &format!("http://{}:{}", site.0, site.1))) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(why) => {
+            eprintln!("labctl: {why}");
+            Ok(ExitCode::from(Failure::FAILED))
+        }
+    }
+}
+
+fn speaker(topology: &Topology, named: Option<&NodeName>) -> Result<NodeName, Failure> {
+    let first = || topology.nodes_of(crate::topology::Role::Client).next().map(|node| node.name.clone());
+    named.cloned().or_else(first).ok_or_else(|| {
+        Failure::usage("this lab has no client node to talk from", "name another node: `labctl talk --from NODE`")
+    })
+}
+
+fn public_service(topology: &Topology) -> Result<(Ipv4Addr, u16), Failure> {
+    let service = topology.balancer.iter().flat_map(|balancer| &balancer.services).next();
+    service.map(|service| (service.address, service.port)).ok_or_else(|| {
+        Failure::usage("this lab has no virtual service to talk to", "`balancer:` in the topology makes one")
+    })
+}
+
+async fn talk(args: &Args, site: &str) -> Result<(), String> {
+    let failed = |error: reqwest::Error| format!("talk to {site}: {}", chain(&error));
+    let client = Client::builder().timeout(args.timeout).build().map_err(failed)?;
+    let id = match &args.id {
+        Some(id) => id.clone(),
+        None => {
+            let begun = client.post(format!("{site}/conversations")).send().await.map_err(failed)?;
+            let (by, body) = read(begun).await?;
+            let id = body["id"].as_str().unwrap_or_default().to_owned();
+            eprintln!("{by} began conversation {id}");
+            println!("{id}");
+            id
+        }
+    };
+    let url = format!("{site}/conversations/{id}");
+    if args.words.is_empty() {
+        let (by, body) = read(client.get(url).send().await.map_err(failed)?).await?;
+        eprintln!("{by} remembers:");
+        for turn in body["turns"].as_array().into_iter().flatten() {
+            println!("{} {}", turn["position"], turn["text"].as_str().unwrap_or_default());
+        }
+        return Ok(());
+    }
+    let turn = serde_json::json!({ "text": args.words.join(" ") });
+    let request = client.post(format!("{url}/turns")).header("Idempotency-Key", key()).json(&turn);
+    let (by, body) = read(request.send().await.map_err(failed)?).await?;
+    eprintln!("{by} took turn {}", body["position"]);
+    Ok(())
+}
+
+/// A key that no other turn has: this process at this time.
+fn key() -> String {
+    format!("talk-{}-{}", std::process::id(), crate::kernel::clock::monotonic_ns())
+}
+
+/// Who answered, and what; an answer that is no success is an error.
+async fn read(response: Response) -> Result<(String, Value), String> {
+    let status = response.status();
+    let by = response.headers().get("x-served-by").and_then(|by| by.to_str().ok()).unwrap_or("somebody").to_owned();
+    let body: Value = response.json().await.unwrap_or_default();
+    match status {
+        status if status.is_success() => Ok((by, body)),
+        StatusCode::NOT_FOUND => Err(format!("{by} does not remember this conversation")),
+        status => Err(format!("{by} answered {status}: {}", body["detail"].as_str().unwrap_or_default())),
+    }
+}
