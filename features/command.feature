@@ -40,6 +40,15 @@ Feature: The program says what is wrong, and ends with a code that says it too
     When I run on client: exec no-such-command-here
     Then it ends with 127
 
+  Scenario: exec hands its terminal on
+    Given the site topologies/minimal.yaml is up
+    When I run on client: tty
+    Then it ends with 1
+    And it prints "not a tty"
+    When I run on client from a terminal: tty
+    Then it ends with 0
+    And it prints "/dev/pts/"
+
   Scenario: exec on a node that the lab does not have
     Given the site topologies/minimal.yaml is up
     When I run on nobody: true

@@ -38,6 +38,8 @@ pub struct World {
     pub status_before: Option<Status>,
     /// The node that something was done to.
     pub victim: Option<NodeName>,
+    /// Where a drill's reports are; ends with the scenario.
+    pub reports: Option<tempfile::TempDir>,
     /// Numbers that a later step compares with.
     pub counted: BTreeMap<String, u64>,
 }

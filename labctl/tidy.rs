@@ -47,7 +47,9 @@ fn sources() -> Vec<Source> {
     let mut folders = vec![root.clone()];
     let mut found = Vec::new();
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a readable folder").map(|entry| entry.expect("an entry").path()) {
+        for entry in
+            fs::read_dir(&folder).expect("a readable folder").map(|entry| entry.expect("an entry").path())
+        {
             if entry.is_dir() {
                 folders.push(entry);
             } else if entry.extension().is_some_and(|extension| extension == "rs") {
@@ -76,13 +78,17 @@ fn every_file_says_what_it_is_for() {
 fn files_are_rooms_and_not_halls() {
     let limit = |source: &Source| if source.is_test() { TEST_LINES_MAX } else { LINES_MAX };
     let long = sources().into_iter().filter(|source| source.text.lines().count() > limit(source));
-    complain(long.map(|source| format!("{} has {} lines", source.path.display(), source.text.lines().count())).collect());
+    complain(
+        long.map(|source| format!("{} has {} lines", source.path.display(), source.text.lines().count()))
+            .collect(),
+    );
 }
 
 #[test]
 fn pure_rooms_know_neither_shell_rooms_nor_the_machine() {
     let mut broken = Vec::new();
-    for source in sources().iter().filter(|source| PURE.contains(&source.room.as_str()) && !source.is_test()) {
+    for source in sources().iter().filter(|source| PURE.contains(&source.room.as_str()) && !source.is_test())
+    {
         let code = source.code();
         let shell = SHELL.iter().chain(&["commands"]).map(|room| format!("crate::{room}"));
         for word in shell.chain(IMPURE.iter().map(|word| (*word).to_owned())) {

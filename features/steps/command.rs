@@ -49,6 +49,18 @@ fn exec_with_input(world: &mut World, node: String, input: String, line: String)
     Ok(())
 }
 
+/// `script` gives the program a terminal of its own and prints what appears on it.
+#[when(regex = r"^I run on (\S+) from a terminal: (.*)$")]
+fn exec_on_terminal(world: &mut World, node: String, line: String) -> Result<(), String> {
+    let lab = world.lab()?;
+    let program = labctl().get_program().to_string_lossy().into_owned();
+    let inner = format!("{program} exec --lab {} {node} -- {line}", lab.name());
+    let mut script = std::process::Command::new("script");
+    script.args(["--quiet", "--return", "--command", &inner, "/dev/null"]);
+    world.said = Some(with_input(script, "")?.into());
+    Ok(())
+}
+
 #[then(regex = r"^it ends with (\d+)$")]
 fn ends_with(world: &mut World, code: i32) -> Result<(), String> {
     let said = world.said.as_ref().ok_or("nothing was run")?;

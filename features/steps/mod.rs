@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod conversation;
+pub mod drill;
 pub mod faults;
 pub mod floating;
 pub mod lab;

@@ -57,7 +57,10 @@ pub fn run(args: &Args) -> Outcome {
 fn speaker(topology: &Topology, named: Option<&NodeName>) -> Result<NodeName, Failure> {
     let first = || topology.nodes_of(crate::topology::Role::Client).next().map(|node| node.name.clone());
     named.cloned().or_else(first).ok_or_else(|| {
-        Failure::usage("this lab has no client node to talk from", "name another node: `labctl talk --from NODE`")
+        Failure::usage(
+            "this lab has no client node to talk from",
+            "name another node: `labctl talk --from NODE`",
+        )
     })
 }
 
@@ -106,7 +109,12 @@ fn key() -> String {
 /// Who answered, and what; an answer that is no success is an error.
 async fn read(response: Response) -> Result<(String, Value), String> {
     let status = response.status();
-    let by = response.headers().get("x-served-by").and_then(|by| by.to_str().ok()).unwrap_or("somebody").to_owned();
+    let by = response
+        .headers()
+        .get("x-served-by")
+        .and_then(|by| by.to_str().ok())
+        .unwrap_or("somebody")
+        .to_owned();
     let body: Value = response.json().await.unwrap_or_default();
     match status {
         status if status.is_success() => Ok((by, body)),

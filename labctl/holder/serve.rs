@@ -179,7 +179,6 @@ fn receive_events(socket: &UnixDatagram, inputs: &SyncSender<Input>) {
 }
 
 /// The owner's loop.
-#[expect(clippy::disallowed_methods, reason = "owns the clock of the start")]
 fn serve(lab: &mut Lab, queue: &Receiver<Input>, began: Instant, within: Duration) -> Result<(), Error> {
     let mut ready = false;
     let mut said: Vec<String> = Vec::new();

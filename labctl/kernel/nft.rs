@@ -29,7 +29,7 @@ pub enum Error {
         address: Ipv4Addr,
         /// What `nft` said.
         #[source]
-        source: NftablesError,
+        source: Box<NftablesError>,
     },
 }
 
@@ -80,6 +80,6 @@ pub fn source_nat(interface: &str, address: Ipv4Addr) -> Result<(), Error> {
     apply_ruleset(&batch.to_nftables()).map_err(|source| Error::Apply {
         interface: interface.to_owned(),
         address,
-        source,
+        source: Box::new(source),
     })
 }

@@ -1,0 +1,22 @@
+Feature: A drill breaks the site and reports what survived
+
+  @timing
+  Scenario: The active proxy crashes and comes back
+    When I run the drill topologies/drills/proxy-crash.yaml
+    Then it ends with 0
+    And the report says pass
+    And the report has an outage and no lost turn
+    And the VIP moved to the other proxy and back
+    When I render the report again
+    Then it is the same, byte for byte
+
+  @timing
+  Scenario: The same crash fails a drill that allows no outage
+    When I run the drill topologies/drills/proxy-crash.yaml with "outage_max: 1ms" instead of "outage_max: 1s"
+    Then it ends with 1
+    And the report says fail
+
+  Scenario: A faulty drill file
+    When I run the drill topologies/drills/proxy-crash.yaml with "target: holdr" instead of "target: holder"
+    Then it ends with 2
+    And it says "holdr"
