@@ -30,7 +30,7 @@ pub struct Args {
     /// The node
     node: NodeName,
     /// The command and its arguments; a shell if there is none
-    #[arg(last = true, value_name = "CMD")]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 
@@ -45,6 +45,8 @@ pub fn run(args: &Args) -> Outcome {
         program,
         args: rest.iter().map(OsString::as_os_str).collect::<Vec<&OsStr>>(),
         stdin: Stdio::inherit(),
+        // Killed, this process must not leave the command behind: nobody in the lab would reap it.
+        die_with_parent: true,
         ..Spawn::own(&[])
     };
     let ended = spawn.start().and_then(|mut child| {

@@ -76,6 +76,7 @@ impl From<client::Error> for Failure {
             ),
             E::Which(_) => (Self::USAGE, Some("name one with `--lab NAME` or in LABCTL_LAB")),
             E::Refused(_) => (Self::USAGE, None),
+            E::Taken => (Self::USAGE, Some("`labctl status` shows it; `--name` gives this one another name")),
             E::Failed(_) => {
                 (Self::FAILED, Some("nothing was left behind; `labctl validate FILE` checks the file"))
             }

@@ -67,9 +67,12 @@ pub enum Error {
     /// The holder cannot be started.
     #[error("start the holder")]
     Start(#[source] io::Error),
+    /// Somebody else was faster.
+    #[error("a lab of that name has just come up; nothing changed")]
+    Taken,
     /// The holder gave up.
-    #[error("{}", .0.join(": "))]
-    Failed(Vec<String>),
+    #[error("{0}")]
+    Failed(String),
     /// The holder ended without a word.
     #[error("the holder ended while the lab was starting")]
     Vanished,
@@ -286,11 +289,6 @@ impl Lab {
         self.tell(&Request::Order { node: node.clone(), order })
     }
 
-    /// Writes an event into the lab's record.
-    pub fn note(&self, event: Event) -> Result<(), Error> {
-        self.tell(&Request::Note { event: Box::new(event) })
-    }
-
     /// Ends it. The kernel removes what it was made of after this returns.
     pub fn down(&self) -> Result<(), Error> {
         let stream = self.send(&Request::Down, &[])?;
@@ -338,6 +336,7 @@ fn follow(lines: Lines<impl BufRead>, progress: &mut impl FnMut(&Progress)) -> R
             Progress::Ready { took_us } => {
                 return Ok(Started { network, ready: Duration::from_micros(took_us) });
             }
+            Progress::Taken => return Err(Error::Taken),
             Progress::Failed { because } => return Err(Error::Failed(because)),
         }
     }

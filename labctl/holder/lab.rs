@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -151,16 +152,20 @@ impl Lab {
         }
     }
 
-    /// Makes what exists into what is wanted: the network first, until packets pass, then the nodes.
-    pub fn converge(&mut self) -> Result<(), Error> {
-        self.build()?;
-        self.start_nodes()
-    }
-
     /// The network part of it.
     pub fn build(&mut self) -> Result<(), Error> {
+        self.take_steps(|_| true)
+    }
+
+    /// The steps that concern one node. Whatever else differs was broken on purpose, and stays so.
+    fn settle(&mut self, node: &NodeName) -> Result<(), Error> {
+        self.take_steps(|step| step.node() == Some(node))
+    }
+
+    fn take_steps(&mut self, which: impl Fn(&Step) -> bool) -> Result<(), Error> {
         let (wanted, observed) = self.compare()?;
-        let steps = between(&wanted, &observed);
+        let mut steps = between(&wanted, &observed);
+        steps.retain(which);
         for step in &steps {
             if let Step::StopNode { node } = step
                 && let Some(running) = self.running.remove(node)
@@ -222,8 +227,13 @@ impl Lab {
             Some(running) if running.life == exit.life => {}
             _ => return Ok(()),
         }
+        let last_words = last_line(&log_path(&self.logs, &exit.node));
+        let how = match last_words.filter(|line| line.starts_with("init:")) {
+            Some(line) => format!("{}, {line}", exit.how),
+            None => exit.how.clone(),
+        };
         self.network.silence(&exit.node)?;
-        self.bury(&exit.node, &exit.how)
+        self.bury(&exit.node, &how)
     }
 
     /// What is left of a node after its end: nothing but its disk and its log.
@@ -233,7 +243,7 @@ impl Lab {
         self.down.insert(name.clone(), how.to_owned());
         self.record.forget(name);
         self.note(name, What::NodeDown { how: how.to_owned() });
-        self.build()
+        self.settle(name)
     }
 
     /// Answers a client.
@@ -282,16 +292,11 @@ impl Lab {
                 if self.running.contains_key(&node) {
                     return Err(Error::NodeIsUp(node));
                 }
-                self.on.insert(node);
-                self.converge()?;
+                self.power_on(&node)?;
                 Answer::Done.into()
             }
             Request::Order { node, order } => {
                 self.order(&node, &order)?;
-                Answer::Done.into()
-            }
-            Request::Note { event } => {
-                self.record.add(*event);
                 Answer::Done.into()
             }
             Request::Tie => match descriptors.first() {
@@ -300,6 +305,18 @@ impl Lab {
             },
             Request::Down => Answer::Done.into(),
         })
+    }
+
+    /// Half a node is worse than none: if it cannot come up, it is off.
+    fn power_on(&mut self, node: &NodeName) -> Result<(), Error> {
+        self.on.insert(node.clone());
+        let up = self.settle(node).and_then(|()| self.start_node(node));
+        if up.is_err() {
+            self.on.remove(node);
+            self.running.remove(node);
+            let _ = self.settle(node);
+        }
+        up
     }
 
     fn order(&mut self, node: &NodeName, order: &Order) -> Result<(), Error> {
@@ -325,9 +342,11 @@ impl Lab {
         self.running.get(name).ok_or_else(|| Error::NodeIsDown(name.clone()))
     }
 
+    /// One for each node that is up, in order; they stop at the first that cannot be had, so that none is taken for
+    /// another's.
     fn pidfds(&self) -> Vec<OwnedFd> {
         let running = self.topology.nodes.iter().filter_map(|node| self.running.get(&node.name));
-        running.filter_map(|running| running.pidfd().as_fd().try_clone_to_owned().ok()).collect()
+        running.map_while(|running| running.pidfd().as_fd().try_clone_to_owned().ok()).collect()
     }
 
     fn holders(&mut self) -> Result<Vec<NodeName>, Error> {
@@ -392,6 +411,17 @@ impl Lab {
             services: services.collect(),
         }
     }
+}
+
+/// What a log ends with, as far as its last few hundred bytes tell.
+fn last_line(path: &Path) -> Option<String> {
+    const TAIL_BYTES: u64 = 400;
+    let mut file = File::open(path).ok()?;
+    let len = file.metadata().ok()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL_BYTES))).ok()?;
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail).ok()?;
+    String::from_utf8_lossy(&tail).lines().next_back().map(str::to_owned)
 }
 
 fn duplicate(fd: std::os::fd::BorrowedFd, path: &Path) -> Result<OwnedFd, Error> {

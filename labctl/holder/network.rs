@@ -16,14 +16,12 @@ use crate::kernel::netlink::{self, Netlink, Request};
 use crate::plan::{Observed, ObservedInterface, ObservedNode, STATIC_METRIC, Step, Wanted};
 use crate::topology::{NetworkName, NodeName, Topology};
 
-/// First index of a bridge in the fabric; ports come after [`PORTS`]. The fabric is ours alone, so indices are free.
+/// First index of a bridge in the fabric, and of a cable in a node: above those that the kernel hands out to the tunnel
+/// devices that it puts into every namespace.
 const BRIDGES: u32 = 1000;
-/// First index of a port in the fabric.
-const PORTS: u32 = 2000;
-/// First index of a cable in a node; 1 is loopback.
-const CABLES: u32 = 2;
-/// Ports of one node in a row of indices; the limit of networks in a topology that this scheme can number.
-const NETWORKS_MAX: u32 = 64;
+const CABLES: u32 = 1000;
+/// First index of a port in the fabric: above all bridges.
+const PORTS: u32 = 100_000;
 /// A bridge port is up within a millisecond; after this long something is wrong with the kernel.
 const CARRIER_WAIT_MAX: Duration = Duration::from_secs(5);
 /// `RTNLGRP_LINK`: the kernel's notices about links.
@@ -99,7 +97,8 @@ impl Numbers {
     }
 
     fn port(&self, node: &NodeName, network: &NetworkName) -> u32 {
-        PORTS + position(&self.nodes, node) * NETWORKS_MAX + position(&self.networks, network)
+        let row = self.networks.len() as u32 + 1;
+        PORTS + position(&self.nodes, node) * row + position(&self.networks, network)
     }
 
     fn cable(&self, node: &NodeName, network: &NetworkName) -> u32 {
@@ -108,8 +107,9 @@ impl Numbers {
 
     /// A locally administered address that tells node and network apart at a glance.
     fn mac(&self, node: &NodeName, network: &NetworkName) -> link::Mac {
-        let [high, low] = (position(&self.nodes, node) as u16 + 1).to_be_bytes();
-        [0x02, b'l', b'c', position(&self.networks, network) as u8 + 1, high, low]
+        let [network_high, network_low] = (position(&self.networks, network) as u16).to_be_bytes();
+        let [node_high, node_low] = (position(&self.nodes, node) as u16).to_be_bytes();
+        [0x02, b'l', network_high, network_low, node_high, node_low]
     }
 
     fn ports(&self) -> impl Iterator<Item = (u32, &NodeName, &NetworkName)> {
@@ -209,7 +209,7 @@ impl Network {
     fn request(&self, step: &Step) -> Option<Request> {
         let numbers = &self.numbers;
         Some(match step {
-            Step::AddBridge { network } => link::add_bridge(network.as_str(), numbers.bridge(network)),
+            Step::AddBridge { network } => link::add_bridge(numbers.bridge(network), network.as_str()),
             Step::RemoveBridge { network } => link::delete(numbers.bridge(network)),
             Step::AddLink { node, network } => {
                 let index = numbers.port(node, network);
@@ -326,7 +326,8 @@ impl Network {
         let bridges = numbers.networks.iter().filter(|network| exists(numbers.bridge(network))).cloned();
         let mut observed = Observed { bridges: bridges.collect(), nodes: BTreeMap::new() };
         for (name, namespace) in &mut self.nodes {
-            let mut node = observe_node(&mut namespace.netlink)?;
+            let ours = numbers.cables.get(name).map(Vec::as_slice).unwrap_or_default();
+            let mut node = observe_node(&mut namespace.netlink, ours)?;
             node.running = running(name);
             observed.nodes.insert(name.clone(), node);
         }
@@ -334,9 +335,9 @@ impl Network {
     }
 }
 
-/// Interfaces are named after their networks, so the kernel's names say it all. Those that a daemon made (whose names
-/// are no networks) are not the plan's.
-fn observe_node(netlink: &mut Netlink) -> Result<ObservedNode, Error> {
+/// Interfaces are named after their networks, so the kernel's names say it all. Those that somebody made on the node are
+/// not the plan's.
+fn observe_node(netlink: &mut Netlink, ours: &[NetworkName]) -> Result<ObservedNode, Error> {
     let mut node = ObservedNode::default();
     let addresses = link::addresses(netlink)?;
     for link in link::links(netlink)? {
@@ -344,13 +345,13 @@ fn observe_node(netlink: &mut Netlink) -> Result<ObservedNode, Error> {
             node.loopback_up = link.admin_up;
             continue;
         }
-        let Ok(network) = link.name.parse::<NetworkName>() else { continue };
+        let Some(network) = ours.iter().find(|network| network.as_str() == link.name) else { continue };
         let own = addresses.iter().filter(|address| address.index == link.index);
         let interface = ObservedInterface {
             up: link.admin_up,
             addresses: own.map(|address| (address.address, address.prefix_len)).collect(),
         };
-        node.interfaces.insert(network, interface);
+        node.interfaces.insert(network.clone(), interface);
     }
     node.routes = link::default_routes(netlink)?.iter().map(|route| (route.gateway, route.metric)).collect();
     Ok(node)

@@ -1,5 +1,6 @@
 //! The holder's side of a node: its PID 1, the line for orders, its log and its disk.
 
+use std::cell::Cell;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -15,15 +16,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
+use crate::kernel::mount;
 use crate::kernel::namespace::NetNs;
 use crate::kernel::process::{PidFd, Spawn};
-use crate::roles::init::{InitSpec, Order};
+use crate::roles::init::{InitSpec, Numbered, Order};
 use crate::topology::{NodeName, Topology};
 
 /// How long a killed PID 1 may take to be gone; its processes must be reaped first.
 const EXIT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long PID 1 may take to answer an order; it has nothing else to do, but the machine may be loaded.
-const ORDER_WAIT_MAX: Duration = Duration::from_secs(5);
+const ORDER_WAIT_MAX: Duration = Duration::from_secs(2);
+/// What one node's log may take: a node that writes more is refused, and the rest of the lab does not notice.
+const LOG_MIB: u32 = 16;
 /// Largest answer to an order.
 const ANSWER_BYTES_MAX: usize = 4096;
 
@@ -78,6 +82,7 @@ pub struct Running {
     pub life: u64,
     pidfd: PidFd,
     orders: OwnedFd,
+    ordered: Cell<u64>,
 }
 
 /// What a node needs besides its namespace.
@@ -95,7 +100,7 @@ pub struct Home<'a> {
 
 /// The log of a node.
 pub fn log_path(logs: &Path, node: &NodeName) -> PathBuf {
-    logs.join(format!("{node}.log"))
+    logs.join(node.as_str()).join("log")
 }
 
 impl Running {
@@ -125,6 +130,7 @@ impl Running {
             fabric_fd: home.fabric.as_raw_fd(),
         };
         let mut spawn = Spawn::own(&["__node"]);
+        spawn.clean_environment();
         spawn.keep = vec![netns.as_fd(), home.events.as_fd(), theirs.as_fd(), home.fabric];
         spawn.stdin = Stdio::piped();
         spawn.stdout = Stdio::from(log.try_clone().map_err(failed)?);
@@ -146,7 +152,7 @@ impl Running {
                 let _ = exits.send(Exit { node, life, how }.into());
             })
             .map_err(failed)?;
-        Ok(Self { name: name.clone(), life, pidfd, orders })
+        Ok(Self { name: name.clone(), life, pidfd, orders, ordered: Cell::new(0) })
     }
 
     /// A descriptor of its PID 1.
@@ -167,20 +173,34 @@ impl Running {
     /// Gives its PID 1 an order, and returns its answer.
     pub fn order(&self, order: &Order) -> Result<(), Error> {
         let silent = |source| Error::Silent { node: self.name.clone(), source };
-        let bytes = serde_json::to_vec(order).map_err(|error| Error::Refused(error.to_string()))?;
-        send(self.orders.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map_err(silent)?;
-        if !wait_readable(self.orders.as_fd(), ORDER_WAIT_MAX).map_err(silent)? {
-            return Err(silent(Errno::ETIMEDOUT));
+        let number = self.ordered.get() + 1;
+        self.ordered.set(number);
+        let order = Numbered { number, content: order };
+        let bytes = serde_json::to_vec(&order).map_err(|error| Error::Refused(error.to_string()))?;
+        send(self.orders.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)
+            .map_err(silent)?;
+        loop {
+            if !wait_readable(self.orders.as_fd(), ORDER_WAIT_MAX).map_err(silent)? {
+                return Err(silent(Errno::ETIMEDOUT));
+            }
+            let mut buffer = [0; ANSWER_BYTES_MAX];
+            let len = recv(self.orders.as_raw_fd(), &mut buffer, MsgFlags::empty()).map_err(silent)?;
+            let answer: Numbered<Result<(), String>> = serde_json::from_slice(&buffer[..len])
+                .map_err(|error| Error::Refused(format!("understand {}'s answer: {error}", self.name)))?;
+            // One that comes late, after we gave up waiting for it, is not the answer to this order.
+            if answer.number == number {
+                return answer.content.map_err(Error::Refused);
+            }
         }
-        let mut buffer = [0; ANSWER_BYTES_MAX];
-        let len = recv(self.orders.as_raw_fd(), &mut buffer, MsgFlags::empty()).map_err(silent)?;
-        let answer: Result<(), String> = serde_json::from_slice(&buffer[..len])
-            .map_err(|error| Error::Refused(format!("understand {}'s answer: {error}", self.name)))?;
-        answer.map_err(Error::Refused)
     }
 }
 
 fn open_log(logs: &Path, name: &NodeName) -> io::Result<File> {
+    let folder = logs.join(name.as_str());
+    if !folder.exists() {
+        fs::create_dir_all(&folder)?;
+        mount::tmpfs(&folder, "755", LOG_MIB).map_err(io::Error::other)?;
+    }
     OpenOptions::new().create(true).append(true).open(log_path(logs, name))
 }
 

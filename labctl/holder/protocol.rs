@@ -6,7 +6,6 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::Event;
 use crate::roles::init::Order;
 use crate::topology::{LabName, NetworkName, NodeName, Role, ServiceName, Topology};
 
@@ -66,11 +65,6 @@ pub enum Request {
         node: NodeName,
         /// The order.
         order: Order,
-    },
-    /// Write an event of a client into the lab's record.
-    Note {
-        /// The event.
-        event: Box<Event>,
     },
     /// Tie a cable from each network namespace of the lab into the one that is sent along: when those cables are gone,
     /// so are the namespaces.
@@ -207,9 +201,11 @@ pub enum Progress {
         /// How long it took from the beginning.
         took_us: u64,
     },
+    /// Somebody else was faster: a lab of that name is up.
+    Taken,
     /// It cannot be done; the holder is gone after this line.
     Failed {
         /// The error and its causes, outermost first.
-        because: Vec<String>,
+        because: String,
     },
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{dup2_stderr, dup2_stdout, getuid, setsid};
 
-use super::lab::{self, Input, Lab, Reply};
+use super::lab::{self, Input, Lab, Reply, chain};
 use super::network::{self, Network};
 use super::protocol::{self, Answer, Progress, REQUEST_BYTES_MAX, Request, StartSpec};
 use crate::kernel::{mount, socket};
@@ -44,8 +44,8 @@ enum Error {
     Spec(#[source] io::Error),
     #[error("understand what to build")]
     Parse(#[source] serde_json::Error),
-    #[error("a lab named {0} is up already")]
-    Taken(crate::topology::LabName),
+    #[error("a lab of that name is up already")]
+    Taken,
     #[error("listen for clients")]
     Listen(#[source] io::Error),
     #[error("{act}")]
@@ -87,16 +87,20 @@ fn listing(all: &[String]) -> String {
 /// Builds the lab that standard input describes, tells standard output how it goes, and serves it until its end.
 /// Returns only if that fails; whoever started it is told why.
 pub fn run() -> std::process::ExitCode {
+    // A lab that has lost one of its threads is no lab any more, and only its end removes it.
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
     match hold() {
         Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(Error::Taken) => {
+            tell(&Progress::Taken);
+            std::process::ExitCode::FAILURE
+        }
         Err(error) => {
-            let mut because = vec![error.to_string()];
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                because.push(cause.to_string());
-                source = cause.source();
-            }
-            tell(&Progress::Failed { because });
+            tell(&Progress::Failed { because: chain(&error) });
             std::process::ExitCode::FAILURE
         }
     }
@@ -120,7 +124,7 @@ fn hold() -> Result<(), Error> {
     // A terminal's Ctrl-C is for `labctl up`, which takes the lab with it if it is not finished.
     setsid().map_err(|source| Error::Kernel { act: "leave the terminal", source })?;
     let listener = match socket::listen(&protocol::address(&spec.lab)) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(Error::Taken(spec.lab)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(Error::Taken),
         result => result.map_err(Error::Listen)?,
     };
     move_in()?;
@@ -145,7 +149,7 @@ fn hold() -> Result<(), Error> {
 fn move_in() -> Result<(), Error> {
     unshare(CloneFlags::CLONE_NEWNS)
         .map_err(|source| Error::Kernel { act: "make a mount namespace", source })?;
-    mount::make_private()?;
+    mount::make_slave()?;
     mount::proc()?;
     mount::tmpfs(Path::new("/run"), "755", 1)?;
     for (path, mib) in [("/run/labctl-lab/logs", LOGS_MIB), ("/run/labctl-lab/disks", DISKS_MIB)] {
@@ -189,7 +193,12 @@ fn serve(lab: &mut Lab, queue: &Receiver<Input>, began: Instant, within: Duratio
         };
         match input {
             Ok(Input::Event(event)) => lab.remember(*event),
-            Ok(Input::Exit(exit)) => lab.node_ended(&exit)?,
+            Ok(Input::Exit(exit)) => {
+                if let Err(error) = lab.node_ended(&exit) {
+                    // One node that cannot be cleared away is no reason to end the others; `status` shows what is left.
+                    let _ = writeln!(io::stderr(), "holder: bury {}: {}", exit.node, chain(&error));
+                }
+            }
             Ok(Input::Request { request, descriptors, reply }) => {
                 let ends = matches!(request, Request::Down);
                 let mut answer = lab.answer(request, descriptors);

@@ -56,7 +56,8 @@ pub fn tie(netlink: &mut Netlink, number: usize, of: &str, watcher: BorrowedFd) 
         .setns_by_fd(watcher.as_raw_fd())
         .build();
     let message =
-        LinkVeth::new("tripwire", "end").set_info_data(InfoData::Veth(InfoVeth::Peer(peer))).build();
+        // A name that no network can have, and the kernel's choice of the number: there may be several watchers.
+        LinkVeth::new("trip.%d", "end").set_info_data(InfoData::Veth(InfoVeth::Peer(peer))).build();
     let request =
         Request { message: RouteNetlinkMessage::NewLink(message), flags: NLM_F_CREATE | NLM_F_EXCL };
     let result = netlink.run(&[request])?.pop().unwrap_or(Ok(()));

@@ -38,9 +38,10 @@ pub struct End<'a> {
 }
 
 /// Makes a bridge, up, that forwards at once: no spanning tree, no delay, no multicast snooping (VRRP must pass).
-pub fn add_bridge(name: &str, index: u32) -> Request {
-    let message = LinkBridge::new(name)
+pub fn add_bridge(index: u32, alias: &str) -> Request {
+    let message = LinkBridge::new(&format!("bridge{index}"))
         .index(index)
+        .alias(alias)
         .set_info_data(InfoData::Bridge(vec![
             InfoBridge::ForwardDelay(0),
             InfoBridge::StpState(BridgeStpState::Disabled),

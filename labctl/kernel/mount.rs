@@ -21,11 +21,12 @@ fn failed(what: &str, path: &Path) -> impl FnOnce(Errno) -> Error {
     move |source| Error { what: what.to_owned(), path: path.to_owned(), source }
 }
 
-/// From here on, no mount made here is seen elsewhere, and none made elsewhere is seen here.
-pub fn make_private() -> Result<(), Error> {
+/// From here on, no mount made here is seen elsewhere; what is unmounted elsewhere goes here too, so that a lab keeps
+/// no file system of the machine busy.
+pub fn make_slave() -> Result<(), Error> {
     let root = Path::new("/");
-    mount(NONE, root, NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE)
-        .map_err(failed("private propagation", root))
+    mount(NONE, root, NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE)
+        .map_err(failed("slave propagation", root))
 }
 
 /// A `/proc` of this process's own PID namespace.

@@ -14,6 +14,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
+/// Where programs are looked up on a machine of its own; `nft` lives in `/usr/sbin`.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// This very program, also after its file was replaced.
 pub const SELF: &str = "/proc/self/exe";
 
@@ -26,6 +28,10 @@ pub struct Spawn<'a> {
     pub args: Vec<&'a OsStr>,
     /// Additions to the environment.
     pub env: Vec<(&'a str, String)>,
+    /// Nothing else of this process's environment.
+    pub env_only: bool,
+    /// It is killed when the thread that starts it ends.
+    pub die_with_parent: bool,
     /// Descriptors that stay open in it, under their own numbers.
     pub keep: Vec<BorrowedFd<'a>>,
     /// Where its standard streams go.
@@ -43,6 +49,8 @@ impl<'a> Spawn<'a> {
             program: OsStr::new(SELF),
             args: args.iter().copied().map(OsStr::new).collect(),
             env: Vec::new(),
+            env_only: false,
+            die_with_parent: false,
             keep: Vec::new(),
             stdin: Stdio::null(),
             stdout: Stdio::inherit(),
@@ -50,9 +58,21 @@ impl<'a> Spawn<'a> {
         }
     }
 
+    /// The environment that every machine starts with, whatever its owner's shell has: no secrets, no proxies.
+    pub fn clean_environment(&mut self) {
+        self.env_only = true;
+        self.env.push(("PATH", SYSTEM_PATH.to_owned()));
+        self.env.push(("HOME", "/root".to_owned()));
+        self.env.push(("LANG", "C.UTF-8".to_owned()));
+    }
+
     fn command(self) -> Command {
         let mut command = Command::new(self.program);
         command.args(&self.args).stdin(self.stdin).stdout(self.stdout).stderr(self.stderr);
+        if self.env_only {
+            command.env_clear();
+        }
+        let die_with_parent = self.die_with_parent;
         for (key, value) in self.env {
             command.env(key, value);
         }
@@ -65,6 +85,9 @@ impl<'a> Spawn<'a> {
                     // SAFETY: the descriptor is open: the parent holds it while it spawns.
                     let fd = BorrowedFd::borrow_raw(fd);
                     nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+                }
+                if die_with_parent {
+                    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 }
                 // Whoever blocked signals for its own signalfd must not hand that on.
                 nix::sys::signal::SigSet::empty().thread_set_mask()?;

@@ -102,6 +102,27 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// The node that it concerns; `None` for the fabric.
+    pub fn node(&self) -> Option<&NodeName> {
+        match self {
+            Self::AddBridge { .. } | Self::RemoveBridge { .. } => None,
+            Self::AddNamespace { node }
+            | Self::RemoveNamespace { node }
+            | Self::AddLink { node, .. }
+            | Self::RemoveLink { node, .. }
+            | Self::LoopbackUp { node }
+            | Self::LinkUp { node, .. }
+            | Self::AddAddress { node, .. }
+            | Self::RemoveAddress { node, .. }
+            | Self::AddRoute { node, .. }
+            | Self::RemoveRoute { node, .. }
+            | Self::StartNode { node }
+            | Self::StopNode { node } => Some(node),
+        }
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

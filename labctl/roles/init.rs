@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -12,9 +12,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::socket::{MsgFlags, recv, send};
@@ -40,9 +41,6 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 const ORDER_BYTES_MAX: usize = 4096;
 /// Above the descriptors that a service opens first, and below the usual limit of 1024.
 const LAST_FD: RawFd = 1000;
-/// Where programs are looked up besides the caller's PATH: `nft` lives in `/usr/sbin`.
-const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// What the holder writes to the standard input of a node's PID 1. Descriptors are inherited under these numbers.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InitSpec {
@@ -83,6 +81,15 @@ pub enum Order {
         /// The service.
         service: ServiceName,
     },
+}
+
+/// An order or its answer, with a number that says which belongs to which.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Numbered<T> {
+    /// Counted by the holder.
+    pub number: u64,
+    /// The order or the answer.
+    pub content: T,
 }
 
 /// Why a node cannot come up.
@@ -134,12 +141,14 @@ pub fn run() -> Result<std::convert::Infallible, Error> {
     // SAFETY: the holder left these descriptors open for this process alone, and this is the only use of them.
     let [netns, events, orders, fabric] = [spec.netns_fd, spec.events_fd, spec.orders_fd, spec.fabric_fd]
         .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+    for fd in [&netns, &events, &orders] {
+        // Inherited open; a service gets what it needs, and no more.
+        fcntl(fd, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(kernel("keep descriptors from services"))?;
+    }
     let fabric = last_to_be_closed(fabric)?;
     move_in(&spec, netns.as_fd())?;
     drop(netns);
     furnish(&spec, node)?;
-    // SAFETY: this process has one thread so far.
-    unsafe { std::env::set_var("PATH", path_with_system(std::env::var("PATH").ok())) };
     let reporter = Reporter::new(Some(node.name.to_string()), "init", Some(UnixDatagram::from(events)));
     let mut init = Init::new(node, reporter, orders, fabric)?;
     init.serve()
@@ -147,7 +156,10 @@ pub fn run() -> Result<std::convert::Infallible, Error> {
 
 /// The same descriptor under a high number: a process that ends closes its descriptors from the lowest up.
 fn last_to_be_closed(fd: OwnedFd) -> Result<OwnedFd, Error> {
-    let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(LAST_FD)).map_err(kernel("keep hold of the fabric"))?;
+    let failed = || kernel("keep hold of the fabric");
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed())?;
+    let last = LAST_FD.min(RawFd::try_from(soft).unwrap_or(RawFd::MAX).saturating_sub(1));
+    let high = fcntl(&fd, FcntlArg::F_DUPFD_CLOEXEC(last)).map_err(failed())?;
     // SAFETY: the kernel has just opened it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(high) })
 }
@@ -168,14 +180,16 @@ fn move_in(spec: &InitSpec, netns: BorrowedFd) -> Result<(), Error> {
 
 /// The node's own `/proc`, `/sys`, `/run`, `/tmp`, disk, hosts, resolver, and its boot-time netfilter rule.
 fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
-    mount::make_private()?;
+    mount::make_slave()?;
     mount::proc()?;
     mount::sysfs()?;
     // The disk lies below the holder's /run, which the node's own /run is about to hide: hold on to it.
     let disk =
         fs::File::open(&spec.disk).map_err(|source| Error::File { path: spec.disk.clone(), source })?;
     mount::tmpfs(Path::new("/run"), "755", RUN_MIB)?;
-    mount::tmpfs(Path::new("/tmp"), "1777", TMP_MIB)?;
+    for shared in ["/tmp", "/dev/shm"].map(Path::new).into_iter().filter(|path| path.is_dir()) {
+        mount::tmpfs(shared, "1777", TMP_MIB)?;
+    }
     let make =
         |path: &str| fs::create_dir_all(path).map_err(|source| Error::File { path: path.into(), source });
     make("/run/lock")?;
@@ -226,13 +240,6 @@ fn hosts(topology: &Topology, me: &Node) -> String {
         text += &format!("{} vip-{}\n", floating.address, floating.network);
     }
     text
-}
-
-fn path_with_system(path: Option<String>) -> String {
-    match path {
-        Some(path) => format!("{path}:{SYSTEM_PATH}"),
-        None => SYSTEM_PATH.to_owned(),
-    }
 }
 
 /// What PID 1 knows of one service.
@@ -323,7 +330,7 @@ impl Init {
                     self.reporter.of(state.service.name.as_str()).emit(What::ServiceStarted { pid });
                 }
                 Err(error) => {
-                    eprintln!("init: start {}: {error}", state.service.name);
+                    log(&format!("start {}: {error}", state.service.name));
                     let how = format!("cannot start: {error}");
                     self.reporter.of(state.service.name.as_str()).emit(What::ServiceExited { how });
                     schedule_restart(state, now, false);
@@ -344,7 +351,7 @@ impl Init {
             };
             state.pid = None;
             let how = describe_exit(status);
-            eprintln!("init: {} ended, {how}", state.service.name);
+            log(&format!("{} ended, {how}", state.service.name));
             self.reporter.of(state.service.name.as_str()).emit(What::ServiceExited { how });
             schedule_restart(state, now, matches!(status, WaitStatus::Exited(_, 0)));
         }
@@ -355,9 +362,12 @@ impl Init {
         let Ok(len @ 1..) = recv(self.orders.as_raw_fd(), &mut buffer, MsgFlags::MSG_DONTWAIT) else {
             return;
         };
-        let answer: Result<(), String> = serde_json::from_slice::<Order>(&buffer[..len])
-            .map_err(|error| format!("understand the order: {error}"))
-            .and_then(|order| self.carry_out(order));
+        let Ok(Numbered { number, content }) = serde_json::from_slice::<Numbered<Order>>(&buffer[..len])
+        else {
+            log("an order that makes no sense");
+            return;
+        };
+        let answer = Numbered { number, content: self.carry_out(content) };
         let bytes = serde_json::to_vec(&answer).unwrap_or_default();
         let _ = send(self.orders.as_raw_fd(), &bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
     }
@@ -381,9 +391,10 @@ impl Init {
                 process::signal(running?, signal).map_err(|error| format!("signal {name}: {error}"))
             }
             Order::Stop { .. } => {
+                let running = running?;
                 state.stopped = true;
                 state.due = None;
-                process::signal(running?, Signal::SIGTERM).map_err(|error| format!("stop {name}: {error}"))
+                process::signal(running, Signal::SIGTERM).map_err(|error| format!("stop {name}: {error}"))
             }
             Order::Start { .. } if state.pid.is_some() => Err(format!("{name} of {node} is running")),
             Order::Start { .. } => {
@@ -394,6 +405,11 @@ impl Init {
             }
         }
     }
+}
+
+/// One line in the node's log. A log that is full is no reason for PID 1 to die.
+fn log(line: &str) {
+    let _ = writeln!(io::stderr(), "init: {line}");
 }
 
 fn schedule_restart(state: &mut State, now: Instant, success: bool) {
