@@ -18,7 +18,9 @@ impl Audit {
         things.extend(names("/sys/class/net", "link"));
         things.extend(names("/run/netns", "named network namespace"));
         things.extend(names("/run", "runtime file").filter(|name| name.contains("labctl")));
-        things.extend(names("/tmp", "temporary file").filter(|name| name.contains("labctl")));
+        for folder in ["/tmp", "/var/tmp", "/dev/shm"] {
+            things.extend(names(folder, "temporary file").filter(|name| name.contains("labctl")));
+        }
         let lines = |path: &str| fs::read_to_string(path).unwrap_or_default();
         things.extend(lines("/proc/self/mountinfo").lines().map(|line| format!("mount {line}")));
         let sockets = lines("/proc/net/unix");

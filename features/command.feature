@@ -37,8 +37,10 @@ Feature: The program says what is wrong, and ends with a code that says it too
     And it prints "client"
     When I run on client with the input "hello": cat
     Then it prints "hello"
-    When I run on client: exec no-such-command-here
+    When I run on client the program no-such-program
     Then it ends with 127
+    When I run on client the program /etc/hosts
+    Then it ends with 126
 
   Scenario: exec hands its terminal on
     Given the site topologies/minimal.yaml is up

@@ -19,7 +19,7 @@ Feature: Two proxies, one address
     Then proxy1 holds the VIP
     And the lab is ready
     And client gets an answer from http://203.0.113.10/healthz
-    And at no moment did two nodes hold it
+    And at no moment did two nodes hold it, and proxy1 and proxy2 did
 
     Examples:
       | death       |
@@ -35,7 +35,7 @@ Feature: Two proxies, one address
     When it comes back
     Then the lab is ready
     And proxy1 still holds the VIP
-    And at no moment did two nodes hold it
+    And at no moment did two nodes hold it, and proxy1 did
 
     Examples:
       | death       |

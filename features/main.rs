@@ -80,6 +80,9 @@ fn find() -> Result<Vec<Found>, String> {
             .map_err(|error| format!("{}: {error}", path.display()))?;
         let feature = feature.expand_examples().map_err(|error| format!("{}: {error}", path.display()))?;
         let stem = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if !feature.rules.is_empty() {
+            return Err(format!("{}: scenarios below `Rule:` would not be run", path.display()));
+        }
         let names: Vec<String> = feature.scenarios.iter().map(|scenario| scenario.name.clone()).collect();
         for (at, scenario) in feature.scenarios.into_iter().enumerate() {
             let same = |range: &[String]| range.iter().filter(|name| **name == scenario.name).count();
@@ -127,7 +130,8 @@ fn run_in_process(found: &Found) -> Result<(), Failed> {
     let row = found.row.unwrap_or(1);
     let output =
         tempfile::NamedTempFile::new().map_err(|error| format!("make a file for output: {error}"))?;
-    let write_to = || output.reopen().map_err(|error| format!("open the file for output: {error}"));
+    let write_to =
+        || output.as_file().try_clone().map_err(|error| format!("open the file for output: {error}"));
     let child = Command::new(me)
         .env(ONE, format!("{}\n{}\n{row}", found.file, scenario.name))
         .stdout(write_to()?)

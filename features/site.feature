@@ -26,6 +26,8 @@ Feature: The site has the shape of its file
   Scenario: Two labs of the same file stand side by side
     Given the site topologies/ha.yaml is up under the name site
     And the site topologies/ha.yaml is up under the name second
+    Then the lab second is ready
+    When the lab second goes down
     Then the lab is ready
     And client gets an answer from http://203.0.113.10/healthz
 

@@ -140,6 +140,12 @@ impl World {
         Lab::find(Some(name.clone())).map_err(|error| error.to_string())
     }
 
+    /// The lab that this scenario calls that.
+    pub fn lab_called(&self, nickname: &str) -> Result<Lab, String> {
+        let name = self.labs.get(nickname).ok_or_else(|| format!("this scenario has no lab {nickname}"))?;
+        Lab::find(Some(name.clone())).map_err(|error| error.to_string())
+    }
+
     /// What it is like now.
     pub fn status(&self) -> Result<Status, String> {
         self.lab()?.status().map_err(|error| error.to_string())

@@ -40,6 +40,11 @@ fn exec(world: &mut World, node: String, line: String) -> Result<(), String> {
     world.run_in_lab("exec", &args).map(drop)
 }
 
+#[when(regex = r"^I run on (\S+) the program (\S+)$")]
+fn exec_program(world: &mut World, node: String, program: String) -> Result<(), String> {
+    world.run_in_lab("exec", &[&node, &program]).map(drop)
+}
+
 #[when(regex = r#"^I run on (\S+) with the input "(.*)": (.*)$"#)]
 fn exec_with_input(world: &mut World, node: String, input: String, line: String) -> Result<(), String> {
     let lab = world.lab()?;

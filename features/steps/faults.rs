@@ -3,7 +3,7 @@
 use cucumber::{given, then, when};
 use labctl::report::What;
 use labctl::roles::init::Order;
-use labctl::topology::{NodeName, Role};
+use labctl::topology::{NodeName, Role, ServiceName};
 use nix::sys::signal::Signal;
 
 use crate::cast::{Death, Node};
@@ -65,15 +65,16 @@ fn follower_dies(world: &mut World, death: Death) -> Result<(), String> {
 fn comes_back(world: &mut World) -> Result<(), String> {
     let victim = world.victim.clone().ok_or("nothing died")?;
     let lab = world.lab()?;
-    let up = world.status()?.node(&victim).is_some_and(|node| node.pid.is_some());
-    let done = if up {
-        let role = world.status()?.node(&victim).ok_or("no such node")?.role;
-        let service = main_service(role).parse().map_err(|error| format!("{error}"))?;
-        lab.order(&victim, Order::Start { service })
-    } else {
-        lab.power_on(&victim)
-    };
-    done.map_err(|error| error.to_string())
+    let status = world.status()?;
+    let node = status.node(&victim).ok_or("no such node")?;
+    if node.pid.is_none() {
+        return lab.power_on(&victim).map_err(|error| error.to_string());
+    }
+    let service: ServiceName = main_service(node.role).parse().map_err(|error| format!("{error}"))?;
+    // A daemon that was told to end may still be about it.
+    world.eventually("its daemon can be started", |_| {
+        lab.order(&victim, Order::Start { service: service.clone() }).map_err(|error| error.to_string())
+    })
 }
 
 #[then("the databases follow another leader")]

@@ -1,5 +1,6 @@
 //! The floating addresses: who holds them, and whether that was ever more than one.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -61,17 +62,21 @@ fn watch(world: &mut World) -> Result<(), String> {
     Ok(())
 }
 
-#[then("at no moment did two nodes hold it")]
-fn never_two(world: &mut World) -> Result<(), String> {
+#[then(regex = r"^at no moment did two nodes hold it, and (\S+)(?: and (\S+))? did$")]
+fn never_two(world: &mut World, one: String, other: String) -> Result<(), String> {
     world.eventually("the watch has looked often enough", |world| {
         let looks = world.watch.as_ref().ok_or("nobody watched")?.looks.load(Ordering::Relaxed);
         if looks >= SAMPLES_MIN { Ok(()) } else { Err(format!("{looks} looks")) }
     })?;
     let samples = world.watch.take().ok_or("nobody watched")?.finish()?;
-    match samples.iter().find(|holders| holders.len() > 1) {
-        Some(holders) => Err(format!("{holders:?} held it at one time")),
-        None => Ok(()),
+    if let Some(holders) = samples.iter().find(|holders| holders.len() > 1) {
+        return Err(format!("{holders:?} held it at one time"));
     }
+    // A watch that has not seen the change has not watched.
+    let seen: BTreeSet<&str> = samples.iter().flatten().map(NodeName::as_str).collect();
+    let wanted: BTreeSet<&str> =
+        [one.as_str(), other.as_str()].into_iter().filter(|name| !name.is_empty()).collect();
+    if seen == wanted { Ok(()) } else { Err(format!("held by {seen:?} in turn")) }
 }
 
 #[then(expr = "{node} holds the VIP")]

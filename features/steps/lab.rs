@@ -114,6 +114,17 @@ fn is_ready(world: &mut World) -> Result<(), String> {
     })
 }
 
+#[then(regex = r"^the lab (\S+) is ready$")]
+fn named_is_ready(world: &mut World, nickname: String) -> Result<(), String> {
+    let status = world.lab_called(&nickname)?.status().map_err(|error| error.to_string())?;
+    if status.is_ready() { Ok(()) } else { Err(status.waiting_for.join(", ")) }
+}
+
+#[when(regex = r"^the lab (\S+) goes down$")]
+fn named_goes_down(world: &mut World, nickname: String) -> Result<(), String> {
+    world.lab_called(&nickname)?.down().map_err(|error| error.to_string())
+}
+
 #[then(expr = "{node} has no address of its own on {word}")]
 fn no_address(world: &mut World, node: Node, network: String) -> Result<(), String> {
     let status = world.status()?;

@@ -67,13 +67,14 @@ fn kill_up(world: &mut World, file: String) -> Result<(), String> {
             .map_err(|error| error.to_string())?;
         std::thread::sleep(HALFWAY_STEP * round as u32);
         if up.try_wait().map_err(|error| error.to_string())?.is_none() {
-            unfinished += 1;
             up.kill().map_err(|error| error.to_string())?;
         }
-        up.wait().map_err(|error| error.to_string())?;
-        if let Ok(lab) = Lab::find(Some(name.clone())) {
-            // It was done before the signal came, or the holder is just about to notice.
-            let _ = lab.down();
+        let status = up.wait().map_err(|error| error.to_string())?;
+        if status.success() {
+            // It was done before the signal came; then the lab is to stay, and this round proves nothing.
+            Lab::find(Some(name.clone())).and_then(|lab| lab.down()).map_err(|error| error.to_string())?;
+        } else {
+            unfinished += 1;
         }
         nothing_new(world).map_err(|error| format!("round {round}: {error}"))?;
     }

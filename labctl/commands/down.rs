@@ -2,17 +2,15 @@
 
 use std::process::ExitCode;
 
-use super::Outcome;
-use crate::holder::client::{Lab, labs};
-use crate::topology::LabName;
+use super::{Failure, Named, Outcome};
+use crate::holder::client::{Error, Lab, labs};
 
 /// End a lab
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  labctl down\n  labctl down second --wait\n  labctl down --all")]
 pub struct Args {
-    /// The lab, if more than one is up
-    #[arg(env = "LABCTL_LAB")]
-    name: Option<LabName>,
+    #[command(flatten)]
+    named: Named,
     /// Return only when the kernel has removed everything, and prove it
     #[arg(long)]
     wait: bool,
@@ -23,16 +21,31 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
-    let names = if args.all { labs()?.into_iter().map(Some).collect() } else { vec![args.name.clone()] };
-    for name in names {
-        let lab = Lab::find(name)?;
-        if args.wait {
-            let namespaces = lab.down_and_wait()?;
-            eprintln!("{} is down; its {namespaces} network namespaces are gone", lab.name());
-        } else {
-            lab.down()?;
-            eprintln!("{} is down", lab.name());
+    if !args.all {
+        end(&args.named.find()?, args.wait)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // One that does not end does not save the others.
+    let mut code = ExitCode::SUCCESS;
+    for name in labs()? {
+        let ended = Lab::find(Some(name)).map_err(Failure::from).and_then(|lab| end(&lab, args.wait));
+        if let Err(failure) = ended {
+            code = failure.print();
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+fn end(lab: &Lab, wait: bool) -> Result<(), Failure> {
+    if wait {
+        let namespaces = lab.down_and_wait()?;
+        say!("{} is down; its {namespaces} network namespaces are gone", lab.name());
+        return Ok(());
+    }
+    match lab.down() {
+        // Somebody else ended it at the same time.
+        Ok(()) | Err(Error::NoSuchLab { .. }) => say!("{} is down", lab.name()),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }

@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Outcome {
     let status = match ended {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("labctl: {} on {}: {error}", program.display(), args.node);
+            say!("labctl: {} on {}: {error}", program.display(), args.node);
             let missing = error.kind() == io::ErrorKind::NotFound;
             return Ok(ExitCode::from(if missing { NOT_FOUND } else { CANNOT_RUN }));
         }

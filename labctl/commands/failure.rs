@@ -61,7 +61,7 @@ impl Failure {
 
     /// Tells people, and gives the exit code.
     pub fn print(&self) -> ExitCode {
-        eprintln!("{:?}", self.report);
+        say!("{:?}", self.report);
         ExitCode::from(self.code)
     }
 }
@@ -83,9 +83,13 @@ impl From<client::Error> for Failure {
             E::Strange { .. } => {
                 (Self::INFRASTRUCTURE, Some("`labctl down` with the version that started it"))
             }
-            E::Look(_) | E::Talk { .. } | E::Start(_) | E::Vanished | E::Leftover(_) | E::Undead { .. } => {
-                (Self::INFRASTRUCTURE, None)
-            }
+            E::Look(_)
+            | E::Talk { .. }
+            | E::Start(_)
+            | E::Vanished
+            | E::Stranger { .. }
+            | E::Leftover(_)
+            | E::Undead { .. } => (Self::INFRASTRUCTURE, None),
         };
         let mut diagnostic = MietteDiagnostic::new(crate::holder::lab::chain(&error));
         diagnostic.help = help.map(str::to_owned);

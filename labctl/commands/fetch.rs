@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::{Method, Url};
 use serde::Serialize;
 
 use super::{Failure, Format, Outcome, Which, up};
@@ -35,7 +36,7 @@ pub struct Args {
     method: Method,
     /// A header, as `Name: value`; may be repeated
     #[arg(short = 'H', long = "header", value_name = "HEADER", value_parser = header)]
-    headers: Vec<(String, String)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     /// The body; JSON unless a header says otherwise
     #[arg(short, long)]
     data: Option<String>,
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// What to ask for
-    url: String,
+    url: Url,
 }
 
 #[derive(Debug, Serialize)]
@@ -56,9 +57,11 @@ struct Answer {
     body: String,
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("a header is `Name: value`")?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
+    let name = name.trim().parse().map_err(|_| format!("`{}` is not the name of a header", name.trim()))?;
+    let value = value.trim().parse().map_err(|_| "that value cannot stand in a header".to_owned())?;
+    Ok((name, value))
 }
 
 /// Runs the verb.
@@ -70,24 +73,27 @@ pub fn run(args: &Args) -> Outcome {
         Ok(answer) => {
             match args.format {
                 Format::Table => print!("{}", answer.body),
-                Format::Json => println!("{}", serde_json::to_string(&answer).map_err(std::io::Error::from)?),
+                Format::Json => {
+                    print_line!("{}", serde_json::to_string(&answer).map_err(std::io::Error::from)?)
+                }
             }
             let good = (200..400).contains(&answer.status);
             if !good {
-                eprintln!("labctl: {} answered {}", args.url, answer.status);
+                say!("labctl: {} answered {}", args.url, answer.status);
             }
             Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(Failure::FAILED) })
         }
         Err(error) => {
-            eprintln!("labctl: {} from {}: {}", args.url, args.from, chain(&error));
+            say!("labctl: {} from {}: {}", args.url, args.from, chain(&error));
             Ok(ExitCode::from(Failure::FAILED))
         }
     }
 }
 
 async fn fetch(args: &Args) -> Result<Answer, reqwest::Error> {
-    let client = reqwest::Client::builder().timeout(args.timeout).local_address(args.source).build()?;
-    let mut request = client.request(args.method.clone(), &args.url);
+    let client =
+        reqwest::Client::builder().no_proxy().timeout(args.timeout).local_address(args.source).build()?;
+    let mut request = client.request(args.method.clone(), args.url.clone());
     if let Some(data) = &args.data {
         request = request.header("Content-Type", "application/json").body(data.clone());
     }

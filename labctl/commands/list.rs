@@ -7,6 +7,7 @@ use crate::holder::client::labs;
 
 /// List the labs that are up
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  labctl list\n  labctl list --format json | jq -r '.labs[]'")]
 pub struct Args {
     /// How they are printed
     #[arg(long, value_enum, default_value_t)]
@@ -17,9 +18,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let labs = labs()?;
     match args.format {
-        Format::Json => println!("{}", serde_json::json!({ "labs": labs })),
-        Format::Table if labs.is_empty() => eprintln!("no lab is up"),
-        Format::Table => labs.iter().for_each(|lab| println!("{lab}")),
+        Format::Json => print_line!("{}", serde_json::json!({ "labs": labs })),
+        Format::Table if labs.is_empty() => say!("no lab is up"),
+        Format::Table => labs.iter().for_each(|lab| print_line!("{lab}")),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,22 @@
 //! One verb a file, each short enough to read at once: arguments, then a few calls into the shell rooms, then output.
 //! Data goes to standard output, words for people to standard error.
 
+/// Words for people. A reader that is gone is no reason for a command to fail, least of all after its work is done.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
+/// Data, one line. As with words, a reader that is gone has had enough.
+macro_rules! print_line {
+    ($($data:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($data)*);
+    }};
+}
+
 pub mod completions;
 pub mod down;
 pub mod drill;
@@ -34,6 +50,23 @@ pub enum Format {
     Table,
     /// For programs.
     Json,
+}
+
+/// Which lab a verb is about, where the lab is all that it is about.
+#[derive(Debug, clap::Args)]
+pub struct Named {
+    /// The lab, if more than one is up
+    pub name: Option<LabName>,
+    /// The same, as other verbs take it
+    #[command(flatten)]
+    pub which: Which,
+}
+
+impl Named {
+    /// The lab of that name, or the only one.
+    pub fn find(&self) -> Result<Lab, Failure> {
+        Ok(Lab::find(self.name.clone().or_else(|| self.which.lab.clone()))?)
+    }
 }
 
 /// Which lab a verb is about.

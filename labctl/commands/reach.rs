@@ -26,8 +26,17 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     /// Where to: HOST:PORT
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = target)]
     targets: Vec<String>,
+}
+
+fn target(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("a target is HOST:PORT, such as db1:7000".to_owned()),
+    }
 }
 
 /// Runs the verb: exit code 0 if every target was reached.
@@ -40,9 +49,9 @@ pub fn run(args: &Args) -> Outcome {
         Format::Json => {
             let all: serde_json::Map<_, _> =
                 outcomes.iter().map(|(target, outcome)| ((*target).clone(), (*outcome).into())).collect();
-            println!("{}", serde_json::Value::Object(all));
+            print_line!("{}", serde_json::Value::Object(all));
         }
-        Format::Table => outcomes.iter().for_each(|(target, outcome)| println!("{target} {outcome}")),
+        Format::Table => outcomes.iter().for_each(|(target, outcome)| print_line!("{target} {outcome}")),
     }
     let all = outcomes.iter().all(|(_, outcome)| *outcome == "open");
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(Failure::FAILED) })

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use comfy_table::{Attribute, Cell, Color, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
-use super::{Format, Outcome};
-use crate::holder::client::Lab;
+use super::{Format, Named, Outcome};
 use crate::holder::protocol::{NodeState, NodeStatus, ServiceStatus, Status};
-use crate::topology::{LabName, NetworkName, ServiceName};
+use crate::topology::{NetworkName, ServiceName};
 
 /// Addresses of one interface that a table shows before it counts the rest.
 const ADDRESSES_SHOWN: usize = 2;
@@ -18,9 +17,8 @@ const ADDRESSES_SHOWN: usize = 2;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  labctl status\n  labctl status --format json | jq -r '.vip_holders[]'")]
 pub struct Args {
-    /// The lab, if more than one is up
-    #[arg(env = "LABCTL_LAB")]
-    name: Option<LabName>,
+    #[command(flatten)]
+    named: Named,
     /// How it is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -28,12 +26,12 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
-    let status = Lab::find(args.name.clone())?.status()?;
+    let status = args.named.find()?.status()?;
     match args.format {
         Format::Json => {
             let mut json = serde_json::to_value(&status).map_err(std::io::Error::from)?;
             json["ready"] = status.is_ready().into();
-            println!("{json:#}");
+            print_line!("{json:#}");
         }
         Format::Table => print!("{}", render(&status, colour())),
     }
@@ -62,6 +60,8 @@ fn render(status: &Status, colour: bool) -> String {
     }
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
+    // Fits the terminal, if there is one.
+    table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["NODE", "ROLE", "STATE", "PID", "ADDRESSES", "DEFAULT ROUTE", "SERVICES"]);
     for node in &status.nodes {
         table.add_row(row(node, colour));

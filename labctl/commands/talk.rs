@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Outcome {
     match runtime.block_on(talk(args, &format!("http://{}:{}", site.0, site.1))) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(why) => {
-            eprintln!("labctl: {why}");
+            say!("labctl: {why}");
             Ok(ExitCode::from(Failure::FAILED))
         }
     }
@@ -73,31 +73,31 @@ fn public_service(topology: &Topology) -> Result<(Ipv4Addr, u16), Failure> {
 
 async fn talk(args: &Args, site: &str) -> Result<(), String> {
     let failed = |error: reqwest::Error| format!("talk to {site}: {}", chain(&error));
-    let client = Client::builder().timeout(args.timeout).build().map_err(failed)?;
+    let client = Client::builder().no_proxy().timeout(args.timeout).build().map_err(failed)?;
     let id = match &args.id {
         Some(id) => id.clone(),
         None => {
             let begun = client.post(format!("{site}/conversations")).send().await.map_err(failed)?;
             let (by, body) = read(begun).await?;
             let id = body["id"].as_str().unwrap_or_default().to_owned();
-            eprintln!("{by} began conversation {id}");
-            println!("{id}");
+            say!("{by} began conversation {id}");
+            print_line!("{id}");
             id
         }
     };
     let url = format!("{site}/conversations/{id}");
     if args.words.is_empty() {
         let (by, body) = read(client.get(url).send().await.map_err(failed)?).await?;
-        eprintln!("{by} remembers:");
+        say!("{by} remembers:");
         for turn in body["turns"].as_array().into_iter().flatten() {
-            println!("{} {}", turn["position"], turn["text"].as_str().unwrap_or_default());
+            print_line!("{} {}", turn["position"], turn["text"].as_str().unwrap_or_default());
         }
         return Ok(());
     }
     let turn = serde_json::json!({ "text": args.words.join(" ") });
     let request = client.post(format!("{url}/turns")).header("Idempotency-Key", key()).json(&turn);
     let (by, body) = read(request.send().await.map_err(failed)?).await?;
-    eprintln!("{by} took turn {}", body["position"]);
+    say!("{by} took turn {}", body["position"]);
     Ok(())
 }
 

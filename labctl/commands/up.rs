@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -20,6 +20,9 @@ Examples:
   labctl up topologies/ha.yaml
   labctl up topologies/ha.yaml --name second       the same site again, beside the first
   labctl up topologies/ha.yaml --dry-run           the steps, without taking them";
+
+/// How often a lab that somebody else starts is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Build a lab and wait until it works
 #[derive(Debug, clap::Args)]
@@ -56,7 +59,9 @@ pub fn run(args: &Args) -> Outcome {
     }
     check_privilege(&topology)?;
     if labs()?.contains(&name) {
-        return already_up(&name, &topology);
+        if let Some(outcome) = already_up(&name, &topology, args.within)? {
+            return Ok(outcome);
+        }
     }
     let (lab, started) = start(name, &topology, args.within)?;
     report(&lab, &topology, started, args.format);
@@ -67,8 +72,8 @@ fn dry_run(topology: &Topology, format: Format) -> Outcome {
     let steps = between(&Wanted::of(topology), &Observed::default());
     let lines: Vec<String> = steps.iter().map(ToString::to_string).collect();
     match format {
-        Format::Table => println!("{}", lines.join("\n")),
-        Format::Json => println!("{}", serde_json::json!({ "steps": lines })),
+        Format::Table => print_line!("{}", lines.join("\n")),
+        Format::Json => print_line!("{}", serde_json::json!({ "steps": lines })),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -99,16 +104,33 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
     Ok(())
 }
 
-fn already_up(name: &LabName, topology: &Topology) -> Outcome {
-    let lab = Lab::find(Some(name.clone()))?;
-    if &lab.topology()? == topology {
-        eprintln!("{name} is up already, of the same topology; nothing changed");
-        return Ok(ExitCode::SUCCESS);
+/// What `up` says of a lab that is there; nothing if it has gone meanwhile.
+#[expect(clippy::disallowed_methods, reason = "waits for somebody else's `up` as that waits itself")]
+fn already_up(name: &LabName, topology: &Topology, within: Duration) -> Result<Option<ExitCode>, Failure> {
+    let is_gone = || labs().is_ok_and(|labs| !labs.contains(name));
+    let deadline = Instant::now() + within;
+    loop {
+        let seen = Lab::find(Some(name.clone())).and_then(|lab| Ok((lab.topology()?, lab.status()?)));
+        match seen {
+            Err(_) if is_gone() => return Ok(None),
+            Err(error) => return Err(error.into()),
+            Ok((of, _)) if &of != topology => {
+                return Err(Failure::usage(
+                    format!("a lab named {name} is up already, of another topology; nothing changed"),
+                    format!("`labctl down {name}` ends it, or give this one another name: `--name {name}2`"),
+                ));
+            }
+            Ok((_, status)) if status.is_ready() => {
+                say!("{name} is up already, of the same topology; nothing changed");
+                return Ok(Some(ExitCode::SUCCESS));
+            }
+            Ok((_, status)) if Instant::now() > deadline => {
+                say!("{name} is up already, but waits for {}", summary(&status.waiting_for));
+                return Ok(Some(ExitCode::from(Failure::FAILED)));
+            }
+            Ok(_) => std::thread::sleep(LOOK),
+        }
     }
-    Err(Failure::usage(
-        format!("a lab named {name} is up already, of another topology; nothing changed"),
-        format!("`labctl down {name}` ends it, or give this one another name: `--name {name}2`"),
-    ))
 }
 
 /// Starts a lab and shows people what it waits for.
@@ -141,11 +163,11 @@ fn report(lab: &Lab, topology: &Topology, started: Started, format: Format) {
     let (network, ready) = (millis(started.network), millis(started.ready));
     let (nodes, networks) = (topology.nodes.len(), topology.networks.len());
     match format {
-        Format::Table => eprintln!(
+        Format::Table => say!(
             "{}: {nodes} nodes, {networks} networks; up {network:.0} ms, ready {ready:.0} ms",
             lab.name()
         ),
-        Format::Json => println!(
+        Format::Json => print_line!(
             "{}",
             serde_json::json!({
                 "lab": lab.name(), "nodes": nodes, "networks": networks,

@@ -64,6 +64,12 @@ pub enum Error {
         /// The lab.
         lab: LabName,
     },
+    /// Another user listens under its name.
+    #[error("another user listens under the name of lab {lab}; not talking to that")]
+    Stranger {
+        /// The lab.
+        lab: LabName,
+    },
     /// The holder cannot be started.
     #[error("start the holder")]
     Start(#[source] io::Error),
@@ -98,7 +104,12 @@ fn others(up: &[LabName]) -> String {
 /// All labs of this network namespace.
 pub fn labs() -> Result<Vec<LabName>, Error> {
     let addresses = socket::listening(ADDRESS_PREFIX).map_err(Error::Look)?;
-    Ok(addresses.iter().filter_map(|address| address.strip_prefix(ADDRESS_PREFIX)?.parse().ok()).collect())
+    // What somebody else listens on is no lab of ours, whatever it calls itself.
+    let ours = |address: &&String| {
+        socket::connect(address).and_then(|stream| socket::peer_is_trusted(&stream)).unwrap_or(false)
+    };
+    let names = addresses.iter().filter(ours).filter_map(|address| address.strip_prefix(ADDRESS_PREFIX));
+    Ok(names.filter_map(|name| name.parse().ok()).collect())
 }
 
 /// A lab that is up.
@@ -177,6 +188,9 @@ impl Lab {
             }
             _ => self.talk(source),
         })?;
+        if !socket::peer_is_trusted(&stream).map_err(|source| self.talk(source))? {
+            return Err(Error::Stranger { lab: self.name.clone() });
+        }
         stream.set_read_timeout(Some(ANSWER_WITHIN)).map_err(|source| self.talk(source))?;
         let mut line = serde_json::to_vec(request).map_err(|error| self.talk(error.into()))?;
         line.push(b'\n');
@@ -289,10 +303,13 @@ impl Lab {
         self.tell(&Request::Order { node: node.clone(), order })
     }
 
-    /// Ends it. The kernel removes what it was made of after this returns.
+    /// Ends it. Its name is free when this returns; the kernel removes what it was made of right after.
     pub fn down(&self) -> Result<(), Error> {
-        let stream = self.send(&Request::Down, &[])?;
-        self.ask_on(&stream).map(drop)
+        let mut stream = self.send(&Request::Down, &[])?;
+        self.ask_on(&stream)?;
+        // The holder keeps this connection until its end, which closes the listener first.
+        let _ = io::Read::read(&mut stream, &mut [0]);
+        Ok(())
     }
 
     /// Somebody who notices when the last of its network namespaces is gone.

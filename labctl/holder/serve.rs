@@ -6,24 +6,34 @@ use std::io::{self, BufRead, BufWriter, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{dup2_stderr, dup2_stdout, getuid, setsid};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{chdir, dup2_stderr, dup2_stdout, setsid};
 
 use super::lab::{self, Input, Lab, Reply, chain};
 use super::network::{self, Network};
 use super::protocol::{self, Answer, Progress, REQUEST_BYTES_MAX, Request, StartSpec};
-use crate::kernel::{mount, socket};
+use crate::kernel::{mount, process, socket};
 
 /// Inputs that may wait for the owner; whoever finds the queue full waits too.
 const INPUTS_MAX: usize = 4096;
 /// Clients at a time. A `status` in a loop needs one, a drill three.
 const CLIENTS_MAX: usize = 64;
+/// How long a client may take to say what it wants, and to take what it asked for.
+const CLIENT_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How often a follower is looked after when there is nothing to tell it.
+const FOLLOWER_LOOK: Duration = Duration::from_millis(500);
+/// How long to wait before the next client when there is no descriptor for this one.
+const ACCEPT_REST: Duration = Duration::from_millis(10);
 /// How often readiness is looked at while somebody waits for it.
 const READY_LOOK: Duration = Duration::from_millis(5);
 /// How long the last answer may take to be written.
@@ -118,11 +128,10 @@ fn tell(progress: &Progress) {
 #[expect(clippy::disallowed_methods, reason = "owns the clock of the start")]
 fn hold() -> Result<(), Error> {
     let began = Instant::now();
+    shed_the_caller()?;
     let mut line = String::new();
     io::stdin().read_line(&mut line).map_err(Error::Spec)?;
     let spec: StartSpec = serde_json::from_str(&line).map_err(Error::Parse)?;
-    // A terminal's Ctrl-C is for `labctl up`, which takes the lab with it if it is not finished.
-    setsid().map_err(|source| Error::Kernel { act: "leave the terminal", source })?;
     let listener = match socket::listen(&protocol::address(&spec.lab)) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(Error::Taken),
         result => result.map_err(Error::Listen)?,
@@ -131,6 +140,8 @@ fn hold() -> Result<(), Error> {
     let (inputs, queue) = sync_channel(INPUTS_MAX);
     let commit = inputs.clone();
     spawn(move || listen_to_parent(&commit))?;
+    let signals = inputs.clone();
+    spawn(move || listen_to_signals(&signals))?;
     let network = Network::create(&spec.topology)?;
     // A connected pair: its queue is bounded by bytes, not by the machine's `max_dgram_qlen` of 10.
     let (events, receiver) = UnixDatagram::pair().map_err(Error::Events)?;
@@ -143,6 +154,32 @@ fn hold() -> Result<(), Error> {
     lab.start_nodes()?;
     let within = Duration::from_millis(spec.ready_within_ms);
     serve(&mut lab, &queue, began, within)
+}
+
+/// A lab outlives the shell that started it, and must hold on to nothing of it: terminal, folder, open files, umask.
+fn shed_the_caller() -> Result<(), Error> {
+    let failed = |act| move |source| Error::Kernel { act, source };
+    // A terminal's Ctrl-C is for `labctl up`, which takes the lab with it if it is not finished.
+    setsid().map_err(failed("leave the terminal"))?;
+    chdir("/").map_err(failed("leave the folder"))?;
+    umask(Mode::from_bits_truncate(0o022));
+    process::close_others_on_exec().map_err(failed("keep the caller's descriptors from nodes"))?;
+    // Each node costs some descriptors, and the usual limit is for a program with few.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed("read the limit of descriptors"))?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(failed("raise the limit of descriptors"))?;
+    // Told to end (a machine that shuts down tells everybody), PID 1 of a namespace would not hear it.
+    let mut ends = SigSet::empty();
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().for_each(|signal| ends.add(signal));
+    ends.thread_block().map_err(failed("block signals"))
+}
+
+/// Waits for a signal that asks the lab to end.
+fn listen_to_signals(inputs: &SyncSender<Input>) {
+    let mut ends = SigSet::empty();
+    [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().for_each(|signal| ends.add(signal));
+    if ends.wait().is_ok() {
+        let _ = inputs.send(Input::Abandoned);
+    }
 }
 
 /// Own mounts, with the machine's untouched: `/proc` of the lab's PID namespace, and a home in memory.
@@ -184,10 +221,10 @@ fn receive_events(socket: &UnixDatagram, inputs: &SyncSender<Input>) {
 
 /// The owner's loop.
 fn serve(lab: &mut Lab, queue: &Receiver<Input>, began: Instant, within: Duration) -> Result<(), Error> {
-    let mut ready = false;
-    let mut said: Vec<String> = Vec::new();
+    let mut start = Start { ready: false, said: Vec::new(), began, within, next_look: began };
     loop {
-        let input = match ready {
+        start.look(lab)?;
+        let input = match start.ready {
             true => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
             false => queue.recv_timeout(READY_LOOK),
         };
@@ -214,20 +251,39 @@ fn serve(lab: &mut Lab, queue: &Receiver<Input>, began: Instant, within: Duratio
             Ok(Input::Commit) => detach()?,
             Ok(Input::Abandoned) => return Ok(()),
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) if ready => {}
-            Err(RecvTimeoutError::Timeout) => {
-                let status = lab.status()?;
-                if status.is_ready() {
-                    ready = true;
-                    tell(&Progress::Ready { took_us: began.elapsed().as_micros() as u64 });
-                } else if began.elapsed() > within {
-                    return Err(Error::NotReady { after: within, waiting_for: status.waiting_for });
-                } else if status.waiting_for != said {
-                    said.clone_from(&status.waiting_for);
-                    tell(&Progress::Waiting { waiting_for: status.waiting_for });
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
         }
+    }
+}
+
+/// A lab on its way to be ready.
+struct Start {
+    ready: bool,
+    said: Vec<String>,
+    began: Instant,
+    within: Duration,
+    next_look: Instant,
+}
+
+impl Start {
+    /// Looks whether it is ready, now and then, however much else there is to do.
+    #[expect(clippy::disallowed_methods, reason = "owns the clock of the start")]
+    fn look(&mut self, lab: &mut Lab) -> Result<(), Error> {
+        if self.ready || Instant::now() < self.next_look {
+            return Ok(());
+        }
+        let status = lab.status()?;
+        self.next_look = Instant::now() + READY_LOOK;
+        if status.is_ready() {
+            self.ready = true;
+            tell(&Progress::Ready { took_us: self.began.elapsed().as_micros() as u64 });
+        } else if self.began.elapsed() > self.within {
+            return Err(Error::NotReady { after: self.within, waiting_for: status.waiting_for });
+        } else if status.waiting_for != self.said {
+            self.said.clone_from(&status.waiting_for);
+            tell(&Progress::Waiting { waiting_for: status.waiting_for });
+        }
+        Ok(())
     }
 }
 
@@ -242,12 +298,20 @@ fn detach() -> Result<(), Error> {
 }
 
 fn accept(listener: &UnixListener, inputs: &SyncSender<Input>) {
-    static CLIENTS: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
-    let clients = CLIENTS.get_or_init(Default::default);
-    for stream in listener.incoming().flatten() {
+    let clients = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            // Out of descriptors, most likely: a moment later some client will be done.
+            thread::park_timeout(ACCEPT_REST);
+            continue;
+        };
+        let timed = stream.set_read_timeout(Some(CLIENT_WAIT_MAX));
+        if timed.and_then(|()| stream.set_write_timeout(Some(CLIENT_WAIT_MAX))).is_err() {
+            continue;
+        }
         // An abstract socket has no file mode, so the kernel's word on who calls is the lock on the door.
-        let owner = getuid().as_raw();
-        if !socket::peer_uid(&stream).is_ok_and(|uid| uid == owner || uid == 0) {
+        if !socket::peer_is_trusted(&stream).unwrap_or(false) {
+            let _ = write_answer(&stream, &Answer::Refused("this lab is another user's".to_owned()), &[]);
             continue;
         }
         if clients.fetch_add(1, Ordering::Relaxed) >= CLIENTS_MAX {
@@ -281,6 +345,9 @@ fn attend(stream: &UnixStream, inputs: &SyncSender<Input>) -> io::Result<()> {
         if more == 0 {
             return Ok(());
         }
+        if len + more == buffer.len() {
+            return write_answer(stream, &Answer::Refused("the request is too long".to_owned()), &[]);
+        }
         len += more;
         descriptors.extend(with);
     }
@@ -297,7 +364,13 @@ fn attend(stream: &UnixStream, inputs: &SyncSender<Input>) -> io::Result<()> {
     }
     let Ok(Reply { answer, descriptors, past, follow, last_words }) = replies.recv() else { return Ok(()) };
     write_answer(stream, &answer, &descriptors)?;
-    drop(last_words);
+    if last_words.is_some() {
+        drop(last_words);
+        // The end of this connection tells the client that the holder is gone.
+        loop {
+            thread::park();
+        }
+    }
     let mut out = BufWriter::new(stream);
     let write = |out: &mut BufWriter<&UnixStream>, event: &_| -> io::Result<()> {
         serde_json::to_writer(&mut *out, event)?;
@@ -307,9 +380,22 @@ fn attend(stream: &UnixStream, inputs: &SyncSender<Input>) -> io::Result<()> {
         write(&mut out, &*event)?;
     }
     out.flush()?;
-    for event in follow.into_iter().flatten() {
-        write(&mut out, &*event)?;
-        out.flush()?;
+    let Some(follow) = follow else { return Ok(()) };
+    loop {
+        match follow.recv_timeout(FOLLOWER_LOOK) {
+            Ok(event) => {
+                write(&mut out, &*event)?;
+                out.flush()?;
+            }
+            Err(RecvTimeoutError::Timeout) if hung_up(stream) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
     }
-    Ok(())
+}
+
+/// Whether the other end is closed; a follower has nothing more to say.
+fn hung_up(stream: &UnixStream) -> bool {
+    let mut one = [PollFd::new(stream.as_fd(), PollFlags::POLLIN)];
+    poll(&mut one, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }

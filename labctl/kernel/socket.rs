@@ -46,7 +46,13 @@ pub fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     Ok(credentials.uid())
 }
 
-/// A descriptor of the process that listens at the other end of a connection.
+/// Whether the other end is ours or root's: anybody may listen on an abstract address.
+pub fn peer_is_trusted(stream: &UnixStream) -> io::Result<bool> {
+    let uid = peer_uid(stream)?;
+    Ok(uid == 0 || uid == nix::unistd::getuid().as_raw())
+}
+
+/// The process that listens at the other end of a connection, as this PID namespace numbers it.
 pub fn peer_pid(stream: &UnixStream) -> io::Result<i32> {
     let credentials = nix::sys::socket::getsockopt(stream, sockopt::PeerCredentials)?;
     Ok(credentials.pid())
