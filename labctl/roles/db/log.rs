@@ -2,7 +2,7 @@
 //! that wait, puts them into one transaction and flushes the disk once. It knows nothing of conversations.
 
 use std::fmt::Debug;
-use std::ops::RangeBounds;
+use std::ops::{Range, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -25,6 +25,9 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 pub(super) const FORMAT: u32 = 1;
 /// Memory that redb may use to keep pages; the log is short, and a node should be small.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes of entries in one message to another member: far below a frame, and sent, flushed and acknowledged well
+/// within the time of one heartbeat, which is all that raft gives it. The desk makes no entry that long.
+pub(super) const APPEND_BYTES_MAX: usize = 512 * 1024;
 /// Most changes that wait for the disk. Raft waits for each, so the queue never holds more than a few.
 const QUEUE_MAX: usize = 64;
 
@@ -159,11 +162,33 @@ impl Log {
         written.await.map_err(|_| LogError::WriterGone)?.map_err(LogError::Write)
     }
 
+    /// Adds entries. Returns once they are on disk.
+    pub(super) async fn keep(&self, entries: Vec<Entry<TypeConfig>>) -> Result<(), LogError> {
+        let encode = |entry: Entry<TypeConfig>| Ok((entry.log_id.index, postcard::to_stdvec(&entry)?));
+        let encoded: Result<Vec<_>, postcard::Error> = entries.into_iter().map(encode).collect();
+        self.write(Change::Append(encoded?)).await
+    }
+
     fn entries<R: RangeBounds<u64>>(&self, range: R) -> Result<Vec<Entry<TypeConfig>>, LogError> {
         let table = self.file.begin_read()?.open_table(LOG)?;
         let mut entries = Vec::new();
         for row in table.range(range)? {
             entries.push(postcard::from_bytes(row?.1.value())?);
+        }
+        Ok(entries)
+    }
+
+    /// The first of these entries, as many as fit into one message, but one at least.
+    fn first_entries(&self, range: Range<u64>) -> Result<Vec<Entry<TypeConfig>>, LogError> {
+        let table = self.file.begin_read()?.open_table(LOG)?;
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for row in table.range(range)? {
+            let row = row?.1;
+            bytes += row.value().len();
+            if bytes > APPEND_BYTES_MAX && !entries.is_empty() {
+                break;
+            }
+            entries.push(postcard::from_bytes(row.value())?);
         }
         Ok(entries)
     }
@@ -255,6 +280,15 @@ impl RaftLogReader<TypeConfig> for Log {
     {
         self.entries(range).map_err(read_failed)
     }
+
+    /// What is sent to another member at once.
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry<TypeConfig>>, StorageError<RaftId>> {
+        self.first_entries(start..end).map_err(read_failed)
+    }
 }
 
 impl RaftLogStorage<TypeConfig> for Log {
@@ -286,11 +320,8 @@ impl RaftLogStorage<TypeConfig> for Log {
         I: IntoIterator<Item = Entry<TypeConfig>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let encode = |entry: Entry<TypeConfig>| Ok((entry.log_id.index, postcard::to_stdvec(&entry)?));
-        let encoded: Result<Vec<_>, postcard::Error> = entries.into_iter().map(encode).collect();
-        let encoded = encoded.map_err(|error| write_failed(error.into()))?;
         // Entries must be readable on return, and reads see only what is written; raft waits for the flush anyway.
-        self.write(Change::Append(encoded)).await.map_err(write_failed)?;
+        self.keep(entries.into_iter().collect()).await.map_err(write_failed)?;
         flushed.log_io_completed(Ok(()));
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use openraft::storage::{RaftLogStorage, RaftStateMachine};
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftStateMachine};
 use openraft::{CommittedLeaderId, Entry, EntryPayload, LogId, RaftSnapshotBuilder, SnapshotMeta, Vote};
 use redb::TableDefinition;
 
@@ -11,7 +11,7 @@ use super::{id, turn};
 use crate::conversation::Command;
 use crate::roles::db::directory::Directory;
 use crate::roles::db::joining::{Step, decide};
-use crate::roles::db::log::{Identity, Log, LogError};
+use crate::roles::db::log::{APPEND_BYTES_MAX, Identity, Log, LogError};
 use crate::roles::db::machine::Machine;
 use crate::roles::db::protocol::{Census, TypeConfig};
 use crate::topology::{Interface, Memory, NetworkName};
@@ -86,6 +86,29 @@ async fn a_disk_keeps_identity_and_vote() {
 /// The writer of the log before lets go of the file when its thread ends.
 async fn reopen(disk: &std::path::Path) -> Log {
     super::eventually("a log that is free", async || Log::open(disk)).await
+}
+
+#[tokio::test]
+async fn what_goes_to_another_member_at_once_fits_into_a_message() {
+    let disk = tempfile::tempdir().unwrap();
+    let mut log = Log::open(disk.path()).unwrap();
+    let long = |index, bytes| {
+        let key = "k".parse().unwrap();
+        entry(index, vec![Command::AppendTurn { id: id(), key, body: "x".repeat(bytes) }])
+    };
+    let quarter = APPEND_BYTES_MAX / 4;
+    let entries = (1..=10).map(|index| long(index, quarter)).chain([long(11, APPEND_BYTES_MAX * 2)]);
+    log.keep(entries.collect()).await.unwrap();
+    let indices = |entries: Vec<Entry<TypeConfig>>| -> Vec<_> {
+        entries.into_iter().map(|entry| entry.log_id.index).collect()
+    };
+    // Three quarters and what is around them; a fourth would be too much.
+    assert_eq!(indices(log.limited_get_log_entries(1, 12).await.unwrap()), [1, 2, 3]);
+    assert_eq!(indices(log.limited_get_log_entries(9, 10).await.unwrap()), [9]);
+    assert_eq!(indices(log.limited_get_log_entries(10, 12).await.unwrap()), [10]);
+    // Raft cannot go on without any.
+    assert_eq!(indices(log.limited_get_log_entries(11, 12).await.unwrap()), [11]);
+    assert_eq!(indices(log.try_get_log_entries(1..12).await.unwrap()).len(), 11);
 }
 
 #[test]
