@@ -2,6 +2,7 @@
 //! that wait, puts them into one transaction and flushes the disk once. It knows nothing of conversations.
 
 use std::fmt::Debug;
+use std::io::ErrorKind;
 use std::ops::{Range, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,9 @@ const CACHE_BYTES: usize = 4 * 1024 * 1024;
 pub(super) const APPEND_BYTES_MAX: usize = 512 * 1024;
 /// Most changes that wait for the disk. Raft waits for each, so the queue never holds more than a few.
 const QUEUE_MAX: usize = 64;
+
+/// What helps when a disk cannot be used any more; the others have everything that it ever acknowledged.
+pub(super) const WAY_OUT: &str = "remove its folder while the other databases run, and this one rejoins them";
 
 /// Who a member is. Written once on an empty disk and never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,13 +67,22 @@ pub enum LogError {
     },
     /// The file is of another version of this program.
     #[error(
-        "the raft log {path} has format {found}, this program reads {FORMAT}; use the version that wrote it"
+        "the raft log {path} has format {found}, this program reads {FORMAT}; use the version that wrote it, or {WAY_OUT}"
     )]
     Format {
         /// Which.
         path: PathBuf,
         /// Its format.
         found: u32,
+    },
+    /// The file does not hold what this program wrote.
+    #[error("the raft log {path} is damaged; {WAY_OUT}")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The disk or the file failed.
     #[error("use the raft log")]
@@ -125,8 +138,10 @@ impl Log {
         let path = folder.join("raft.redb");
         let file = redb::Builder::new()
             .set_cache_size(CACHE_BYTES)
+            // Without it the file is believed, and a damaged page ends the daemon in the midst of its work.
+            .set_check_integrity_on_open(true)
             .create(&path)
-            .map_err(|source| LogError::Open { path: path.clone(), source })?;
+            .map_err(|source| cannot_open(&path, source))?;
         check_format(&file, &path)?;
         let file = Arc::new(file);
         let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
@@ -135,7 +150,17 @@ impl Log {
             .name("raft-log".to_owned())
             .spawn(move || write_until_closed(&written, waiting))
             .map_err(|_| LogError::WriterGone)?;
-        Ok(Self { file, jobs })
+        let log = Self { file, jobs };
+        log.check().map_err(|error| damaged(&path, error))?;
+        Ok(log)
+    }
+
+    /// Reads what raft will want first.
+    fn check(&self) -> Result<(), LogError> {
+        self.identity()?;
+        self.vote()?;
+        self.state()?;
+        Ok(())
     }
 
     /// Who this member is, if it is one.
@@ -147,6 +172,10 @@ impl Log {
     pub(super) async fn adopt(&self, identity: Identity) -> Result<(), LogError> {
         let value = postcard::to_stdvec(&identity)?;
         self.write(Change::Meta { name: "identity", value }).await
+    }
+
+    fn vote(&self) -> Result<Option<Vote<RaftId>>, LogError> {
+        self.meta("vote")
     }
 
     fn meta<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, LogError> {
@@ -204,7 +233,34 @@ impl Log {
     }
 }
 
+/// Tells a file that is bad from one that cannot be had.
+fn cannot_open(path: &Path, source: redb::DatabaseError) -> LogError {
+    use redb::{DatabaseError, StorageError};
+    let bad = match &source {
+        DatabaseError::RepairAborted
+        | DatabaseError::UpgradeRequired(_)
+        | DatabaseError::Storage(StorageError::Corrupted(_)) => true,
+        DatabaseError::Storage(StorageError::Io(error)) => {
+            matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+        }
+        _ => false,
+    };
+    if bad { damaged(path, source) } else { LogError::Open { path: path.to_owned(), source } }
+}
+
+fn damaged(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> LogError {
+    LogError::Damaged { path: path.to_owned(), source: source.into() }
+}
+
 fn check_format(file: &Database, path: &Path) -> Result<(), LogError> {
+    match format_of(file).map_err(|error| damaged(path, error))? {
+        FORMAT => Ok(()),
+        found => Err(LogError::Format { path: path.to_owned(), found }),
+    }
+}
+
+/// The format of a file; a new file gets ours.
+fn format_of(file: &Database) -> Result<u32, LogError> {
     let transaction = file.begin_write()?;
     {
         transaction.open_table(LOG)?;
@@ -212,12 +268,12 @@ fn check_format(file: &Database, path: &Path) -> Result<(), LogError> {
         let found: Option<u32> =
             meta.get("format")?.map(|value| postcard::from_bytes(value.value())).transpose()?;
         match found {
-            Some(FORMAT) => return Ok(()),
-            Some(found) => return Err(LogError::Format { path: path.to_owned(), found }),
+            Some(found) => return Ok(found),
             None => meta.insert("format", postcard::to_stdvec(&FORMAT)?.as_slice())?,
         };
     }
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok(FORMAT)
 }
 
 fn write_until_closed(file: &Database, mut waiting: mpsc::Receiver<Job>) {
@@ -308,7 +364,7 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote<RaftId>>, StorageError<RaftId>> {
-        self.meta("vote").map_err(read_failed)
+        self.vote().map_err(read_failed)
     }
 
     async fn append<I>(

@@ -146,6 +146,13 @@ impl Cluster {
         running.thread.join().unwrap().unwrap();
     }
 
+    /// Waits until a database has ended by itself, and returns why.
+    pub(crate) async fn failure(&mut self, place: usize) -> db::Error {
+        let running = self.running[place].take().expect("it runs");
+        eventually("an end", async || if running.thread.is_finished() { Ok(()) } else { Err(()) }).await;
+        running.thread.join().expect("no panic").expect_err("no success")
+    }
+
     /// Empties the disk of a database that does not run.
     pub(crate) fn wipe(&self, place: usize) {
         std::fs::remove_dir_all(self.disk(place)).unwrap();

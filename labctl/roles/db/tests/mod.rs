@@ -240,6 +240,33 @@ async fn turns_that_no_frame_would_hold_together_are_refused_and_cost_no_leader(
     }
 }
 
+/// All that an error says, as the daemon's log has it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(|error| error.to_string()).collect::<Vec<_>>().join(": ")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_disk_is_named_with_the_way_out_and_the_way_leads_out() {
+    let mut cluster = Cluster::started(3).await;
+    cluster.apply_through(0, Command::Create { id: id() }).await;
+    cluster.apply_through(1, turn("before")).await;
+    for file in ["raft.redb", "snapshot"] {
+        cluster.crash(2);
+        let folder = cluster.disk(2).join(FOLDER);
+        std::fs::write(folder.join(file), [0xff; 10_000]).unwrap();
+        cluster.start(2);
+        let said = chain(&cluster.failure(2).await);
+        assert!(said.contains(&format!("{}", folder.join(file).display())), "{said}");
+        assert!(said.contains("remove its folder"), "{said}");
+
+        std::fs::remove_dir_all(folder).unwrap();
+        cluster.start(2);
+        cluster.leader().await;
+        assert_eq!(keys_through(&cluster, 2).await, ["before"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_database_alone_works_and_ends_when_asked() {
     let mut cluster = Cluster::started(1).await;

@@ -125,6 +125,53 @@ fn a_disk_of_another_version_is_refused_with_both_versions_named() {
     assert!(error.to_string().contains("format 42"), "{error}");
 }
 
+#[tokio::test]
+async fn a_damaged_log_is_named_and_never_a_panic() {
+    let disk = tempfile::tempdir().unwrap();
+    {
+        let mut log = Log::open(disk.path()).unwrap();
+        log.adopt(Identity { cluster: [9; 16], id: 2 }).await.unwrap();
+        log.save_vote(&Vote::new(3, 2)).await.unwrap();
+        log.keep((1..200).map(|index| entry(index, vec![turn(&index.to_string())])).collect()).await.unwrap();
+    }
+    drop(reopen(disk.path()).await);
+    drop(
+        super::eventually("a file that is free", async || {
+            redb::Database::open(disk.path().join("raft.redb"))
+        })
+        .await,
+    );
+    let sound = std::fs::read(disk.path().join("raft.redb")).unwrap();
+    let mut refused = 0;
+    let mut open = |bytes: &[u8], what: &str| {
+        let disk = tempfile::tempdir().unwrap();
+        let path = disk.path().join("raft.redb");
+        std::fs::write(&path, bytes).unwrap();
+        // Damage where nothing is written harms nobody.
+        if let Err(error) = Log::open(disk.path()) {
+            refused += 1;
+            assert!(matches!(error, LogError::Damaged { .. } | LogError::Format { .. }), "{what}: {error:?}");
+            assert!(error.to_string().contains(&*path.to_string_lossy()), "{what}: {error}");
+        }
+    };
+    for part in 0..64 {
+        let at = sound.len() * part / 64;
+        let mut bytes = sound.clone();
+        let until = sound.len().min(at + 300);
+        bytes[at..until].iter_mut().for_each(|byte| *byte = !*byte);
+        open(&bytes, &format!("other bytes from {at}"));
+        if at > 0 {
+            open(&sound[..at], &format!("{at} bytes of {}", sound.len()));
+        }
+    }
+    for at in 0..400 {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0x41;
+        open(&bytes, &format!("another byte at {at}"));
+    }
+    assert!(refused > 64, "{refused}");
+}
+
 fn entry(index: u64, commands: Vec<Command>) -> Entry<TypeConfig> {
     Entry { log_id: LogId::new(CommittedLeaderId::new(1, 1), index), payload: EntryPayload::Normal(commands) }
 }
