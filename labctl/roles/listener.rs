@@ -180,7 +180,7 @@ impl Connection {
     }
 
     /// Fails once the deadline has passed; until then the task is woken up for it.
-    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn still_in_time(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.deadline.as_mut().poll(cx) {
             Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
             Poll::Pending => Ok(()),
@@ -207,7 +207,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.poll_overdue(cx)?;
+        self.still_in_time(cx)?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
@@ -219,7 +219,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_overdue(cx)?;
+        self.still_in_time(cx)?;
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
         self.turn_to(Phase::Answered);
         Poll::Ready(Ok(written))
@@ -230,7 +230,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_overdue(cx)?;
+        self.still_in_time(cx)?;
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, slices))?;
         self.turn_to(Phase::Answered);
         Poll::Ready(Ok(written))

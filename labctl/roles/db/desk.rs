@@ -62,12 +62,11 @@ impl Desk {
 async fn work_off_commands(raft: Raft<TypeConfig>, mut waiting: mpsc::Receiver<Wish>) {
     let mut left = None;
     loop {
-        let Some(first) = (match left.take() {
+        let first = match left.take() {
             Some(wish) => Some(wish),
             None => waiting.recv().await,
-        }) else {
-            return;
         };
+        let Some(first) = first else { return };
         let (batch, answers);
         (batch, answers, left) = gather(first, &mut waiting);
         if batch.is_empty() {

@@ -32,7 +32,8 @@ pub(super) const APPEND_BYTES_MAX: usize = 512 * 1024;
 /// Most changes that wait for the disk. Raft waits for each, so the queue never holds more than a few.
 const QUEUE_MAX: usize = 64;
 
-/// What helps when a disk cannot be used any more; the others have everything that it ever acknowledged.
+/// What helps when a disk cannot be used any more: a majority of the others has all that was ever acknowledged. It is
+/// left to people, who know whether the others are well; a database alone has nobody to get anything from.
 pub(super) const WAY_OUT: &str = "remove its folder while the other databases run, and this one rejoins them";
 
 /// Who a member is. Written once on an empty disk and never changed.
@@ -63,7 +64,7 @@ pub enum LogError {
         path: PathBuf,
         /// Why not.
         #[source]
-        source: redb::DatabaseError,
+        source: redb::Error,
     },
     /// The file is of another version of this program.
     #[error(
@@ -141,7 +142,7 @@ impl Log {
             // Without it the file is believed, and a damaged page ends the daemon in the midst of its work.
             .set_check_integrity_on_open(true)
             .create(&path)
-            .map_err(|source| cannot_open(&path, source))?;
+            .map_err(|error| blame(&path, LogError::Storage(error.into())))?;
         check_format(&file, &path)?;
         let file = Arc::new(file);
         let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
@@ -151,7 +152,7 @@ impl Log {
             .spawn(move || write_until_closed(&written, waiting))
             .map_err(|_| LogError::WriterGone)?;
         let log = Self { file, jobs };
-        log.check().map_err(|error| damaged(&path, error))?;
+        log.check().map_err(|error| blame(&path, error))?;
         Ok(log)
     }
 
@@ -233,27 +234,37 @@ impl Log {
     }
 }
 
-/// Tells a file that is bad from one that cannot be had.
-fn cannot_open(path: &Path, source: redb::DatabaseError) -> LogError {
-    use redb::{DatabaseError, StorageError};
-    let bad = match &source {
-        DatabaseError::RepairAborted
-        | DatabaseError::UpgradeRequired(_)
-        | DatabaseError::Storage(StorageError::Corrupted(_)) => true,
-        DatabaseError::Storage(StorageError::Io(error)) => {
+/// Tells a file that holds nonsense from one that cannot be had, as when the disk is full: only the first is given up.
+fn blame(path: &Path, error: LogError) -> LogError {
+    use redb::Error::{
+        Corrupted, Io, RepairAborted, TableTypeMismatch, TypeDefinitionChanged, UpgradeRequired,
+    };
+    let nonsense = match &error {
+        LogError::Codec(_) => true,
+        LogError::Storage(Io(error)) => {
             matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
         }
+        LogError::Storage(
+            Corrupted(_)
+            | RepairAborted
+            | UpgradeRequired(_)
+            | TableTypeMismatch { .. }
+            | TypeDefinitionChanged { .. },
+        ) => true,
         _ => false,
     };
-    if bad { damaged(path, source) } else { LogError::Open { path: path.to_owned(), source } }
-}
-
-fn damaged(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> LogError {
-    LogError::Damaged { path: path.to_owned(), source: source.into() }
+    match error {
+        LogError::Storage(source) if nonsense => {
+            LogError::Damaged { path: path.to_owned(), source: source.into() }
+        }
+        error if nonsense => LogError::Damaged { path: path.to_owned(), source: error.into() },
+        LogError::Storage(source) => LogError::Open { path: path.to_owned(), source },
+        error => error,
+    }
 }
 
 fn check_format(file: &Database, path: &Path) -> Result<(), LogError> {
-    match format_of(file).map_err(|error| damaged(path, error))? {
+    match format_of(file).map_err(|error| blame(path, error))? {
         FORMAT => Ok(()),
         found => Err(LogError::Format { path: path.to_owned(), found }),
     }

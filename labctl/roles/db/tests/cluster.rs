@@ -254,9 +254,7 @@ async fn serve(
     tokio::pin!(stopped);
     loop {
         match db::serve(site, reporter.clone(), tuning, &mut stopped).await {
-            Err(db::Error::Log(LogError::Open {
-                source: redb::DatabaseError::DatabaseAlreadyOpen, ..
-            }))
+            Err(db::Error::Log(LogError::Open { source: redb::Error::DatabaseAlreadyOpen, .. }))
             | Err(db::Error::Bind { .. })
                 if Instant::now() < deadline =>
             {

@@ -126,6 +126,15 @@ fn a_disk_of_another_version_is_refused_with_both_versions_named() {
 }
 
 #[tokio::test]
+async fn a_log_that_somebody_else_has_open_is_not_called_damaged() {
+    let disk = tempfile::tempdir().unwrap();
+    let _log = Log::open(disk.path()).unwrap();
+    let error = Log::open(disk.path()).unwrap_err();
+    assert!(matches!(error, LogError::Open { .. }), "{error:?}");
+    assert!(!error.to_string().contains("remove"), "{error}");
+}
+
+#[tokio::test]
 async fn a_damaged_log_is_named_and_never_a_panic() {
     let disk = tempfile::tempdir().unwrap();
     {
