@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::names::{ConversationId, TurnKey};
-use super::transcript::{Outcome, Transcript};
+use super::transcript::{Outcome, TURN_BYTES_MAX, Transcript};
 
 /// Most conversations in one store: 64 thousand visitors, a few megabytes of bookkeeping.
 pub const CONVERSATIONS_MAX: usize = 65_536;
@@ -34,6 +34,14 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether its text is longer than any turn may be, so that nobody has to be asked what becomes of it.
+    pub fn is_too_long(&self) -> bool {
+        match self {
+            Self::Create { .. } => false,
+            Self::AppendTurn { body, .. } => body.len() > TURN_BYTES_MAX,
+        }
+    }
+
     /// Bytes of text in the command, for bounds on batches.
     pub fn text_bytes(&self) -> usize {
         match self {

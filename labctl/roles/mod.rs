@@ -4,6 +4,7 @@
 pub mod balancer;
 pub mod db;
 pub mod init;
+mod listener;
 pub mod load;
 mod random;
 mod reporter;

@@ -1,13 +1,16 @@
 //! Answers over HTTP with the address that it sees: the far end of connections that leave the site, which shows by
 //! what address they left. It knows nothing of the site but its own node.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::extract::connect_info::Connected;
 use axum::routing::any;
+use axum::serve::IncomingStream;
 use tokio::net::TcpListener;
 
+use super::listener::{BoundedListener, Limits};
 use super::{Reporter, Site, stop};
 use crate::report::What;
 
@@ -53,12 +56,22 @@ pub fn run(_site: &Site, reporter: Reporter) -> Result<(), Error> {
 
 /// Answers on a listener until the future is dropped.
 pub async fn serve(listener: TcpListener) -> Result<(), Error> {
-    let app = Router::new().fallback(any(answer)).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).await.map_err(Error::Serve)
+    let app = Router::new().fallback(any(answer)).into_make_service_with_connect_info::<Visitor>();
+    axum::serve(BoundedListener::new(listener, Limits::default()), app).await.map_err(Error::Serve)
 }
 
-async fn answer(ConnectInfo(peer): ConnectInfo<SocketAddr>) -> String {
-    format!("{}\n", peer.ip())
+/// Whoever is told who he is.
+#[derive(Clone, Copy, Debug)]
+struct Visitor(IpAddr);
+
+impl Connected<IncomingStream<'_, BoundedListener>> for Visitor {
+    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
+        Self(stream.remote_addr().ip())
+    }
+}
+
+async fn answer(ConnectInfo(Visitor(address)): ConnectInfo<Visitor>) -> String {
+    format!("{address}\n")
 }
 
 #[cfg(test)]

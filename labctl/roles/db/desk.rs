@@ -16,18 +16,21 @@ use crate::conversation::{Command, Outcome};
 const QUEUE_MAX: usize = 256;
 /// Most commands in one log entry.
 const BATCH_MAX: usize = 64;
-/// Most bytes of text in one log entry, give or take the last command, so that many entries fit into one frame.
+/// Most bytes of text in one log entry. The command that would exceed it opens the next entry; one command is far
+/// below it, since longer ones are refused before they come here.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Longest wait for raft. Whoever asked has given up by then, and the next batch must not wait for a leader that was
 /// cut off; an entry that is decided later all the same is harmless, since commands may be sent twice.
 const RAFT_MAX: Duration = Duration::from_millis(250);
 
 type Answer<T> = oneshot::Sender<Result<T, Unavailable>>;
+/// A command, and who waits for its outcome.
+type Wish = (Command, Answer<Outcome>);
 
 /// Where commands and reads are handed in. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Desk {
-    commands: mpsc::Sender<(Command, Answer<Outcome>)>,
+    commands: mpsc::Sender<Wish>,
     reads: mpsc::Sender<Answer<()>>,
 }
 
@@ -56,9 +59,16 @@ impl Desk {
     }
 }
 
-async fn work_off_commands(raft: Raft<TypeConfig>, mut waiting: mpsc::Receiver<(Command, Answer<Outcome>)>) {
-    while let Some(first) = waiting.recv().await {
-        let (batch, answers) = gather(first, &mut waiting);
+async fn work_off_commands(raft: Raft<TypeConfig>, mut waiting: mpsc::Receiver<Wish>) {
+    let mut left = None;
+    loop {
+        let first = match left.take() {
+            Some(wish) => Some(wish),
+            None => waiting.recv().await,
+        };
+        let Some(first) = first else { return };
+        let (batch, answers);
+        (batch, answers, left) = gather(first, &mut waiting);
         if batch.is_empty() {
             continue;
         }
@@ -74,23 +84,28 @@ async fn work_off_commands(raft: Raft<TypeConfig>, mut waiting: mpsc::Receiver<(
     }
 }
 
-/// The first command and those that wait behind it, without those that nobody waits for any more.
+/// The first command and those that wait behind it, without those that nobody waits for any more; and the one that has
+/// no room any more.
 fn gather(
-    first: (Command, Answer<Outcome>),
-    waiting: &mut mpsc::Receiver<(Command, Answer<Outcome>)>,
-) -> (Vec<Command>, Vec<Answer<Outcome>>) {
+    first: Wish,
+    waiting: &mut mpsc::Receiver<Wish>,
+) -> (Vec<Command>, Vec<Answer<Outcome>>, Option<Wish>) {
     let (mut batch, mut answers, mut bytes) = (Vec::new(), Vec::new(), 0);
     let mut next = Some(first);
-    while let Some((command, answer)) = next {
+    while let Some((command, answer)) = next.take() {
         if !answer.is_closed() {
             bytes += command.text_bytes();
+            if bytes > BATCH_BYTES_MAX && !batch.is_empty() {
+                return (batch, answers, Some((command, answer)));
+            }
             batch.push(command);
             answers.push(answer);
         }
-        let full = batch.len() >= BATCH_MAX || bytes >= BATCH_BYTES_MAX;
-        next = if full { None } else { waiting.try_recv().ok() };
+        if batch.len() < BATCH_MAX {
+            next = waiting.try_recv().ok();
+        }
     }
-    (batch, answers)
+    (batch, answers, None)
 }
 
 async fn work_off_reads(raft: Raft<TypeConfig>, mut waiting: mpsc::Receiver<Answer<()>>) {
@@ -129,5 +144,45 @@ fn why_not_read(error: &RaftError<u64, CheckIsLeaderError<u64, openraft::EmptyNo
         RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_)) | RaftError::Fatal(_) => {
             Unavailable::NoQuorum
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conversation::TURN_BYTES_MAX;
+
+    fn wish(n: usize) -> (Wish, oneshot::Receiver<Result<Outcome, Unavailable>>) {
+        let key = n.to_string().parse().unwrap();
+        let body = "x".repeat(TURN_BYTES_MAX);
+        let (answer, outcome) = oneshot::channel();
+        ((Command::AppendTurn { id: [7; 16].into(), key, body }, answer), outcome)
+    }
+
+    #[test]
+    fn no_entry_is_over_its_bounds_and_nobody_is_forgotten() {
+        let (queue, mut waiting) = mpsc::channel(QUEUE_MAX);
+        let mut patient = Vec::new();
+        for n in 0..QUEUE_MAX {
+            let (wish, outcome) = wish(n);
+            queue.try_send(wish).unwrap();
+            // Every third visitor gives up.
+            if n % 3 > 0 {
+                patient.push((n.to_string(), outcome));
+            }
+        }
+        let (mut seen, mut left) = (Vec::new(), None);
+        while let Some(first) = left.take().or_else(|| waiting.try_recv().ok()) {
+            let (batch, answers, over) = gather(first, &mut waiting);
+            left = over;
+            assert_eq!(batch.len(), answers.len());
+            assert!(batch.len() <= BATCH_MAX);
+            assert!(batch.iter().map(Command::text_bytes).sum::<usize>() <= BATCH_BYTES_MAX);
+            seen.extend(batch.into_iter().map(|command| match command {
+                Command::AppendTurn { key, .. } => key.to_string(),
+                other => panic!("{other:?}"),
+            }));
+        }
+        assert_eq!(seen, patient.into_iter().map(|(key, _)| key).collect::<Vec<_>>());
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The first bytes of a connection, so that a stranger or another version of the protocol is known at once.
 pub(super) const PREAMBLE: &[u8; 4] = b"LDB1";
-/// Most bytes in one frame: a transcript at all its bounds is 8.6 MiB, a full load of log entries 8.5 MiB.
+/// Most bytes in one frame: a transcript at all its bounds is 8.6 MiB, everything else much less.
 pub(super) const FRAME_MAX: usize = 16 * 1024 * 1024;
 /// Room made before the first byte of a frame came; more only as it comes, so a length alone costs nothing.
 const FIRST_ROOM: usize = 64 * 1024;

@@ -2,7 +2,8 @@
 //! that wait, puts them into one transaction and flushes the disk once. It knows nothing of conversations.
 
 use std::fmt::Debug;
-use std::ops::RangeBounds;
+use std::io::ErrorKind;
+use std::ops::{Range, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -25,8 +26,15 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 pub(super) const FORMAT: u32 = 1;
 /// Memory that redb may use to keep pages; the log is short, and a node should be small.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// Most bytes of entries in one message to another member: far below a frame, and sent, flushed and acknowledged well
+/// within the time of one heartbeat, which is all that raft gives it. The desk makes no entry that long.
+pub(super) const APPEND_BYTES_MAX: usize = 512 * 1024;
 /// Most changes that wait for the disk. Raft waits for each, so the queue never holds more than a few.
 const QUEUE_MAX: usize = 64;
+
+/// What helps when a disk cannot be used any more: a majority of the others has all that was ever acknowledged. It is
+/// left to people, who know whether the others are well; a database alone has nobody to get anything from.
+pub(super) const WAY_OUT: &str = "remove its folder while the other databases run, and this one rejoins them";
 
 /// Who a member is. Written once on an empty disk and never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,17 +64,26 @@ pub enum LogError {
         path: PathBuf,
         /// Why not.
         #[source]
-        source: redb::DatabaseError,
+        source: redb::Error,
     },
     /// The file is of another version of this program.
     #[error(
-        "the raft log {path} has format {found}, this program reads {FORMAT}; use the version that wrote it"
+        "the raft log {path} has format {found}, this program reads {FORMAT}; use the version that wrote it, or {WAY_OUT}"
     )]
     Format {
         /// Which.
         path: PathBuf,
         /// Its format.
         found: u32,
+    },
+    /// The file does not hold what this program wrote.
+    #[error("the raft log {path} is damaged; {WAY_OUT}")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The disk or the file failed.
     #[error("use the raft log")]
@@ -122,8 +139,10 @@ impl Log {
         let path = folder.join("raft.redb");
         let file = redb::Builder::new()
             .set_cache_size(CACHE_BYTES)
+            // Without it the file is believed, and a damaged page ends the daemon in the midst of its work.
+            .set_check_integrity_on_open(true)
             .create(&path)
-            .map_err(|source| LogError::Open { path: path.clone(), source })?;
+            .map_err(|error| blame(&path, LogError::Storage(error.into())))?;
         check_format(&file, &path)?;
         let file = Arc::new(file);
         let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
@@ -132,7 +151,17 @@ impl Log {
             .name("raft-log".to_owned())
             .spawn(move || write_until_closed(&written, waiting))
             .map_err(|_| LogError::WriterGone)?;
-        Ok(Self { file, jobs })
+        let log = Self { file, jobs };
+        log.check().map_err(|error| blame(&path, error))?;
+        Ok(log)
+    }
+
+    /// Reads what raft will want first.
+    fn check(&self) -> Result<(), LogError> {
+        self.identity()?;
+        self.vote()?;
+        self.state()?;
+        Ok(())
     }
 
     /// Who this member is, if it is one.
@@ -144,6 +173,10 @@ impl Log {
     pub(super) async fn adopt(&self, identity: Identity) -> Result<(), LogError> {
         let value = postcard::to_stdvec(&identity)?;
         self.write(Change::Meta { name: "identity", value }).await
+    }
+
+    fn vote(&self) -> Result<Option<Vote<RaftId>>, LogError> {
+        self.meta("vote")
     }
 
     fn meta<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, LogError> {
@@ -159,11 +192,33 @@ impl Log {
         written.await.map_err(|_| LogError::WriterGone)?.map_err(LogError::Write)
     }
 
+    /// Adds entries. Returns once they are on disk.
+    pub(super) async fn keep(&self, entries: Vec<Entry<TypeConfig>>) -> Result<(), LogError> {
+        let encode = |entry: Entry<TypeConfig>| Ok((entry.log_id.index, postcard::to_stdvec(&entry)?));
+        let encoded: Result<Vec<_>, postcard::Error> = entries.into_iter().map(encode).collect();
+        self.write(Change::Append(encoded?)).await
+    }
+
     fn entries<R: RangeBounds<u64>>(&self, range: R) -> Result<Vec<Entry<TypeConfig>>, LogError> {
         let table = self.file.begin_read()?.open_table(LOG)?;
         let mut entries = Vec::new();
         for row in table.range(range)? {
             entries.push(postcard::from_bytes(row?.1.value())?);
+        }
+        Ok(entries)
+    }
+
+    /// The first of these entries, as many as fit into one message, but one at least.
+    fn first_entries(&self, range: Range<u64>) -> Result<Vec<Entry<TypeConfig>>, LogError> {
+        let table = self.file.begin_read()?.open_table(LOG)?;
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for row in table.range(range)? {
+            let row = row?.1;
+            bytes += row.value().len();
+            if bytes > APPEND_BYTES_MAX && !entries.is_empty() {
+                break;
+            }
+            entries.push(postcard::from_bytes(row.value())?);
         }
         Ok(entries)
     }
@@ -179,7 +234,44 @@ impl Log {
     }
 }
 
+/// Tells a file that holds nonsense from one that cannot be had, as when the disk is full: only the first is given up.
+fn blame(path: &Path, error: LogError) -> LogError {
+    use redb::Error::{
+        Corrupted, Io, RepairAborted, TableTypeMismatch, TypeDefinitionChanged, UpgradeRequired,
+    };
+    let nonsense = match &error {
+        LogError::Codec(_) => true,
+        LogError::Storage(Io(error)) => {
+            matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
+        }
+        LogError::Storage(
+            Corrupted(_)
+            | RepairAborted
+            | UpgradeRequired(_)
+            | TableTypeMismatch { .. }
+            | TypeDefinitionChanged { .. },
+        ) => true,
+        _ => false,
+    };
+    match error {
+        LogError::Storage(source) if nonsense => {
+            LogError::Damaged { path: path.to_owned(), source: source.into() }
+        }
+        error if nonsense => LogError::Damaged { path: path.to_owned(), source: error.into() },
+        LogError::Storage(source) => LogError::Open { path: path.to_owned(), source },
+        error => error,
+    }
+}
+
 fn check_format(file: &Database, path: &Path) -> Result<(), LogError> {
+    match format_of(file).map_err(|error| blame(path, error))? {
+        FORMAT => Ok(()),
+        found => Err(LogError::Format { path: path.to_owned(), found }),
+    }
+}
+
+/// The format of a file; a new file gets ours.
+fn format_of(file: &Database) -> Result<u32, LogError> {
     let transaction = file.begin_write()?;
     {
         transaction.open_table(LOG)?;
@@ -187,12 +279,12 @@ fn check_format(file: &Database, path: &Path) -> Result<(), LogError> {
         let found: Option<u32> =
             meta.get("format")?.map(|value| postcard::from_bytes(value.value())).transpose()?;
         match found {
-            Some(FORMAT) => return Ok(()),
-            Some(found) => return Err(LogError::Format { path: path.to_owned(), found }),
+            Some(found) => return Ok(found),
             None => meta.insert("format", postcard::to_stdvec(&FORMAT)?.as_slice())?,
         };
     }
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok(FORMAT)
 }
 
 fn write_until_closed(file: &Database, mut waiting: mpsc::Receiver<Job>) {
@@ -255,6 +347,15 @@ impl RaftLogReader<TypeConfig> for Log {
     {
         self.entries(range).map_err(read_failed)
     }
+
+    /// What is sent to another member at once.
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry<TypeConfig>>, StorageError<RaftId>> {
+        self.first_entries(start..end).map_err(read_failed)
+    }
 }
 
 impl RaftLogStorage<TypeConfig> for Log {
@@ -274,7 +375,7 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote<RaftId>>, StorageError<RaftId>> {
-        self.meta("vote").map_err(read_failed)
+        self.vote().map_err(read_failed)
     }
 
     async fn append<I>(
@@ -286,11 +387,8 @@ impl RaftLogStorage<TypeConfig> for Log {
         I: IntoIterator<Item = Entry<TypeConfig>> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let encode = |entry: Entry<TypeConfig>| Ok((entry.log_id.index, postcard::to_stdvec(&entry)?));
-        let encoded: Result<Vec<_>, postcard::Error> = entries.into_iter().map(encode).collect();
-        let encoded = encoded.map_err(|error| write_failed(error.into()))?;
         // Entries must be readable on return, and reads see only what is written; raft waits for the flush anyway.
-        self.write(Change::Append(encoded)).await.map_err(write_failed)?;
+        self.keep(entries.into_iter().collect()).await.map_err(write_failed)?;
         flushed.log_io_completed(Ok(()));
         Ok(())
     }

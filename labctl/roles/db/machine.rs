@@ -14,6 +14,7 @@ use openraft::{
 use serde::{Deserialize, Serialize};
 
 use super::directory::RaftId;
+use super::log::WAY_OUT;
 use super::protocol::TypeConfig;
 use crate::conversation::{ConversationId, Outcome, Store, Transcript};
 
@@ -43,8 +44,17 @@ pub enum SnapshotError {
         #[source]
         source: io::Error,
     },
+    /// The file does not hold what this version of the program writes.
+    #[error("the snapshot {path} is damaged or of another version; {WAY_OUT}")]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<SnapshotError>,
+    },
     /// Another version of this program wrote it.
-    #[error("the snapshot has format {0}, this program reads {FORMAT}; use the version that wrote it")]
+    #[error("the snapshot has format {0}, this program reads {FORMAT}")]
     Format(u32),
     /// The bytes make no sense.
     #[error("understand a snapshot")]
@@ -131,7 +141,10 @@ impl Machine {
     pub(super) fn open(folder: &Path) -> Result<Self, SnapshotError> {
         let file = SnapshotFile { path: folder.join("snapshot"), newest: Mutex::default() };
         let state = match file.read()? {
-            Some(bytes) => State::from_bytes(&bytes)?,
+            Some(bytes) => State::from_bytes(&bytes).map_err(|error| SnapshotError::Unusable {
+                path: file.path.clone(),
+                source: Box::new(error),
+            })?,
             None => State::default(),
         };
         *lock(&file.newest) = state.applied;

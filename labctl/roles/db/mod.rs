@@ -47,14 +47,7 @@ const HEARTBEAT_MS: u64 = 50;
 /// A follower that heard nothing for a random time between these calls an election: four heartbeats and more, so that
 /// one lost packet or a slow flush changes nothing, and still well below a second.
 const ELECTION_MS: std::ops::Range<u64> = 200..300;
-/// Entries after which the store is written out as a snapshot and older entries may go.
-const SNAPSHOT_EVERY: u64 = 2_000;
-/// Entries kept behind a snapshot: several seconds of full load. A member that gets a snapshot must find the entries
-/// after it still there when it is through, or it would be given snapshots for ever.
-const LOG_KEPT: u64 = 10_000;
-/// Entries that a member may be behind before it gets a snapshot in their place.
-const LAG_MAX: u64 = SNAPSHOT_EVERY + LOG_KEPT;
-/// Most entries in one message; at 256 KiB each they still fit into one frame (16 MiB).
+/// Most entries in one message; of long ones there are fewer ([`log::APPEND_BYTES_MAX`]).
 const ENTRIES_MAX: u64 = 32;
 /// Bytes of a snapshot in one message.
 const SNAPSHOT_PIECE_BYTES: u64 = 1024 * 1024;
@@ -66,6 +59,23 @@ const FOLDER: &str = "db";
 const STOP_MAX: Duration = Duration::from_secs(1);
 /// Threads of the runtime: one may encode a long transcript while the other keeps the heartbeat.
 const WORKERS: usize = 2;
+
+/// How long a log gets before a snapshot takes its place.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// Entries after which the store is written out as a snapshot and older entries may go.
+    pub snapshot_every: u64,
+    /// Entries kept behind a snapshot.
+    pub log_kept: u64,
+}
+
+impl Default for Tuning {
+    /// Several seconds of full load are kept: a member that gets a snapshot must find the entries after it still there
+    /// when it is through, or it would be given snapshots for ever.
+    fn default() -> Self {
+        Self { snapshot_every: 2_000, log_kept: 10_000 }
+    }
+}
 
 /// Why a database cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -111,12 +121,17 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
         .map_err(Error::Runtime)?;
     runtime.block_on(async {
         let stop = stop::asked().map_err(Error::Runtime)?;
-        serve(site, reporter, stop).await
+        serve(site, reporter, Tuning::default(), stop).await
     })
 }
 
 /// Runs a database until the future `stop` is done.
-pub async fn serve(site: &Site, reporter: Reporter, stop: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn serve(
+    site: &Site,
+    reporter: Reporter,
+    tuning: Tuning,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let directory = Arc::new(Directory::of(&site.topology));
     let place = directory.place_of(&site.me).ok_or_else(|| Error::NoSeat(site.me.clone()))?;
     let links: Links = directory.seats().iter().map(|seat| Link::new(seat.address)).collect();
@@ -138,7 +153,7 @@ pub async fn serve(site: &Site, reporter: Reporter, stop: impl Future<Output = (
 
     tokio::pin!(stop);
     let member = tokio::select! {
-        member = begin(&around, log, machine, &mut wishes, &mut tasks) => Arc::new(member?),
+        member = begin(&around, tuning, log, machine, &mut wishes, &mut tasks) => Arc::new(member?),
         () = &mut stop => return Ok(()),
     };
     server.take_part(member.clone());
@@ -157,6 +172,7 @@ pub async fn serve(site: &Site, reporter: Reporter, stop: impl Future<Output = (
 /// From an open disk to a running raft; with an empty disk that takes the other databases.
 async fn begin(
     around: &Surroundings,
+    tuning: Tuning,
     log: Log,
     machine: Machine,
     wishes: &mut mpsc::Receiver<joining::Enrolment>,
@@ -167,14 +183,14 @@ async fn begin(
         None => joining::become_member(around, &log, wishes).await?,
     };
     let network = Network { directory: around.directory.clone(), links: around.links.clone(), identity };
-    let raft = Raft::new(identity.id, Arc::new(config()?), network, log, machine.clone())
+    let raft = Raft::new(identity.id, Arc::new(config(tuning)?), network, log, machine.clone())
         .await
         .map_err(|fatal| Error::Raft(Box::new(fatal)))?;
     let desk = Desk::open(raft.clone(), tasks);
     Ok(Member { identity, raft, machine, desk })
 }
 
-fn config() -> Result<Config, Error> {
+fn config(tuning: Tuning) -> Result<Config, Error> {
     Config {
         cluster_name: "conversations".to_owned(),
         heartbeat_interval: HEARTBEAT_MS,
@@ -182,9 +198,10 @@ fn config() -> Result<Config, Error> {
         election_timeout_max: ELECTION_MS.end,
         install_snapshot_timeout: SNAPSHOT_PIECE_MS,
         snapshot_max_chunk_size: SNAPSHOT_PIECE_BYTES,
-        snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_EVERY),
-        max_in_snapshot_log_to_keep: LOG_KEPT,
-        replication_lag_threshold: LAG_MAX,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(tuning.snapshot_every),
+        max_in_snapshot_log_to_keep: tuning.log_kept,
+        // Who is further behind gets a snapshot in place of the entries, most of which are gone.
+        replication_lag_threshold: tuning.snapshot_every + tuning.log_kept,
         max_payload_entries: ENTRIES_MAX,
         ..Config::default()
     }

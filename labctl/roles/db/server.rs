@@ -18,6 +18,7 @@ use super::joining::{self, Enrolment, Surroundings};
 use super::log::Identity;
 use super::machine::Machine;
 use super::protocol::{Ask, Census, ClusterId, RaftMessage, Reply, Request, TypeConfig, Unavailable};
+use crate::conversation::Outcome;
 
 /// Longest work on one request. It is shorter than a web node's patience with one database (300 ms), so that the web
 /// hears why, and asks the next one.
@@ -182,6 +183,12 @@ impl Server {
 
     /// Does what only the leader can do, or has the leader do it.
     async fn lead(&self, ask: Ask, forwarded: bool) -> Result<Reply, Unavailable> {
+        if let Ask::Apply(command) = &ask
+            && command.is_too_long()
+        {
+            // It must never get into the log: entries travel together, and the next frame would not hold them.
+            return Ok(Reply::Applied(Outcome::TurnTooLong));
+        }
         let member = self.member.get().ok_or(Unavailable::Joining)?;
         let leader = member.raft.metrics().borrow().current_leader.ok_or(Unavailable::NoLeader)?;
         if leader == member.identity.id {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::databases::NoAnswer;
 use crate::conversation::{ConversationId, TURN_BYTES_MAX, TURNS_MAX, Transcript, Turn};
 
-/// Seconds after which it is worth trying again: an election takes less.
+/// Seconds after which it is worth trying again: an election takes less, and mostly so does a request in work.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// A new conversation.
@@ -104,9 +104,10 @@ impl Failure {
             Self::NoSuchConversation => (StatusCode::NOT_FOUND, "no-such-conversation"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow"),
             Self::KeyInFlight => (StatusCode::CONFLICT, "key-in-flight"),
-            Self::ConversationFull => (StatusCode::CONFLICT, "conversation-full"),
             Self::TurnTooLong => (StatusCode::PAYLOAD_TOO_LARGE, "turn-too-long"),
             Self::KeyReused => (StatusCode::UNPROCESSABLE_ENTITY, "key-reused"),
+            // No conflict, which a client would wait for to pass: nothing ever leaves a conversation.
+            Self::ConversationFull => (StatusCode::UNPROCESSABLE_ENTITY, "conversation-full"),
             Self::NoRandomness(_) => (StatusCode::INTERNAL_SERVER_ERROR, "no-randomness"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
             Self::NoMemory(_) => (StatusCode::SERVICE_UNAVAILABLE, "databases-unavailable"),
@@ -119,7 +120,7 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, error) = self.status();
         let mut response = (status, Json(Explanation { error, detail: self.to_string() })).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::CONFLICT) {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response

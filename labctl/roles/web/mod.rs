@@ -4,7 +4,6 @@
 mod answers;
 mod app;
 mod databases;
-mod listener;
 mod memory;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,8 +18,8 @@ use tokio::time::timeout;
 pub use databases::{Databases, NoAnswer};
 
 use self::app::App;
-use self::listener::BoundedListener;
 use self::memory::Memory;
+use super::listener::{BoundedListener, Limits};
 use super::{Reporter, Site, stop};
 use crate::report::What;
 
@@ -78,11 +77,11 @@ pub async fn serve(
     tasks.spawn(async move { watched.memory().watch().await });
 
     let (ask_to_stop, asked) = oneshot::channel::<()>();
-    let server =
-        axum::serve(BoundedListener::new(listener), app::router(app)).with_graceful_shutdown(async {
-            // A sender that is gone means the same as one that speaks.
-            let _ = asked.await;
-        });
+    let listener = BoundedListener::new(listener, Limits::default());
+    let server = axum::serve(listener, app::router(app)).with_graceful_shutdown(async {
+        // A sender that is gone means the same as one that speaks.
+        let _ = asked.await;
+    });
     reporter.emit(What::Ready);
     let server = server.into_future();
     tokio::pin!(server);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::response::IntoResponse;
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -207,9 +208,21 @@ async fn a_key_in_work_is_a_conflict_on_its_web() {
     let id = "0".repeat(32);
     let both = async { tokio::join!(web.say(&id, "a", "hello"), web.say(&id, "a", "hello")) };
     let (one, other) = both.await;
+    assert_eq!([header(&one, "retry-after"), header(&other, "retry-after")], ["1", "1"]);
     let mut statuses = [one.status().as_u16(), other.status().as_u16()];
     statuses.sort_unstable();
     assert_eq!(statuses, [409, 503]);
+}
+
+#[test]
+fn only_what_passes_is_answered_as_if_it_did() {
+    // Clients send again what was answered 409; a full conversation stays full.
+    let full = answers::Failure::ConversationFull.into_response();
+    assert_eq!(full.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(!full.headers().contains_key("retry-after"));
+    let in_work = answers::Failure::KeyInFlight.into_response();
+    assert_eq!(in_work.status(), StatusCode::CONFLICT);
+    assert!(in_work.headers().contains_key("retry-after"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::conversation::{Command, ConversationId, Outcome, Transcript};
 use crate::report::{Event, What};
-use crate::roles::db::{self, Ask, Directory, Link, LogError, Reply, Request};
+use crate::roles::db::{self, Ask, Directory, Link, LogError, Reply, Request, Tuning};
 use crate::roles::web::Databases;
 use crate::roles::{Reporter, Site};
 use crate::topology::*;
@@ -84,6 +84,7 @@ struct Running {
 pub(crate) struct Cluster {
     pub(crate) topology: Topology,
     pub(crate) directory: Directory,
+    tuning: Tuning,
     disks: TempDir,
     running: Vec<Option<Running>>,
 }
@@ -91,10 +92,15 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Databases with empty disks, none of them running.
     pub(crate) fn new(dbs: u8) -> Self {
+        Self::tuned(dbs, Tuning::default())
+    }
+
+    /// The same, with a log that gets only so long.
+    pub(crate) fn tuned(dbs: u8, tuning: Tuning) -> Self {
         let topology = topology(dbs, Memory::Database);
         let directory = Directory::of(&topology);
         let disks = tempfile::tempdir().unwrap();
-        Self { topology, directory, disks, running: (0..dbs).map(|_| None).collect() }
+        Self { topology, directory, tuning, disks, running: (0..dbs).map(|_| None).collect() }
     }
 
     /// Databases that all run and have a leader.
@@ -121,7 +127,8 @@ impl Cluster {
         let reporter = Reporter::new(Some(site.me.to_string()), "db", Some(theirs));
         let (crash, crashed) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || run(&site, &reporter, crashed, stopped));
+        let tuning = self.tuning;
+        let thread = std::thread::spawn(move || run(&site, &reporter, tuning, crashed, stopped));
         self.running[place] = Some(Running { crash, stop, thread, events: ours, leader: None });
     }
 
@@ -137,6 +144,13 @@ impl Cluster {
         let running = self.running[place].take().expect("it runs");
         running.stop.send(()).expect("it has not ended by itself");
         running.thread.join().unwrap().unwrap();
+    }
+
+    /// Waits until a database has ended by itself, and returns why.
+    pub(crate) async fn failure(&mut self, place: usize) -> db::Error {
+        let running = self.running[place].take().expect("it runs");
+        eventually("an end", async || if running.thread.is_finished() { Ok(()) } else { Err(()) }).await;
+        running.thread.join().expect("no panic").expect_err("no success")
     }
 
     /// Empties the disk of a database that does not run.
@@ -208,12 +222,13 @@ impl Running {
 fn run(
     site: &Site,
     reporter: &Reporter,
+    tuning: Tuning,
     crashed: oneshot::Receiver<()>,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), db::Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let result = runtime.block_on(async {
-        let serving = serve(site, reporter, stopped);
+        let serving = serve(site, reporter, tuning, stopped);
         tokio::select! {
             result = serving => result,
             Ok(()) = crashed => Ok(()),
@@ -224,7 +239,12 @@ fn run(
 }
 
 /// A process that was killed has let go of its disk and its port. Threads of this process may need a moment for that.
-async fn serve(site: &Site, reporter: &Reporter, stopped: oneshot::Receiver<()>) -> Result<(), db::Error> {
+async fn serve(
+    site: &Site,
+    reporter: &Reporter,
+    tuning: Tuning,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), db::Error> {
     let deadline = Instant::now() + WAIT_MAX;
     let stopped = async move {
         if stopped.await.is_err() {
@@ -233,10 +253,8 @@ async fn serve(site: &Site, reporter: &Reporter, stopped: oneshot::Receiver<()>)
     };
     tokio::pin!(stopped);
     loop {
-        match db::serve(site, reporter.clone(), &mut stopped).await {
-            Err(db::Error::Log(LogError::Open {
-                source: redb::DatabaseError::DatabaseAlreadyOpen, ..
-            }))
+        match db::serve(site, reporter.clone(), tuning, &mut stopped).await {
+            Err(db::Error::Log(LogError::Open { source: redb::Error::DatabaseAlreadyOpen, .. }))
             | Err(db::Error::Bind { .. })
                 if Instant::now() < deadline =>
             {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use cluster::{Cluster, eventually};
+use openraft::storage::RaftLogStorage;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -168,6 +169,102 @@ async fn an_emptied_disk_joins_the_cluster_and_never_founds_another() {
     cluster.crash(2);
     cluster.apply_through(1, turn("after")).await;
     assert_eq!(keys_through(&cluster, 0).await, ["before", "after"]);
+}
+
+/// The last entry on a disk whose database does not run, and the last one that is gone from it.
+async fn log_of(cluster: &Cluster, place: usize) -> (Option<u64>, Option<u64>) {
+    let mut log =
+        eventually("a log that is free", async || Log::open(&cluster.disk(place).join(FOLDER))).await;
+    let state = log.get_log_state().await.unwrap();
+    (state.last_log_id.map(|id| id.index), state.last_purged_log_id.map(|id| id.index))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_misses_more_than_the_log_keeps_gets_a_snapshot_from_the_leader() {
+    let tuning = Tuning { snapshot_every: 10, log_kept: 5 };
+    let mut cluster = Cluster::tuned(3, tuning);
+    (0..3).for_each(|place| cluster.start(place));
+    let behind = (cluster.leader().await + 1) % 3;
+    let (other, third) = ((behind + 1) % 3, (behind + 2) % 3);
+    cluster.apply_through(other, Command::Create { id: id() }).await;
+    cluster.crash(behind);
+    let turns = 5 * (tuning.snapshot_every + tuning.log_kept);
+    let client = cluster.client(other);
+    for n in 0..turns {
+        eventually("a turn", async || client.apply(turn(&n.to_string())).await).await;
+    }
+    // Whoever leads from now on does not have what the one behind misses.
+    cluster.stop(other);
+    cluster.stop(third);
+    let (last, _) = log_of(&cluster, behind).await;
+    for place in [other, third] {
+        let (_, purged) = log_of(&cluster, place).await;
+        assert!(purged > last, "the log of {place} is gone up to {purged:?}, {behind} has {last:?}");
+    }
+    (0..3).for_each(|place| cluster.start(place));
+    cluster.leader().await;
+    // One less: nothing is decided without the one that was behind, and it reads what it has itself.
+    cluster.crash(other);
+    cluster.apply_through(behind, turn("after")).await;
+    let keys = keys_through(&cluster, behind).await;
+    assert_eq!(keys, (0..turns).map(|n| n.to_string()).chain(["after".to_owned()]).collect::<Vec<_>>());
+    cluster.stop(behind);
+    let machine = machine::Machine::open(&cluster.disk(behind).join(FOLDER)).unwrap();
+    assert!(machine.transcript(&id()).is_some_and(|kept| !kept.turns().is_empty()), "it kept the snapshot");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn turns_that_no_frame_would_hold_together_are_refused_and_cost_no_leader() {
+    let mut cluster = Cluster::started(3).await;
+    cluster.apply_through(0, Command::Create { id: id() }).await;
+    let leader = cluster.leader().await;
+    let huge = |key: &str| Command::AppendTurn {
+        id: id(),
+        key: key.parse().unwrap(),
+        body: "x".repeat(frame::FRAME_MAX * 9 / 16),
+    };
+    let follower = (leader + 1) % 3;
+    let (one, two, three) = tokio::join!(
+        cluster.apply_through(leader, huge("a")),
+        cluster.apply_through(leader, huge("b")),
+        cluster.apply_through(follower, huge("c"))
+    );
+    assert_eq!([one, two, three], [const { Outcome::TurnTooLong }; 3]);
+    // A log that holds them could not be given to anybody.
+    cluster.apply_through(follower, turn("after")).await;
+    (0..3).for_each(|place| cluster.crash(place));
+    for place in 0..3 {
+        let log = cluster.disk(place).join(FOLDER).join("raft.redb");
+        let file = std::fs::metadata(log).unwrap();
+        assert!(file.len() < frame::FRAME_MAX as u64 / 2, "{} bytes", file.len());
+    }
+}
+
+/// All that an error says, as the daemon's log has it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(|error| error.to_string()).collect::<Vec<_>>().join(": ")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_disk_is_named_with_the_way_out_and_the_way_leads_out() {
+    let mut cluster = Cluster::started(3).await;
+    cluster.apply_through(0, Command::Create { id: id() }).await;
+    cluster.apply_through(1, turn("before")).await;
+    for file in ["raft.redb", "snapshot"] {
+        cluster.crash(2);
+        let folder = cluster.disk(2).join(FOLDER);
+        std::fs::write(folder.join(file), [0xff; 10_000]).unwrap();
+        cluster.start(2);
+        let said = chain(&cluster.failure(2).await);
+        assert!(said.contains(&format!("{}", folder.join(file).display())), "{said}");
+        assert!(said.contains("remove its folder"), "{said}");
+
+        std::fs::remove_dir_all(folder).unwrap();
+        cluster.start(2);
+        cluster.leader().await;
+        assert_eq!(keys_through(&cluster, 2).await, ["before"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

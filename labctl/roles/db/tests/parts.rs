@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use openraft::storage::{RaftLogStorage, RaftStateMachine};
+use openraft::storage::{RaftLogReader, RaftLogStorage, RaftStateMachine};
 use openraft::{CommittedLeaderId, Entry, EntryPayload, LogId, RaftSnapshotBuilder, SnapshotMeta, Vote};
 use redb::TableDefinition;
 
@@ -11,7 +11,7 @@ use super::{id, turn};
 use crate::conversation::Command;
 use crate::roles::db::directory::Directory;
 use crate::roles::db::joining::{Step, decide};
-use crate::roles::db::log::{Identity, Log, LogError};
+use crate::roles::db::log::{APPEND_BYTES_MAX, Identity, Log, LogError};
 use crate::roles::db::machine::Machine;
 use crate::roles::db::protocol::{Census, TypeConfig};
 use crate::topology::{Interface, Memory, NetworkName};
@@ -88,6 +88,29 @@ async fn reopen(disk: &std::path::Path) -> Log {
     super::eventually("a log that is free", async || Log::open(disk)).await
 }
 
+#[tokio::test]
+async fn what_goes_to_another_member_at_once_fits_into_a_message() {
+    let disk = tempfile::tempdir().unwrap();
+    let mut log = Log::open(disk.path()).unwrap();
+    let long = |index, bytes| {
+        let key = "k".parse().unwrap();
+        entry(index, vec![Command::AppendTurn { id: id(), key, body: "x".repeat(bytes) }])
+    };
+    let quarter = APPEND_BYTES_MAX / 4;
+    let entries = (1..=10).map(|index| long(index, quarter)).chain([long(11, APPEND_BYTES_MAX * 2)]);
+    log.keep(entries.collect()).await.unwrap();
+    let indices = |entries: Vec<Entry<TypeConfig>>| -> Vec<_> {
+        entries.into_iter().map(|entry| entry.log_id.index).collect()
+    };
+    // Three quarters and what is around them; a fourth would be too much.
+    assert_eq!(indices(log.limited_get_log_entries(1, 12).await.unwrap()), [1, 2, 3]);
+    assert_eq!(indices(log.limited_get_log_entries(9, 10).await.unwrap()), [9]);
+    assert_eq!(indices(log.limited_get_log_entries(10, 12).await.unwrap()), [10]);
+    // Raft cannot go on without any.
+    assert_eq!(indices(log.limited_get_log_entries(11, 12).await.unwrap()), [11]);
+    assert_eq!(indices(log.try_get_log_entries(1..12).await.unwrap()).len(), 11);
+}
+
 #[test]
 fn a_disk_of_another_version_is_refused_with_both_versions_named() {
     let disk = tempfile::tempdir().unwrap();
@@ -100,6 +123,62 @@ fn a_disk_of_another_version_is_refused_with_both_versions_named() {
     let error = Log::open(disk.path()).unwrap_err();
     assert!(matches!(error, LogError::Format { found: 42, .. }), "{error}");
     assert!(error.to_string().contains("format 42"), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_that_somebody_else_has_open_is_not_called_damaged() {
+    let disk = tempfile::tempdir().unwrap();
+    let _log = Log::open(disk.path()).unwrap();
+    let error = Log::open(disk.path()).unwrap_err();
+    assert!(matches!(error, LogError::Open { .. }), "{error:?}");
+    assert!(!error.to_string().contains("remove"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_named_and_never_a_panic() {
+    let disk = tempfile::tempdir().unwrap();
+    {
+        let mut log = Log::open(disk.path()).unwrap();
+        log.adopt(Identity { cluster: [9; 16], id: 2 }).await.unwrap();
+        log.save_vote(&Vote::new(3, 2)).await.unwrap();
+        log.keep((1..200).map(|index| entry(index, vec![turn(&index.to_string())])).collect()).await.unwrap();
+    }
+    drop(reopen(disk.path()).await);
+    drop(
+        super::eventually("a file that is free", async || {
+            redb::Database::open(disk.path().join("raft.redb"))
+        })
+        .await,
+    );
+    let sound = std::fs::read(disk.path().join("raft.redb")).unwrap();
+    let mut refused = 0;
+    let mut open = |bytes: &[u8], what: &str| {
+        let disk = tempfile::tempdir().unwrap();
+        let path = disk.path().join("raft.redb");
+        std::fs::write(&path, bytes).unwrap();
+        // Damage where nothing is written harms nobody.
+        if let Err(error) = Log::open(disk.path()) {
+            refused += 1;
+            assert!(matches!(error, LogError::Damaged { .. } | LogError::Format { .. }), "{what}: {error:?}");
+            assert!(error.to_string().contains(&*path.to_string_lossy()), "{what}: {error}");
+        }
+    };
+    for part in 0..64 {
+        let at = sound.len() * part / 64;
+        let mut bytes = sound.clone();
+        let until = sound.len().min(at + 300);
+        bytes[at..until].iter_mut().for_each(|byte| *byte = !*byte);
+        open(&bytes, &format!("other bytes from {at}"));
+        if at > 0 {
+            open(&sound[..at], &format!("{at} bytes of {}", sound.len()));
+        }
+    }
+    for at in 0..400 {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0x41;
+        open(&bytes, &format!("another byte at {at}"));
+    }
+    assert!(refused > 64, "{refused}");
 }
 
 fn entry(index: u64, commands: Vec<Command>) -> Entry<TypeConfig> {
