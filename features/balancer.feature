@@ -34,3 +34,9 @@ Feature: The balancer as receptionist
     And all of 8 new connections to the VIP are answered by web2
     When web1 goes on
     Then the balancer takes it back
+
+  Scenario: The holder's balancer is killed: connections pause and go on, and nobody is refused
+    Given the site topologies/ha.yaml is up
+    And client has an open connection to 203.0.113.10:80
+    When the balancer of proxy1 is killed, a client that knocks at 203.0.113.10:80 all the time is never refused
+    Then that connection is answered as before

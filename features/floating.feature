@@ -57,3 +57,21 @@ Feature: Two proxies, one address
     And the default route of proxy1 goes by 10.10.1.1
     And the street sees proxy1 as 203.0.113.10
     And the street sees proxy2 as 203.0.113.10
+
+  Scenario: The front link of the holder goes down and up again, and the site answers again
+    When the link front of proxy1 goes down
+    And the link front of proxy1 goes up
+    Then client gets an answer from http://203.0.113.10/healthz
+    And the default route of proxy1 goes by 203.0.113.1
+    And proxy1 still holds the VIP
+
+  Scenario Outline: Somebody deletes <address> on the holder, and it is put back
+    When somebody deletes <address>/24 from <network> of proxy1
+    Then exactly one node comes to have the address <address>
+    And proxy1 still holds the VIP
+    And client gets an answer from http://203.0.113.10/healthz
+
+    Examples:
+      | address      | network |
+      | 203.0.113.10 | front   |
+      | 10.10.1.1    | back    |

@@ -11,6 +11,7 @@
 mod audit;
 mod cast;
 mod steps;
+mod visit;
 mod world;
 
 use std::os::unix::process::CommandExt;
@@ -38,6 +39,10 @@ const LOOK: Duration = Duration::from_millis(10);
 const THREADS_MAX: usize = 4;
 
 fn main() -> ExitCode {
+    // First of all, while there is one thread.
+    if let Ok(order) = std::env::var(visit::VISIT) {
+        return visit::run(&order);
+    }
     match std::env::var(ONE) {
         Ok(one) => run_one(&one),
         Err(_) => run_all(),

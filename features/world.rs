@@ -15,6 +15,7 @@ use labctl::topology::{LabName, NodeName};
 use crate::audit::Audit;
 use crate::steps::conversation::Talk;
 use crate::steps::floating::Watch;
+use crate::visit::Visitor;
 
 /// How long a fact may take to become true. Facts come within a second; a machine under load may take its time.
 pub const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -32,6 +33,8 @@ pub struct World {
     pub talk: Option<Talk>,
     /// Who holds the VIP, sampled all the time.
     pub watch: Option<Watch>,
+    /// Somebody with a connection to the site, and who answered last.
+    pub visitor: Option<(Visitor, String)>,
     /// The machine before.
     pub before: Option<Audit>,
     /// The status before.
@@ -180,6 +183,7 @@ impl World {
     /// Ends the scenario: keeps the logs of a failed one, and ends its labs.
     pub fn finish(&mut self, scenario: &str, outcome: &ScenarioFinished) {
         drop(self.watch.take());
+        drop(self.visitor.take());
         let failed = !matches!(outcome, ScenarioFinished::StepPassed);
         for name in self.labs.values() {
             let Ok(lab) = Lab::find(Some(name.clone())) else { continue };

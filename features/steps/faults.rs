@@ -6,7 +6,8 @@ use labctl::roles::init::Order;
 use labctl::topology::{NodeName, Role, ServiceName};
 use nix::sys::signal::Signal;
 
-use crate::cast::{Death, Node};
+use crate::cast::{Death, Node, Target};
+use crate::visit::Visitor;
 use crate::world::World;
 
 /// The daemon whose end is the end of a node's work.
@@ -129,4 +130,34 @@ fn signal_main(world: &World, node: &NodeName, signal: Signal) -> Result<(), Str
     let service = main_service(role).parse().map_err(|error| format!("{error}"))?;
     let order = Order::Signal { service, signal: signal as i32 };
     world.lab()?.order(node, order).map_err(|error| error.to_string())
+}
+
+#[when(expr = "the link {word} of {node} goes {word}")]
+fn link_goes(world: &mut World, interface: String, node: Node, direction: String) -> Result<(), String> {
+    Visitor::send_and_wait(&world.lab()?, &node.0, &[&direction, &interface])
+}
+
+#[when(expr = "somebody deletes {word} from {word} of {node}")]
+fn somebody_deletes(world: &mut World, address: String, interface: String, node: Node) -> Result<(), String> {
+    Visitor::send_and_wait(&world.lab()?, &node.0, &["delete", &address, &interface])
+}
+
+#[when(
+    expr = "the balancer of {node} is killed, a client that knocks at {target} all the time is never refused"
+)]
+fn killed_under_knocks(world: &mut World, node: Node, target: Target) -> Result<(), String> {
+    let lab = world.lab()?;
+    let client: NodeName = "client".parse().map_err(|error| format!("{error}"))?;
+    let mut knocking = Visitor::send(&lab, &client, &["knock", &target.0])?;
+    let first = knocking.hears()?;
+    if first != "answered" {
+        return Err(first);
+    }
+    let service = "balancer".parse().map_err(|error| format!("{error}"))?;
+    let order = Order::Signal { service, signal: Signal::SIGKILL as i32 };
+    lab.order(&node.0, order).map_err(|error| error.to_string())?;
+    match knocking.hears()?.as_str() {
+        "done" => Ok(()),
+        other => Err(other.to_owned()),
+    }
 }

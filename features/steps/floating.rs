@@ -93,6 +93,11 @@ fn still_holds(world: &mut World, node: Node) -> Result<(), String> {
     if holders == [node.0.clone()] { Ok(()) } else { Err(format!("held by {holders:?}")) }
 }
 
+#[then(expr = "exactly one node comes to have the address {address}")]
+fn one_comes_to_have(world: &mut World, address: Address) -> Result<(), String> {
+    world.eventually("exactly one node has it", |world| one_has(world, address))
+}
+
 #[then(expr = "exactly one node has the address {address}")]
 fn one_has(world: &mut World, address: Address) -> Result<(), String> {
     let status = world.status()?;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use cucumber::{then, when};
+use cucumber::{given, then, when};
 use serde_json::Value;
 
 use crate::cast::{Address, Node, Target};
+use crate::visit::Visitor;
 use crate::world::World;
 
 fn outcomes(world: &mut World, node: &Node, targets: &[&str]) -> Result<BTreeMap<String, String>, String> {
@@ -112,4 +113,24 @@ fn all_by(world: &mut World, count: usize, web: String) -> Result<(), String> {
     let sources = (0..count).map(|at| format!("198.51.100.{}", 10 + at % 20));
     let answered = ask_from(world, sources)?;
     if answered.keys().eq([&web]) { Ok(()) } else { Err(format!("{answered:?}")) }
+}
+
+#[given(expr = "{node} has an open connection to {target}")]
+fn has_connection(world: &mut World, node: Node, target: Target) -> Result<(), String> {
+    let mut visitor = Visitor::send(&world.lab()?, &node.0, &["stay", &target.0])?;
+    let by = visitor.hears()?;
+    let webs = world.status()?;
+    if !webs.nodes.iter().any(|node| node.name.as_str() == by) {
+        return Err(format!("nobody answered: {by}"));
+    }
+    world.visitor = Some((visitor, by));
+    Ok(())
+}
+
+#[then("that connection is answered as before")]
+fn connection_goes_on(world: &mut World) -> Result<(), String> {
+    let (visitor, by) = world.visitor.as_mut().ok_or("nobody has a connection")?;
+    visitor.goes_on()?;
+    let now = visitor.hears()?;
+    if now == *by { Ok(()) } else { Err(format!("it was answered by {by}, and now: {now}")) }
 }

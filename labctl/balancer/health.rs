@@ -93,12 +93,22 @@ impl Health {
     }
 }
 
-/// Who of a service's real servers is available, and whether that is so only because nobody is: then all of them are,
-/// since a wrong check is likelier than a site without a single server, and a dead site loses nothing. It goes by the
-/// present alone and not by who was the last one up, so that two directors come to the same table.
-pub fn availability(up: &[bool]) -> (Vec<bool>, bool) {
-    let fail_open = !up.is_empty() && !up.contains(&true);
-    (up.iter().map(|&up| up || fail_open).collect(), fail_open)
+/// What counts about a real server when it comes to who is available.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its share of new connections; without one it is on its way out, and nobody's last hope.
+    pub weight: u32,
+    /// Whether its checks say that it is well.
+    pub up: bool,
+}
+
+/// Who of a service's real servers is available, and whether that is so only because nobody who has a weight is up: then
+/// all of them are, since a wrong check is likelier than a site without a single server, and a dead site loses nothing.
+/// It goes by the present alone and not by who was the last one up, so that two directors come to the same table.
+pub fn availability(reals: &[Standing]) -> (Vec<bool>, bool) {
+    let mut candidates = reals.iter().filter(|real| real.weight > 0).peekable();
+    let fail_open = candidates.peek().is_some() && candidates.all(|real| !real.up);
+    (reals.iter().map(|real| real.up || fail_open && real.weight > 0).collect(), fail_open)
 }
 
 #[cfg(test)]
@@ -166,9 +176,22 @@ mod tests {
 
     #[test]
     fn if_nobody_is_up_everybody_is_available() {
-        assert_eq!(availability(&[true, false]), (vec![true, false], false));
-        assert_eq!(availability(&[false, false]), (vec![true, true], true));
-        assert_eq!(availability(&[]), (vec![], false));
+        assert_eq!(judged(&[(1, true), (1, false)]), (vec![true, false], false));
+        assert_eq!(judged(&[(1, false), (1, false)]), (vec![true, true], true));
+        assert_eq!(judged(&[]), (vec![], false));
+    }
+
+    #[test]
+    fn a_server_without_a_weight_is_nobodys_last_hope() {
+        assert_eq!(judged(&[(0, true), (1, false)]), (vec![true, true], true));
+        assert_eq!(judged(&[(0, false), (1, true)]), (vec![false, true], false));
+        assert_eq!(judged(&[(0, false), (1, false)]), (vec![false, true], true));
+        assert_eq!(judged(&[(0, false)]), (vec![false], false));
+    }
+
+    fn judged(reals: &[(u32, bool)]) -> (Vec<bool>, bool) {
+        let standings: Vec<_> = reals.iter().map(|&(weight, up)| Standing { weight, up }).collect();
+        availability(&standings)
     }
 
     proptest! {

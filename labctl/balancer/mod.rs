@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-pub use health::{Check, Health, Thresholds, Transition, availability};
+pub use health::{Check, Health, Standing, Thresholds, Transition, availability};
 pub use schedule::{Schedule, TURNS_MAX, source_hash};
 pub use table::{SLOTS, maglev};
 

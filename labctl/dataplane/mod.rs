@@ -4,7 +4,7 @@
 
 mod layout;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 
@@ -109,6 +109,8 @@ pub struct Dataplane {
     reals: HashMap<MapData, WireEndpoint, WireReal>,
     counters: PerCpuArray<MapData, u64>,
     installed: BTreeMap<Endpoint, Service>,
+    /// Services whose last change did not come to its end: the maps may hold some of it.
+    in_doubt: BTreeSet<Endpoint>,
 }
 
 impl Dataplane {
@@ -123,7 +125,8 @@ impl Dataplane {
 
     /// Balances these services from now on, and no others. Each service changes at once as a whole; connections keep
     /// their real servers. It returns when no packet sees the old services any more, which takes the kernel some
-    /// 10 ms for each service that changed.
+    /// 10 ms for each service that changed. After an error the old services go on, but for what was changed before it; the
+    /// next call puts that right.
     pub fn install(&mut self, services: &[Service]) -> Result<(), Error> {
         check_together(services)?;
         let wanted: BTreeMap<Endpoint, Service> =
@@ -131,8 +134,12 @@ impl Dataplane {
         // Reals before the services that name them, and the other way round at the end: no slot is ever without.
         let changed: Vec<&Service> = wanted
             .values()
-            .filter(|service| self.installed.get(&service.address) != Some(*service))
+            .filter(|service| {
+                let address = &service.address;
+                self.in_doubt.contains(address) || self.installed.get(address) != Some(*service)
+            })
             .collect();
+        self.in_doubt.extend(changed.iter().map(|service| service.address));
         for service in &changed {
             for real in &service.reals {
                 let claim = WireReal::new(service.address, real);
@@ -151,6 +158,7 @@ impl Dataplane {
         }
         self.forget_all_but(&wanted)?;
         self.installed = wanted;
+        self.in_doubt.clear();
         Ok(())
     }
 
@@ -191,6 +199,7 @@ impl Dataplane {
             reals: map(&mut ebpf, "reals")?,
             counters: map(&mut ebpf, "counters")?,
             installed: BTreeMap::new(),
+            in_doubt: BTreeSet::new(),
             ebpf,
         };
         Ok((plane, switch))

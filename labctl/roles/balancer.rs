@@ -12,16 +12,17 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{Reporter, Site};
-use crate::balancer::{self, Check, Endpoint, Health, Real, Service, Thresholds, Transition, availability};
+use super::{Reporter, Site, stop};
+use crate::balancer::{
+    self, Check, Endpoint, Health, Real, Service, Standing, Thresholds, Transition, availability,
+};
 use crate::dataplane::{self, Dataplane, Switch};
 use crate::report::What;
 use crate::topology::{NetworkName, Probe, Scheduler, VirtualService};
 use check::Prober;
-use tables::Tables;
+use tables::{Failed, Tables};
 use watch::Addresses;
 
 /// Outcomes that wait for the loop. Each real server has at most one check in flight, so a full channel only makes
@@ -66,13 +67,13 @@ pub enum Error {
     Dataplane(#[from] dataplane::Error),
 }
 
-/// Balances until SIGTERM. Returns an error only if it cannot work at all.
+/// Balances until it is asked to stop. Returns an error only if it cannot work at all.
 pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)?;
     runtime.block_on(async {
-        let terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
-        Balancer::new(site, reporter)?.run(terminate).await
+        let stop = stop::asked().map_err(Error::Runtime)?;
+        Balancer::new(site, reporter)?.run(stop).await
     })
 }
 
@@ -153,7 +154,7 @@ struct Balancer {
     addresses: Addresses,
     prober: Prober,
     patients: Vec<Patient>,
-    /// Which services have no healthy real server.
+    /// Which services have no healthy real server that has a weight.
     open: Vec<bool>,
     active: Option<bool>,
     progress: Progress,
@@ -195,7 +196,8 @@ impl Balancer {
         })
     }
 
-    async fn run(mut self, mut terminate: Signal) -> Result<(), Error> {
+    async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Error> {
+        tokio::pin!(stop);
         self.follow_address()?;
         loop {
             self.start_due_checks(Instant::now());
@@ -203,21 +205,15 @@ impl Balancer {
             tokio::select! {
                 // In this order: whether this node balances at all matters more than to whom.
                 biased;
-                _ = terminate.recv() => {
-                    tracing::info!("stop balancing, because of SIGTERM");
+                () = &mut stop => {
+                    tracing::info!("stop balancing, because of a signal");
                     return Ok(());
                 }
                 changed = self.addresses.changed() => {
                     changed?;
                     self.follow_address()?;
                 }
-                installed = self.tables.installed() => {
-                    installed?;
-                    if self.progress == Progress::Installing {
-                        self.progress = Progress::Ready;
-                        self.reporter.emit(What::Ready);
-                    }
-                }
+                installed = self.tables.installed() => self.note(installed),
                 Some((patient, outcome)) = self.outcomes.1.recv() => self.judge(patient, outcome),
                 () = nap => {}
             }
@@ -293,14 +289,32 @@ impl Balancer {
         }
     }
 
+    /// Takes note of how a change of the tables went. One that failed is no end: the tables that are there go on.
+    fn note(&mut self, installed: Result<(), Failed>) {
+        match installed {
+            Ok(()) if self.progress == Progress::Installing => {
+                self.progress = Progress::Ready;
+                self.reporter.emit(What::Ready);
+            }
+            Ok(()) => {}
+            Err(Failed { source, again_in }) => {
+                let because = described(&source);
+                tracing::error!("the tables stay as they are, and again in {again_in:?}, because {because}");
+            }
+        }
+    }
+
     fn install(&mut self) {
         let mut services = Vec::with_capacity(self.layout.services.len());
         for (index, wanted) in self.layout.services.iter().enumerate() {
             let patients = self.patients.iter().filter(|patient| patient.service == index);
-            let up: Vec<bool> = patients.map(|patient| patient.health.is_up()).collect();
-            let (available, fail_open) = availability(&up);
+            let standings: Vec<Standing> = patients.map(|patient| standing(wanted, patient)).collect();
+            let (available, fail_open) = availability(&standings);
             if fail_open && !self.open[index] {
-                tracing::warn!("{}: every real server is down, so all of them get connections", wanted.name);
+                tracing::warn!(
+                    "{}: every real server with a weight is down, so all of them get connections",
+                    wanted.name
+                );
                 self.reporter.emit(What::FailOpen { service: wanted.name.to_string() });
             }
             self.open[index] = fail_open;
@@ -308,6 +322,17 @@ impl Balancer {
         }
         self.tables.install(services);
     }
+}
+
+/// What counts about a real server when it comes to who is available.
+fn standing(wanted: &VirtualService, patient: &Patient) -> Standing {
+    Standing { weight: wanted.reals[patient.real].weight, up: patient.health.is_up() }
+}
+
+/// An error with all that it comes from, in one line.
+fn described(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// A service of the site in the balancer's own terms.

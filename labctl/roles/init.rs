@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
+use std::net::SocketAddrV4;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -24,10 +25,11 @@ use nix::unistd::{Pid, sethostname};
 use serde::{Deserialize, Serialize};
 
 use super::{DISK_PATH, EVENTS_FD, Reporter, SITE_PATH};
+use crate::kernel::nft::Border;
 use crate::kernel::process::{self, Spawn, describe_exit};
 use crate::kernel::{mount, nft};
 use crate::report::What;
-use crate::topology::{Node, NodeName, Restart, Role, Run, Service, ServiceName, Topology};
+use crate::topology::{Builtin, Node, NodeName, Restart, Role, Run, Service, ServiceName, Topology};
 
 /// What a node may write to `/run` and to `/tmp`.
 const RUN_MIB: u32 = 16;
@@ -125,7 +127,7 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// No source NAT.
+    /// No netfilter rules.
     #[error(transparent)]
     Nft(#[from] nft::Error),
 }
@@ -178,7 +180,7 @@ fn move_in(spec: &InitSpec, netns: BorrowedFd) -> Result<(), Error> {
     sethostname(spec.node.as_str()).map_err(kernel("set the host name"))
 }
 
-/// The node's own `/proc`, `/sys`, `/run`, `/tmp`, disk, hosts, resolver, and its boot-time netfilter rule.
+/// The node's own `/proc`, `/sys`, `/run`, `/tmp`, disk, hosts, resolver, and its boot-time netfilter rules.
 fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
     mount::make_slave()?;
     mount::proc()?;
@@ -206,7 +208,17 @@ fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
     if let (Role::Proxy, Some(failover)) = (node.role, &spec.topology.failover)
         && let Some(public) = failover.addresses.first()
     {
-        nft::source_nat(public.network.as_str(), public.address)?;
+        // Only our own balancer works below netfilter; whatever a topology runs instead may well listen.
+        let balances = node.services.iter().any(|service| service.run == Run::Builtin(Builtin::Balancer));
+        let services = || spec.topology.balancer.iter().filter(|_| balances).flat_map(|it| &it.services);
+        let floating = services().filter(|service| service.address == public.address);
+        let reals = services().flat_map(|service| &service.reals);
+        nft::guard(&Border {
+            interface: public.network.as_str(),
+            address: public.address,
+            services: floating.map(|service| service.port).collect(),
+            reals: reals.map(|real| SocketAddrV4::new(real.address, real.port)).collect(),
+        })?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod announcer;
 mod complaints;
 mod driver;
 mod holdings;
+mod lookout;
 mod settings;
 
 use nix::errno::Errno;

@@ -6,7 +6,8 @@
 // compares the two. It decides nothing about health or scheduling: user space does, and leaves the outcome in maps.
 //
 // Whatever is not surely ours goes on to the kernel unchanged (TCX_NEXT): fragments, VLANs, malformed headers, a TTL at
-// its end, a service without a real server. The kernel then does what a host or router without a balancer would do.
+// its end, a service without a real server. The kernel then does what a host or router without a balancer would do, but
+// for segments to a virtual service, which a netfilter rule of the node drops, so that nothing resets a connection.
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

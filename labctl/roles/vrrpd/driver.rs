@@ -14,6 +14,7 @@ use super::Error;
 use super::announcer::Announcer;
 use super::complaints::Complaints;
 use super::holdings::{Change, Holdings, is_absence};
+use super::lookout::{Heard, Lookout};
 use super::settings::Settings;
 use crate::kernel::clock;
 use crate::kernel::netlink::Netlink;
@@ -41,6 +42,7 @@ pub(super) struct Driver {
     stop: SignalFd,
     alarm: Alarm,
     holdings: Holdings,
+    lookout: Lookout,
     announcer: Announcer,
     complaints: Complaints,
     /// What it says as the Active.
@@ -79,6 +81,7 @@ impl Driver {
             stop,
             alarm,
             holdings,
+            lookout: Lookout::open()?,
             announcer,
             complaints: Complaints::default(),
             ours: settings.advert(settings.priority.get()),
@@ -113,17 +116,25 @@ impl Driver {
         self.feed(Input::Startup)?;
         self.reporter.emit(What::Ready);
         while !self.wait()? {
-            self.receive()?;
-            self.expire()?;
+            self.turn(now())?;
         }
         self.feed(Input::Shutdown)
     }
 
+    /// Handles all that had happened when the loop woke. A timer is due by that time and not by a later one: an advert
+    /// that came after the queue was emptied must not be overtaken by the timer that it would have moved.
+    fn turn(&mut self, woke: Duration) -> Result<(), Error> {
+        self.receive()?;
+        self.listen(woke)?;
+        self.expire(woke)
+    }
+
     /// Sleeps until something happens. True if that is the signal to stop.
     fn wait(&mut self) -> Result<bool, Error> {
-        let deadline = [self.machine.deadline(), self.announcer.deadline()].into_iter().flatten().min();
+        let deadline = [self.machine.deadline(), self.announcer.deadline(), self.lookout.deadline()];
+        let deadline = deadline.into_iter().flatten().min();
         self.alarm.set(deadline).map_err(|source| Error::System { act: "set a timer", source })?;
-        let mut ready = [self.stop.as_fd(), self.socket.as_fd(), self.alarm.as_fd()]
+        let mut ready = [self.stop.as_fd(), self.socket.as_fd(), self.alarm.as_fd(), self.lookout.as_fd()]
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut ready, PollTimeout::NONE) {
             Ok(_) => Ok(ready[0].any().unwrap_or(false)),
@@ -175,12 +186,50 @@ impl Driver {
         }
     }
 
-    /// Handles the timers that are due.
-    fn expire(&mut self) -> Result<(), Error> {
-        if self.machine.deadline().is_some_and(|at| at <= now()) {
+    /// Hears what changed in the kernel. That matters to the holder alone.
+    fn listen(&mut self, woke: Duration) -> Result<(), Error> {
+        let heard = self.lookout.hear()?;
+        if heard.anything && self.machine.state() == State::Active {
+            self.lookout.wish(heard, woke);
+        }
+        Ok(())
+    }
+
+    /// Handles the timers that were due at that time.
+    fn expire(&mut self, woke: Duration) -> Result<(), Error> {
+        if self.machine.deadline().is_some_and(|at| at <= woke) {
             self.feed(Input::TimerExpired)?;
         }
+        if let Some(heard) = self.lookout.round(woke) {
+            self.put_back(heard)?;
+        }
         self.announce();
+        Ok(())
+    }
+
+    /// Sees to it that the holder has what it holds: a link that goes down takes the default route along, and a person
+    /// may take away anything. Says so to the neighbours if they may have missed something.
+    fn put_back(&mut self, heard: Heard) -> Result<(), Error> {
+        let mut gone = Vec::new();
+        for Change { address, result } in self.holdings.put_back()? {
+            let name = || address.map_or_else(|| "the default route".to_owned(), |one| one.to_string());
+            match result {
+                Ok(()) => {
+                    gone.push(name());
+                    if let Some(address) = address {
+                        self.reporter.emit(What::AddressAdded { address });
+                    }
+                }
+                Err(Errno::EEXIST) => {}
+                Err(errno) => self.complain("put-back", || format!("cannot put back {}: {errno}", name())),
+            }
+        }
+        if !gone.is_empty() {
+            tracing::warn!("put back what was gone: {}", gone.join(", "));
+        }
+        if !gone.is_empty() || heard.link_up {
+            self.announcer.start(now());
+        }
         Ok(())
     }
 
@@ -249,6 +298,7 @@ impl Driver {
 
     fn release(&mut self) -> Result<(), Error> {
         self.announcer.stop();
+        self.lookout.forget();
         let removed = self.holdings.remove()?;
         let removed_at = nanoseconds(now());
         for Change { address, result } in removed {
@@ -296,3 +346,6 @@ fn nanoseconds(at: Duration) -> u64 {
     // Since boot, so the next 584 years fit.
     at.as_nanos() as u64
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 use nix::errno::Errno;
-use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::route::RouteMessage;
@@ -24,6 +24,8 @@ pub(super) struct Holdings {
     addresses: Vec<Ipv4Addr>,
     add_addresses: Vec<Request>,
     add_routes: Vec<Request>,
+    /// Adds only what is not there.
+    put_back: Vec<Request>,
     /// Routes first: with its last address an interface loses its routes, and then there is nothing left to remove.
     remove: Vec<Request>,
 }
@@ -49,10 +51,16 @@ impl Holdings {
         let routes: Vec<_> = gateway.iter().map(|(gateway, port)| route_message(gateway, port)).collect();
         let replace = |message| Request { message, flags: NLM_F_CREATE | NLM_F_REPLACE };
         let plain = |message| Request { message, flags: 0 };
+        // Without NLM_F_REPLACE: what is there stays untouched, the kernel tells nobody, and the answer says which it was.
+        let put = |message| Request { message, flags: NLM_F_CREATE | NLM_F_EXCL };
+        let put_addresses = addresses.iter().cloned().map(RouteNetlinkMessage::NewAddress).map(put);
+        let put_routes = routes.iter().cloned().map(RouteNetlinkMessage::NewRoute).map(put);
+        let put_back = put_addresses.chain(put_routes).collect();
         let remove_routes = routes.iter().cloned().map(RouteNetlinkMessage::DelRoute).map(plain);
         let remove_addresses = addresses.iter().cloned().map(RouteNetlinkMessage::DelAddress).map(plain);
         Self {
             netlink,
+            put_back,
             addresses: floating.iter().map(|floating| floating.address).collect(),
             remove: remove_routes.chain(remove_addresses).collect(),
             add_addresses: addresses.into_iter().map(RouteNetlinkMessage::NewAddress).map(replace).collect(),
@@ -75,6 +83,14 @@ impl Holdings {
     pub(super) fn add_routes(&mut self) -> Result<Vec<Change>, netlink::Error> {
         let results = self.netlink.run(&self.add_routes)?;
         Ok(results.into_iter().map(|result| Change { address: None, result }).collect())
+    }
+
+    /// Puts back whatever of addresses and route is gone. What is still there is refused with `EEXIST`.
+    pub(super) fn put_back(&mut self) -> Result<Vec<Change>, netlink::Error> {
+        let results = self.netlink.run(&self.put_back)?;
+        let routes = self.add_routes.iter().map(|_| None);
+        let objects = self.addresses.iter().copied().map(Some).chain(routes);
+        Ok(objects.zip(results).map(|(address, result)| Change { address, result }).collect())
     }
 
     /// Removes route and addresses. What is not there any more counts as refused with one of [`is_absence`].

@@ -5,6 +5,7 @@ use rtnetlink::packet_route::link::LinkFlags;
 use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::*;
+use crate::roles::vrrpd::lookout::{Heard, Lookout};
 use crate::topology::NetworkName;
 
 /// Runs a test in an empty network namespace, or says why not.
@@ -64,5 +65,27 @@ fn a_partial_release_says_what_was_there() {
             released.iter().filter(|change| change.result.is_ok()).map(|c| c.address).collect();
         assert_eq!(there, [Some("203.0.113.10".parse().unwrap()), Some("10.10.1.1".parse().unwrap())]);
         assert!(released[0].address.is_none() && released[0].result.is_err_and(is_absence));
+    });
+}
+
+/// Whoever listens for changes and puts back what is gone must not hear itself for ever.
+#[test]
+fn putting_back_says_what_was_gone_and_changes_nothing_else() {
+    in_a_namespace(|| {
+        let mut holdings = holdings();
+        holdings.add_addresses().unwrap();
+        holdings.add_routes().unwrap();
+        let mut lookout = Lookout::open().unwrap();
+        let here = Err(Errno::EEXIST);
+        assert_eq!(results(holdings.put_back().unwrap()), [here, here, here]);
+        assert_eq!(lookout.hear().unwrap(), Heard::default());
+
+        let first = holdings.remove[1].clone();
+        assert_eq!(holdings.netlink.run(&[first]).unwrap(), [Ok(())]);
+        assert!(lookout.hear().unwrap().anything);
+        assert_eq!(holdings.put_back().unwrap()[0].result, Ok(()));
+        assert!(lookout.hear().unwrap().anything);
+        assert_eq!(results(holdings.put_back().unwrap()), [here, here, here]);
+        assert_eq!(lookout.hear().unwrap(), Heard::default());
     });
 }
