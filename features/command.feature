@@ -70,7 +70,7 @@ Feature: The program says what is wrong, and ends with a code that says it too
       | CAP_BPF       |
 
   Scenario: The network part works for an ordinary user in a user namespace
-    When an ordinary user runs labctl up fixtures/topologies/network-only.yaml in a user namespace
+    When an ordinary user runs labctl up fixtures/labs/network-only.yaml in a user namespace
     Then it ends with 0
     And it prints "right:80 open"
 

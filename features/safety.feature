@@ -35,7 +35,7 @@ Feature: Whatever is killed, nothing stays
   @alone
   Scenario: A lab that cannot become ready leaves nothing
     Given I take down what is on the machine
-    When I run labctl up fixtures/topologies/never-ready.yaml --within 2s
+    When I run labctl up fixtures/labs/never-ready.yaml --within 2s
     Then it ends with 1
     And it says "still waiting for"
     And the machine is as it was
