@@ -1,10 +1,11 @@
 //! One drill by `labctl drill run`: a lab, a load, faults, and the report as a value. It knows the files of a drill.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use labctl::report::{Event, Report};
+use labctl::report::{Event, Report, Verdict};
 use tempfile::TempDir;
 
 use super::lab::Lab;
@@ -13,6 +14,38 @@ use super::shell::{Error, Shell};
 /// Longer than all bounds of a drill together: 30 s to be ready, 20 s for the load to begin, 60 s for it to drain, 40 s
 /// for the lab to end.
 const DRILL_WITHIN: Duration = Duration::from_secs(180);
+
+/// How several drills ended, and how good their probes were.
+#[derive(Default)]
+pub struct Verdicts {
+    words: BTreeMap<String, u32>,
+    failed: BTreeMap<String, u32>,
+    late_us: u64,
+}
+
+impl Verdicts {
+    pub fn count(&mut self, drilled: &Drilled) {
+        *self.words.entry(drilled.report.verdict.to_string()).or_default() += 1;
+        for check in drilled.report.checks.iter().filter(|check| check.result != Verdict::Pass) {
+            *self.failed.entry(check.claim.to_string()).or_default() += 1;
+        }
+        self.late_us = self.late_us.max(drilled.report.pacer.lateness_around_outages.p99_us);
+    }
+
+    pub fn line(&self) -> String {
+        let list = |counts: &BTreeMap<String, u32>| {
+            let all: Vec<_> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+            if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+        };
+        format!(
+            "drills: {}; checks that did not pass: {}; probes around outages or faults left at most {:.2} ms late (p99 \
+             of the worst run)",
+            list(&self.words),
+            list(&self.failed),
+            self.late_us as f64 / 1e3
+        )
+    }
+}
 
 /// What a drill left.
 pub struct Drilled {
@@ -38,10 +71,11 @@ pub fn run(shell: &Shell, file: &Path) -> Result<Drilled, Error> {
         return Err(Error::Unfit(format!("the drill was given up: {because}")));
     }
     lab.gone();
-    eprintln!(
-        "  {}: {} of {} turns acknowledged",
-        report.verdict, report.turns.acknowledged, report.turns.attempted
-    );
+    let turns = &report.turns;
+    eprintln!("  {}: {} of {} turns acknowledged", report.verdict, turns.acknowledged, turns.attempted);
+    for check in report.checks.iter().filter(|check| check.result != Verdict::Pass) {
+        eprintln!("  {}: {}, expected {}: {}", check.claim, check.measured, check.expected, check.result);
+    }
     Ok(Drilled { report, dir })
 }
 

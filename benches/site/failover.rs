@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use labctl::vrrp::Interval;
 
-use super::drill::{self, Drilled};
+use super::drill::{self, Drilled, Verdicts};
 use super::page::{Page, Table};
 use super::shell::{Error, Shell};
 
@@ -101,27 +101,4 @@ fn text(death: &str, at: Duration, down: Duration) -> String {
          \x20 - {{ at: {at_us}us, do: {death}, target: holder }}\n\
          expect: {{ outage_max: 10s, holder_changes_min: 1 }}\n"
     )
-}
-
-/// How the drills ended, and how good their probes were.
-#[derive(Default)]
-struct Verdicts {
-    words: std::collections::BTreeMap<String, u32>,
-    late_us: u64,
-}
-
-impl Verdicts {
-    fn count(&mut self, drilled: &Drilled) {
-        *self.words.entry(drilled.report.verdict.to_string()).or_default() += 1;
-        self.late_us = self.late_us.max(drilled.report.pacer.lateness_around_outages.p99_us);
-    }
-
-    fn line(&self) -> String {
-        let words: Vec<_> = self.words.iter().map(|(word, count)| format!("{count} {word}")).collect();
-        let late_ms = self.late_us as f64 / 1e3;
-        format!(
-            "drills: {}; probes around outages left at most {late_ms:.2} ms late (p99 of the worst run)",
-            words.join(", ")
-        )
-    }
 }

@@ -1,6 +1,6 @@
 //! How fast, how long, how many: every figure that this project claims, by one command,
 //! `cargo bench --bench site -- up|failover|database|all [--runs N]`. It uses `labctl` as people do, from the command
-//! line, and knows nothing of the code behind it but the words of its files and reports.
+//! line; of the code behind it, it takes only what describes sites and reports.
 //!
 //! Tables go to standard output and to `reports/bench-<what>.md`, progress to standard error. Whatever ends a
 //! measurement early, Ctrl-C included, the labs of it are taken down and what was measured so far is printed.
