@@ -209,7 +209,7 @@ fn agreement(findings: &Findings) -> Check {
     let turns = &findings.turns;
     let wrong: Vec<String> = [
         (turns.disagreements.len(), "conversations differ"),
-        (turns.disordered.len(), "are out of order"),
+        (turns.disordered.len(), "conversations are out of order"),
         (turns.phantoms.len(), "turns are nobody's"),
     ]
     .iter()

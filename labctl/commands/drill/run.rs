@@ -159,8 +159,7 @@ fn conduct(
     heard: &Receiver<Heard>,
 ) -> Result<Vec<Event>, Failure> {
     let lab_says = say.clone();
-    // The stream ends with the lab, with a line that is no event, and with a follower that cannot keep up.
-    let mut of_lab = lab.events(true)?.map(Heard::Lab).chain([Heard::Broken(LAB_SILENT.to_owned())]);
+    let mut of_lab = to_the_end(lab.events(true)?);
     thread::spawn(move || of_lab.all(|heard| lab_says.send(heard).is_ok()));
 
     let now_ns = clock::monotonic_ns();
@@ -365,6 +364,12 @@ impl Hands<'_> {
     }
 }
 
+/// What the lab says, and that it says no more: its events end with the lab, with a line that is no event, and with a
+/// follower that cannot keep up.
+fn to_the_end(events: impl Iterator<Item = Event>) -> impl Iterator<Item = Heard> {
+    events.map(Heard::Lab).chain([Heard::Broken(LAB_SILENT.to_owned())])
+}
+
 /// Tells what the load says, to its end.
 fn pass_on(lines: impl Iterator<Item = io::Result<String>>, say: &SyncSender<Heard>) {
     for line in lines {
@@ -397,16 +402,23 @@ mod tests {
         let lines = [ready, r#"{"at_ns":2,"source":"lo"#, ready];
         pass_on(lines.into_iter().map(|line| Ok(line.to_owned())), &say);
         drop(say);
-        let told: Vec<_> = heard
-            .iter()
-            .map(|heard| match heard {
-                Heard::Lab(_) => "lab",
-                Heard::Load(_) => "load",
-                Heard::LoadSilent => "silent",
-                Heard::Broken(_) => "broken",
-                Heard::Interrupt => "interrupt",
-            })
-            .collect();
-        assert_eq!(told, ["load", "broken", "silent"]);
+        assert_eq!(words(heard.into_iter()), ["load", "broken", "silent"]);
+    }
+
+    #[test]
+    fn a_lab_that_says_no_more_breaks_the_record() {
+        let ready = Event { at_ns: 1, node: None, source: "web".to_owned(), what: What::Ready };
+        assert_eq!(words(to_the_end([ready].into_iter())), ["lab", "broken"]);
+    }
+
+    fn words(heard: impl Iterator<Item = Heard>) -> Vec<&'static str> {
+        let word = |heard| match heard {
+            Heard::Lab(_) => "lab",
+            Heard::Load(_) => "load",
+            Heard::LoadSilent => "silent",
+            Heard::Broken(_) => "broken",
+            Heard::Interrupt => "interrupt",
+        };
+        heard.map(word).collect()
     }
 }
