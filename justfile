@@ -22,7 +22,7 @@ demo:
 bench what="all":
     cargo bench --bench site -- {{what}}
 
-# Renew what is generated and committed: JSON Schemas and the eBPF object.
+# Renew what is generated and committed: JSON Schemas, the sample report and the eBPF object.
 renew:
-    LABCTL_UPDATE=1 cargo test --lib schema
+    LABCTL_UPDATE=1 cargo test --lib -- schema sample
     labctl/dataplane/bpf/build.sh

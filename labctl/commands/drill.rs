@@ -2,6 +2,7 @@
 //! decided in `drill` and `report`; here are the arguments and the files.
 
 mod run;
+mod watch;
 
 use std::fs;
 use std::io::{self, Write};
@@ -19,6 +20,8 @@ use crate::report::{Event, Report, markdown, render};
 const DRILLS: &str = "topologies/drills";
 /// Where reports go.
 const REPORTS: &str = "reports";
+/// Drills of one name that may have begun in the same second.
+const TWINS_MAX: u32 = 100;
 /// The longest drill file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const EVENTS: &str = "events.jsonl";
@@ -149,6 +152,22 @@ fn replay(dir: &Path, format: Format) -> Outcome {
     Ok(ExitCode::from(report.verdict.exit_code()))
 }
 
+/// A new folder of this name, or of this name and a number: two drills that began in the same second have one each.
+fn fresh_folder(parent: &Path, name: &str) -> Result<PathBuf, Failure> {
+    fs::create_dir_all(parent)?;
+    let numbered = (2..=TWINS_MAX).map(|number| format!("{name}-{number}"));
+    for name in std::iter::once(name.to_owned()).chain(numbered) {
+        let dir = parent.join(name);
+        match fs::create_dir(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let message = format!("{} has {TWINS_MAX} folders named {name} already", parent.display());
+    Err(Failure::machine(message, "`--out` names another folder"))
+}
+
 /// Writes the events first: whatever fails after that can be had again from them.
 fn write_all(dir: &Path, events: &[Event]) -> Result<Report, Failure> {
     fs::create_dir_all(dir)?;
@@ -184,8 +203,17 @@ mod tests {
 
     const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
+    #[test]
+    fn two_drills_of_the_same_second_have_a_folder_each() {
+        let out = tempfile::tempdir().expect("a scratch folder");
+        let fresh =
+            || fresh_folder(&out.path().join("reports"), "now-x").map_err(drop).expect("a new folder");
+        let names = [fresh(), fresh(), fresh()].map(|dir| dir.file_name().map(|name| name.to_owned()));
+        assert_eq!(names, ["now-x", "now-x-2", "now-x-3"].map(|name| Some(name.into())));
+    }
+
     fn recorded() -> Vec<Event> {
-        let text = fs::read_to_string(Path::new(ROOT).join("fixtures/drills/proxy-crash").join(EVENTS));
+        let text = fs::read_to_string(Path::new(ROOT).join("reports/samples/proxy-crash").join(EVENTS));
         let text = text.expect("the record is there");
         text.lines().map(|line| serde_json::from_str(line).expect("each line is an event")).collect()
     }

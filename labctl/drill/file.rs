@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
 use super::spec::{Action, Drill, Expect, Fault, Load, Target};
+use crate::conversation::TURNS_MAX;
 use crate::topology::{DrillName, NodeName, ServiceName};
 
 /// Most conversations at a time: each has a connection and a task of its own.
@@ -19,6 +20,9 @@ const TURNS_PER_S_MAX: u32 = 5_000;
 const PROBES_MAX: u128 = 2_000_000;
 /// Probes at a smaller distance would keep a processor busy.
 const PROBE_INTERVAL_MIN: Duration = Duration::from_micros(100);
+/// The longest patience with an answer: an attempt that begins at the end of the load's drain must end within the
+/// runner's.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// The longest drill.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// A word this similar (Jaro-Winkler) to one that is known is taken for a slip of the pen.
@@ -115,6 +119,7 @@ struct RawExpect {
     p99_max: Option<Word>,
     lost_turns: Option<u64>,
     duplicate_turns: Option<u64>,
+    unacknowledged_turns: Option<u64>,
     holder_changes_min: Option<u64>,
     holder_changes_max: Option<u64>,
     acknowledged_min: Option<u64>,
@@ -162,6 +167,7 @@ impl Reader<'_> {
             self.problem(raw.duration.referenced, message, None);
         }
         let load = self.load(raw.load, duration, at);
+        self.room(&load, duration, raw.duration.referenced);
         let mut faults = Vec::with_capacity(raw.faults.len());
         let mut before = None;
         for fault in raw.faults {
@@ -180,12 +186,18 @@ impl Reader<'_> {
     fn load(&mut self, raw: RawLoad, duration: Duration, drill: Location) -> Load {
         let usual = Load::default();
         let probe_at = raw.probe_interval.as_ref().map_or(drill, |word| word.referenced);
+        let timeout_at = raw.timeout.as_ref().map_or(drill, |word| word.referenced);
         let load = Load {
             conversations: self.count(raw.conversations, usual.conversations, CONVERSATIONS_MAX),
             turns_per_s: self.count(raw.turns_per_s, usual.turns_per_s, TURNS_PER_S_MAX),
             timeout: self.optional(raw.timeout).unwrap_or(usual.timeout),
             probe_interval: self.optional(raw.probe_interval).unwrap_or(usual.probe_interval),
         };
+        if load.timeout > TIMEOUT_MAX {
+            let message =
+                format!("a load waits at most {TIMEOUT_MAX:?} for an answer, or it would outlast its drill");
+            self.problem(timeout_at, message, Some("write a shorter `timeout`".to_owned()));
+        }
         if load.probe_interval < PROBE_INTERVAL_MIN {
             let message = format!("probes are at least {PROBE_INTERVAL_MIN:?} apart");
             self.problem(probe_at, message, None);
@@ -194,6 +206,25 @@ impl Reader<'_> {
             self.problem(probe_at, message, Some("write a longer `probe_interval`".to_owned()));
         }
         load
+    }
+
+    /// A conversation holds so many turns and no more; a timetable beyond that is one that the application must refuse.
+    fn room(&mut self, load: &Load, duration: Duration, at: Location) {
+        let conversations = u64::from(load.conversations);
+        let (turns, room) = (load.turns_within(duration), TURNS_MAX as u64);
+        let wanted = turns.div_ceil(room);
+        // A number that is wrong by itself has been complained of already.
+        if conversations == 0 || duration > DURATION_MAX || turns.div_ceil(conversations) <= room {
+            return;
+        }
+        let help = match u32::try_from(wanted).ok().filter(|&wanted| wanted <= CONVERSATIONS_MAX) {
+            Some(wanted) => format!("write `conversations: {wanted}` or more, or a shorter `duration`"),
+            None => "write fewer `turns_per_s` or a shorter `duration`".to_owned(),
+        };
+        let message = format!(
+            "{turns} turns in {conversations} conversations are too many: a conversation holds {room}"
+        );
+        self.problem(at, message, Some(help));
     }
 
     fn fault(
@@ -260,6 +291,7 @@ impl Reader<'_> {
             p99_max: self.optional(raw.p99_max),
             lost_turns: raw.lost_turns.unwrap_or(usual.lost_turns),
             duplicate_turns: raw.duplicate_turns.unwrap_or(usual.duplicate_turns),
+            unacknowledged_turns: raw.unacknowledged_turns.unwrap_or(usual.unacknowledged_turns),
             holder_changes_min: raw.holder_changes_min.unwrap_or(usual.holder_changes_min),
             holder_changes_max: raw.holder_changes_max,
             acknowledged_min: raw.acknowledged_min.unwrap_or(usual.acknowledged_min),

@@ -6,7 +6,7 @@ mod runner;
 mod spec;
 mod timetable;
 
-pub use file::{Problem, Problems, parse};
-pub use runner::{Do, Ending, Input, Runner, Seen};
+pub use file::{Problem, Problems, TIMEOUT_MAX, parse};
+pub use runner::{DRAIN_MAX, Do, Ending, Input, Runner, Seen};
 pub use spec::{Action, Drill, Expect, Fault, Load, Misfit, Target};
 pub use timetable::Timetable;

@@ -11,8 +11,8 @@ use crate::topology::NodeName;
 /// that it is not.
 const LOAD_READY_MAX: Duration = Duration::from_secs(20);
 /// What the load may need after the last turn to have the open ones acknowledged and to read all transcripts back.
-/// It bounds its own drain at half of that.
-const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// It bounds its own drain below that.
+pub const DRAIN_MAX: Duration = Duration::from_secs(60);
 
 /// Who has which part in the site at a time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,11 @@ pub enum Input {
     LoadEnded {
         /// Whether it said that all went well.
         well: bool,
+    },
+    /// What happens is no longer heard in full, so that nothing could be concluded from it.
+    RecordBroken {
+        /// Why, in words for people.
+        because: String,
     },
     /// Somebody wants the drill to stop.
     Interrupted,
@@ -142,7 +147,7 @@ impl Runner {
             (State::Opening { .. } | State::Running { .. } | State::Draining { .. }, input) => match input {
                 // A deadline that came early is not an error: the driver may wake for other reasons.
                 Input::Due(_) | Input::LoadReady { .. } => Vec::new(),
-                Input::FaultFailed { because } => self.abort(because),
+                Input::FaultFailed { because } | Input::RecordBroken { because } => self.abort(because),
                 Input::LoadEnded { .. } => self.load_ended_early(),
                 Input::Interrupted => self.abort("interrupted".to_owned()),
             },
@@ -152,6 +157,7 @@ impl Runner {
                 Input::LoadReady { .. }
                 | Input::Due(_)
                 | Input::FaultFailed { .. }
+                | Input::RecordBroken { .. }
                 | Input::LoadEnded { .. }
                 | Input::Interrupted,
             ) => Vec::new(),

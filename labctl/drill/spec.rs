@@ -35,7 +35,7 @@ pub struct Load {
     pub conversations: u32,
     /// Turns per second of all conversations together.
     pub turns_per_s: u32,
-    /// How long an answer may take before the attempt counts as failed. It is the patience of a probe too.
+    /// How long an answer may take before the attempt counts as failed, at most [`super::TIMEOUT_MAX`].
     #[serde(with = "required")]
     pub timeout: Duration,
     /// From one probe of the VIP to the next.
@@ -118,7 +118,7 @@ pub struct Expect {
     /// The longest that probes of the VIP may stay unanswered.
     #[serde(with = "required")]
     pub outage_max: Duration,
-    /// The longest pause between two acknowledged turns; unchecked if absent.
+    /// The longest time of the timetable without an acknowledged turn; unchecked if absent.
     #[serde(with = "optional", default, skip_serializing_if = "Option::is_none")]
     pub pause_max: Option<Duration>,
     /// The slowest acknowledged turn but one in a hundred, from its place on the timetable; unchecked if absent.
@@ -128,6 +128,8 @@ pub struct Expect {
     pub lost_turns: u64,
     /// Turns that may be in a transcript more than once.
     pub duplicate_turns: u64,
+    /// Turns of the timetable that may stay without an acknowledgement for good.
+    pub unacknowledged_turns: u64,
     /// The VIP moves at least so often.
     pub holder_changes_min: u64,
     /// The VIP moves at most so often; unchecked if absent.
@@ -135,6 +137,14 @@ pub struct Expect {
     pub holder_changes_max: Option<u64>,
     /// Turns that must be acknowledged before the first fault and after each, or the drill has shown nothing.
     pub acknowledged_min: u64,
+}
+
+impl Load {
+    /// How many turns are on a timetable of this length: turn `n` is due `n / turns_per_s` after the first.
+    pub fn turns_within(&self, duration: Duration) -> u64 {
+        let turns = (duration.as_nanos() * u128::from(self.turns_per_s)).div_ceil(1_000_000_000);
+        u64::try_from(turns).unwrap_or(u64::MAX)
+    }
 }
 
 impl Default for Load {
@@ -156,6 +166,7 @@ impl Default for Expect {
             p99_max: None,
             lost_turns: 0,
             duplicate_turns: 0,
+            unacknowledged_turns: 0,
             holder_changes_min: 0,
             holder_changes_max: None,
             acknowledged_min: 20,

@@ -274,13 +274,14 @@ impl Lab {
         descriptors.into_iter().next().map(File::from).ok_or_else(|| self.strange())
     }
 
-    /// All events so far, and those to come until the lab ends if `follow`.
+    /// All events so far, and those to come until the lab ends if `follow`. A line that is none ends them: whoever
+    /// follows must not take a part for the whole.
     pub fn events(&self, follow: bool) -> Result<impl Iterator<Item = Event> + Send + use<>, Error> {
         let stream = self.send(&Request::Events { follow }, &[])?;
         let (_, _, begun) = self.ask_on(&stream)?;
         stream.set_read_timeout(None).map_err(|source| self.talk(source))?;
         let lines = BufReader::new(io::Read::chain(io::Cursor::new(begun), stream)).lines();
-        Ok(lines.map_while(Result::ok).filter_map(|line| serde_json::from_str(&line).ok()))
+        Ok(lines.map_while(|line| serde_json::from_str(&line.ok()?).ok()))
     }
 
     /// Cuts a node's cables and kills it: silence.

@@ -2,6 +2,7 @@
 //! emit these, the holder keeps them, a drill writes them to `events.jsonl`, and every report is rendered from them.
 //! It knows nothing of how an event travels.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
@@ -156,7 +157,8 @@ pub enum What {
         /// When its answer came, if it came.
         answered_ns: Option<MonotonicNs>,
     },
-    /// The final transcript of a conversation was read back after the faults were over.
+    /// The final transcript of a conversation was read back after the faults were over. A web node that knows of no such
+    /// conversation has told one without turns.
     Transcript {
         /// The conversation.
         conversation: String,
@@ -182,6 +184,8 @@ pub struct Began {
     pub version: String,
     /// The address that is probed and that the load goes to.
     pub vip: Ipv4Addr,
+    /// The web nodes behind it, each of which should tell the same in the end.
+    pub webs: BTreeSet<String>,
     /// The node that held it at the beginning.
     pub holder: Option<String>,
     /// The leader of the databases at the beginning.

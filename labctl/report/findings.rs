@@ -1,7 +1,7 @@
 //! Everything that a drill has shown, gathered from its events alone. Judging it is `verdict`'s business, printing it
 //! `json`'s and `summary`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -71,8 +71,12 @@ pub struct Findings {
     pub probes: u64,
     /// All outages.
     pub outages: Vec<Outage>,
-    /// The longest time without an acknowledged turn.
+    /// Turns on the timetable.
+    pub scheduled: u64,
+    /// The longest time of the timetable without an acknowledged turn; `None` if the load never began.
     pub pause: Option<Pause>,
+    /// Web nodes that tell nothing in the end.
+    pub webs_down: BTreeSet<String>,
     /// The balance of turns.
     pub turns: Turns,
     /// Attempts by how they ended.
@@ -103,12 +107,14 @@ impl Findings {
             _ => None,
         });
         let (began_ns, began) = began.ok_or(Missing::Drill)?;
+        let leader_changes = phases::leader_changes(events);
         // How the lab came up is no part of the drill.
         let events = &events[events.partition_point(|event| event.at_ns < began_ns)..];
         let ready = |event: &&Event| event.source == "load" && event.what == What::Ready;
-        let zero_ns = events.iter().find(ready).map_or(began_ns, |event| event.at_ns);
+        let loaded_ns = events.iter().find(ready).map(|event| event.at_ns);
+        let zero_ns = loaded_ns.unwrap_or(began_ns);
 
-        let probes = outage::probes(events, began.drill.load.timeout);
+        let probes = outage::probes(events);
         let outages = outage::outages(&probes);
         let acknowledged = outage::acknowledgements(events);
         let windows = phases::windows(events, end_of_load(events).unwrap_or(zero_ns));
@@ -116,8 +122,14 @@ impl Findings {
         let lateness_around = lateness_around(&probes, &outages, &windows, began.drill.expect.outage_max);
         let aftermaths = windows
             .into_iter()
-            .map(|window| aftermath(window, &began, events, &probes, &outages, &acknowledged))
+            .map(|window| {
+                let phases = phases::phases(&window, began.vip, events, &probes, &outages, &leader_changes);
+                aftermath(window, phases, &outages, &acknowledged)
+            })
             .collect();
+        let ended = events.iter().rfind(|event| matches!(event.what, What::DrillEnded { .. }));
+        let webs_down = phases::webs_down(events, &began.webs);
+        let webs_up = began.webs.difference(&webs_down).cloned().collect();
         Ok(Self {
             zero_ns,
             ended: events.iter().find_map(|event| match &event.what {
@@ -127,8 +139,16 @@ impl Findings {
             aftermaths,
             acknowledged_before: acknowledged.partition_point(|&at| at < before_ns) as u64,
             probes: probes.len() as u64,
-            pause: outage::longest_pause(&acknowledged),
-            turns: turns::turns(events),
+            scheduled: began.drill.load.turns_within(began.drill.duration),
+            pause: loaded_ns.map(|begins_ns| {
+                let length = u64::try_from(began.drill.duration.as_nanos()).unwrap_or(u64::MAX);
+                let planned_ns = begins_ns.saturating_add(length);
+                // A drill that was given up has no timetable any more.
+                let ends_ns = ended.map_or(planned_ns, |event| planned_ns.min(event.at_ns));
+                outage::longest_pause(begins_ns, ends_ns, &acknowledged)
+            }),
+            turns: turns::turns(events, &webs_up),
+            webs_down,
             outcomes: outcomes(events),
             served_by: served_by(events),
             latency: latency(events),
@@ -141,28 +161,22 @@ impl Findings {
         })
     }
 
-    /// The outage with the greatest upper bound; one without an upper bound is the worst of all.
-    pub fn worst_outage(&self) -> Option<&Outage> {
-        worst(self.outages.iter())
+    /// Turns of the timetable that were never acknowledged, whether or not they were attempted.
+    pub fn never_acknowledged(&self) -> u64 {
+        self.scheduled.saturating_sub(self.turns.acknowledged)
     }
 }
 
+/// The outage with the greatest upper bound; one without an upper bound is the worst of all.
 fn worst<'a>(outages: impl Iterator<Item = &'a Outage>) -> Option<&'a Outage> {
     outages.max_by_key(|outage| (outage.longest().unwrap_or(Duration::MAX), outage.shortest()))
 }
 
-fn aftermath(
-    window: Window,
-    began: &Began,
-    events: &[Event],
-    probes: &[Probed],
-    outages: &[Outage],
-    acknowledged: &[MonotonicNs],
-) -> Aftermath {
+fn aftermath(window: Window, phases: Phases, outages: &[Outage], acknowledged: &[MonotonicNs]) -> Aftermath {
     let until = |at_ns: MonotonicNs| acknowledged.partition_point(|&at| at < at_ns) as u64;
     let mine = outages.iter().filter(|outage| (window.from_ns..window.to_ns).contains(&outage.first_lost_ns));
     Aftermath {
-        phases: phases::phases(&window, began.vip, events, probes, outages),
+        phases,
         outage: worst(mine).copied(),
         // The last window includes its end.
         acknowledged: until(window.to_ns.saturating_add(1)) - until(window.from_ns),

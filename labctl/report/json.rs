@@ -32,11 +32,12 @@ pub struct Report {
     pub faults: Vec<FaultFacts>,
     /// Every time in which probes of the VIP were lost.
     pub outages: Vec<OutageFacts>,
-    /// The longest time without an acknowledged turn.
+    /// The longest time of the timetable without an acknowledged turn; null if the load never began.
     pub pause: Option<PauseFacts>,
     /// What became of the turns.
     pub turns: TurnFacts,
-    /// Acknowledged turns, from their place on the timetable to the answer.
+    /// Acknowledged turns, from their place on the timetable to the answer. Turns that were never acknowledged are not in
+    /// it: see `turns`.
     pub latency: QuantileFacts,
     /// Where the VIP went.
     pub holder_changes: Vec<MoveFacts>,
@@ -117,7 +118,7 @@ pub struct OutageFacts {
 /// A time without an acknowledged turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PauseFacts {
-    /// The acknowledgement before it.
+    /// The acknowledgement before it, or the beginning of the timetable.
     pub from_us: i64,
     /// How long.
     pub length_us: u64,
@@ -126,10 +127,14 @@ pub struct PauseFacts {
 /// What became of the turns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TurnFacts {
+    /// Turns on the timetable.
+    pub scheduled: u64,
     /// Turns of which at least one attempt was made.
     pub attempted: u64,
     /// Turns that were acknowledged.
     pub acknowledged: u64,
+    /// Turns of the timetable that were never acknowledged, whether or not they were attempted.
+    pub never_acknowledged: u64,
     /// Turns that took more than one attempt.
     pub retried: u64,
     /// Acknowledged turns before the first fault.
@@ -146,10 +151,20 @@ pub struct TurnFacts {
     pub phantoms: Vec<String>,
     /// Conversations whose final transcripts differ.
     pub disagreements: Vec<String>,
+    /// Conversations of which a transcript has turns in another order than that in which they were said.
+    pub disordered: Vec<String>,
     /// Conversations that could not be read back.
     pub unread: Vec<String>,
+    /// Conversations that were read back, but not by every web node that is up.
+    pub partly_read: Vec<String>,
+    /// Conversations that were opened.
+    pub conversations: u64,
+    /// Final transcripts that were read back.
+    pub transcripts: u64,
     /// Web nodes that were asked for the final transcripts.
     pub transcripts_by: Vec<String>,
+    /// Web nodes that were down in the end and could not be asked.
+    pub webs_down: Vec<String>,
 }
 
 /// Quantiles of a set of times.
@@ -292,8 +307,10 @@ fn outage_facts(zero_ns: MonotonicNs, outage: &Outage) -> OutageFacts {
 fn turn_facts(findings: &Findings) -> TurnFacts {
     let turns = findings.turns.clone();
     TurnFacts {
+        scheduled: findings.scheduled,
         attempted: turns.attempted,
         acknowledged: turns.acknowledged,
+        never_acknowledged: findings.never_acknowledged(),
         retried: turns.retried,
         acknowledged_before_faults: findings.acknowledged_before,
         attempts: findings.outcomes.clone(),
@@ -302,8 +319,13 @@ fn turn_facts(findings: &Findings) -> TurnFacts {
         duplicated: turns.duplicated,
         phantoms: turns.phantoms,
         disagreements: turns.disagreements,
+        disordered: turns.disordered,
         unread: turns.unread,
+        partly_read: turns.partly_read,
+        conversations: turns.conversations,
+        transcripts: turns.transcripts,
         transcripts_by: turns.asked.into_iter().collect(),
+        webs_down: findings.webs_down.iter().cloned().collect(),
     }
 }
 

@@ -1,5 +1,5 @@
 //! How long the site was away: by probes of the VIP, as a bracket within which the truth lies, and by turns, as the
-//! longest pause between two acknowledgements. It knows neither faults nor verdicts.
+//! longest time of the timetable without an acknowledgement. It knows neither faults nor verdicts.
 
 use std::time::Duration;
 
@@ -7,6 +7,10 @@ use super::event::{Event, MonotonicNs, Outcome, What};
 
 /// Losses at most this far apart belong to one outage: a site that flickers has not come back.
 const FLICKER: Duration = Duration::from_millis(50);
+
+/// An answer to a probe that took longer than this counts as none. The way through a site takes well below a millisecond
+/// and a busy machine adds some, so what took longer waited for somebody to come back: until then, the site was away.
+pub const PROBE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// What became of one probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub struct Probed {
     pub sent_ns: MonotonicNs,
     /// Whether it was answered in time.
     pub answered: bool,
+    /// When it was answered too late to count, which bounds the outage that it was lost in.
+    pub late_ns: Option<MonotonicNs>,
 }
 
 /// A time in which probes were lost. The true outage is longer than `shortest` and shorter than `longest`.
@@ -28,7 +34,8 @@ pub struct Outage {
     pub first_lost_ns: MonotonicNs,
     /// The last lost probe.
     pub last_lost_ns: MonotonicNs,
-    /// The first answered probe after the last lost one; `None` if the record ends before.
+    /// The first answered probe after the last lost one; where the record ends before, the late answer to the last lost
+    /// one; `None` if there is neither.
     pub first_ok_ns: Option<MonotonicNs>,
     /// How many probes were lost in it.
     pub lost: u64,
@@ -47,15 +54,16 @@ impl Outage {
     }
 }
 
-/// The probes among the events, in order of sending. An answer that took longer than `patience` came too late.
-pub(super) fn probes(events: &[Event], patience: Duration) -> Vec<Probed> {
+/// The probes among the events, in order of sending.
+pub(super) fn probes(events: &[Event]) -> Vec<Probed> {
     let mut probes: Vec<_> = events
         .iter()
         .filter_map(|event| match event.what {
             What::Probe { intended_ns, sent_ns, answered_ns } => {
-                let answered = answered_ns
-                    .is_some_and(|at| Duration::from_nanos(at.saturating_sub(sent_ns)) <= patience);
-                Some(Probed { intended_ns, sent_ns, answered })
+                let in_time = |at: &MonotonicNs| at.saturating_sub(sent_ns) <= nanos(PROBE_PATIENCE);
+                let answered = answered_ns.as_ref().is_some_and(in_time);
+                let late_ns = answered_ns.filter(|at| !in_time(at));
+                Some(Probed { intended_ns, sent_ns, answered, late_ns })
             }
             _ => None,
         })
@@ -67,7 +75,7 @@ pub(super) fn probes(events: &[Event], patience: Duration) -> Vec<Probed> {
 /// All outages that these probes, in order of sending, have seen.
 pub(super) fn outages(probes: &[Probed]) -> Vec<Outage> {
     let mut found: Vec<Outage> = Vec::new();
-    let mut last_ok_ns = None;
+    let (mut last_ok_ns, mut late_ns) = (None, None);
     for probe in probes {
         let at = probe.sent_ns;
         if probe.answered {
@@ -77,6 +85,7 @@ pub(super) fn outages(probes: &[Probed]) -> Vec<Outage> {
             last_ok_ns = Some(at);
             continue;
         }
+        late_ns = probe.late_ns;
         match found.last_mut() {
             Some(outage) if at - outage.last_lost_ns <= nanos(FLICKER) || outage.first_ok_ns.is_none() => {
                 outage.last_lost_ns = at;
@@ -92,15 +101,19 @@ pub(super) fn outages(probes: &[Probed]) -> Vec<Outage> {
             }),
         }
     }
+    // Nothing was lost after this one, and it was answered in the end.
+    if let Some(open) = found.last_mut().filter(|outage| outage.first_ok_ns.is_none()) {
+        open.first_ok_ns = late_ns;
+    }
     found
 }
 
 /// A time without any acknowledged turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pause {
-    /// The acknowledgement before it.
+    /// The acknowledgement before it, or the beginning of the timetable.
     pub from_ns: MonotonicNs,
-    /// The acknowledgement after it.
+    /// The acknowledgement after it, or the end of the timetable.
     pub to_ns: MonotonicNs,
 }
 
@@ -122,11 +135,24 @@ pub(super) fn acknowledgements(events: &[Event]) -> Vec<MonotonicNs> {
     at
 }
 
-/// The longest pause between two of these points in order of time; the first of equals, `None` if there are fewer
-/// than two.
-pub(super) fn longest_pause(acknowledgements: &[MonotonicNs]) -> Option<Pause> {
-    let pauses = acknowledgements.windows(2).map(|pair| Pause { from_ns: pair[0], to_ns: pair[1] });
-    pauses.reduce(|longest, pause| if pause.length() > longest.length() { pause } else { longest })
+/// The longest pause on a timetable with acknowledgements at these points in order of time; the first of equals. A site
+/// that has not begun to acknowledge pauses from the beginning, and one that has ceased for good until the end.
+pub(super) fn longest_pause(
+    begins_ns: MonotonicNs,
+    ends_ns: MonotonicNs,
+    acknowledgements: &[MonotonicNs],
+) -> Pause {
+    let mut longest = Pause { from_ns: begins_ns, to_ns: begins_ns };
+    let mut from_ns = begins_ns;
+    // Acknowledgements after the end are of turns that were due before it, so the wait for them is the site's.
+    for to_ns in acknowledgements.iter().copied().chain([ends_ns]) {
+        let pause = Pause { from_ns, to_ns: to_ns.max(from_ns) };
+        if pause.length() > longest.length() {
+            longest = pause;
+        }
+        from_ns = pause.to_ns;
+    }
+    longest
 }
 
 fn nanos(span: Duration) -> u64 {

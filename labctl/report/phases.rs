@@ -1,10 +1,14 @@
 //! The way back from each fault, in phases, and the way of the VIP from node to node. It says what happened when, not
 //! whether that is good enough.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::event::{Event, MonotonicNs, What};
 use super::outage::{Outage, Probed};
+
+/// The service on a web node that tells conversations, as its events name it.
+const WEB_SERVICE: &str = "web";
 
 /// A fault and the time until the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,23 +71,46 @@ pub(super) fn windows(events: &[Event], end_ns: MonotonicNs) -> Vec<Window> {
             seen: false,
         });
     }
+    // One event proves one fault: a second kill of what is dead already did nothing.
+    let mut proofs = BTreeSet::new();
     for window in &mut windows {
         // Faults at the same time have empty windows; what they did shows shortly after.
-        let after = events.iter().filter(|event| event.at_ns >= window.from_ns);
-        let mut on_target = after.filter(|event| event.node.as_deref() == Some(&window.target));
-        window.seen = on_target.any(|event| shows(&event.what, &window.action));
+        let mut after = events.iter().enumerate().skip_while(|(_, event)| event.at_ns < window.from_ns);
+        let proof = after.find(|(place, event)| !proofs.contains(place) && shows(event, window));
+        window.seen = proof.is_some_and(|(place, _)| proofs.insert(place));
     }
     windows
 }
 
-/// Whether an event on its target shows that a fault of this name took place.
-fn shows(what: &What, action: &str) -> bool {
-    match action.split_whitespace().next() {
-        Some("power-off" | "kill-node") => matches!(what, What::NodeDown { .. }),
-        Some("power-on") => matches!(what, What::NodeUp),
-        Some("kill-service" | "stop") => matches!(what, What::ServiceExited { .. }),
+/// Whether an event shows that a fault took place.
+fn shows(event: &Event, fault: &Window) -> bool {
+    if event.node.as_deref() != Some(&fault.target) {
+        return false;
+    }
+    let mut words = fault.action.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some("power-off" | "kill-node"), None) => matches!(event.what, What::NodeDown { .. }),
+        (Some("power-on"), None) => matches!(event.what, What::NodeUp),
+        (Some("kill-service" | "stop"), Some(service)) => {
+            matches!(event.what, What::ServiceExited { .. }) && event.source == service
+        }
         _ => false,
     }
+}
+
+/// Which of these web nodes tell nothing in the end, by events in order of time from when all did.
+pub(super) fn webs_down(events: &[Event], webs: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut down = BTreeSet::new();
+    for event in events {
+        let Some(node) = event.node.as_ref().filter(|node| webs.contains(*node)) else { continue };
+        match &event.what {
+            What::NodeDown { .. } => down.insert(node.clone()),
+            What::ServiceExited { .. } if event.source == WEB_SERVICE => down.insert(node.clone()),
+            What::Ready if event.source == WEB_SERVICE => down.remove(node),
+            _ => continue,
+        };
+    }
+    down
 }
 
 /// The phases after a fault. Events and probes are in order of time.
@@ -93,6 +120,7 @@ pub(super) fn phases(
     events: &[Event],
     probes: &[Probed],
     outages: &[Outage],
+    leader_changes: &[MonotonicNs],
 ) -> Phases {
     let within = |at_ns: MonotonicNs| (window.from_ns..window.to_ns).contains(&at_ns);
     let first = |is: &dyn Fn(&What) -> bool| {
@@ -108,28 +136,30 @@ pub(super) fn phases(
         elected_ns: first(&|what| matches!(what, What::VrrpState { to, .. } if to == "active")),
         vip_added_ns: first(&|what| matches!(what, What::AddressAdded { address } if *address == vip)),
         announced_ns: first(&|what| matches!(what, What::Announced { address } if *address == vip)),
-        leader_ns: leader_change(window, events),
+        leader_ns: leader_changes.iter().copied().find(|&at_ns| within(at_ns)),
         first_success_ns: first_loss_ns.and_then(answered_after),
         steady_ns: mine.last().and_then(|outage| outage.first_ok_ns),
     }
 }
 
-fn leader_change(window: &Window, events: &[Event]) -> Option<MonotonicNs> {
-    let mut leader: Option<&str> = None;
+/// When another leader was first seen, by all events of a lab in order of time. A database that lags behind may still
+/// name the leader of an older term, which is no news.
+pub(super) fn leader_changes(events: &[Event]) -> Vec<MonotonicNs> {
+    let (mut leader, mut newest): (Option<&str>, u64) = (None, 0);
+    let mut changes = Vec::new();
     for event in events {
-        let now = match &event.what {
-            What::DrillBegan(began) => began.leader.as_deref(),
-            What::RaftLeader { leader, .. } => leader.as_deref(),
-            _ => None,
-        };
-        let Some(now) = now else { continue };
-        let changed = leader.is_some_and(|before| before != now);
-        leader = Some(now);
-        if changed && (window.from_ns..window.to_ns).contains(&event.at_ns) {
-            return Some(event.at_ns);
+        match &event.what {
+            What::DrillBegan(began) => leader = leader.or(began.leader.as_deref()),
+            What::RaftLeader { leader: Some(now), term } if *term >= newest => {
+                newest = *term;
+                if leader.replace(now).is_some_and(|before| before != now) {
+                    changes.push(event.at_ns);
+                }
+            }
+            _ => {}
         }
     }
-    None
+    changes
 }
 
 /// Where the VIP went, by events in order of time.
@@ -146,3 +176,6 @@ pub(super) fn moves(events: &[Event], vip: Ipv4Addr, at_first: Option<&str>) -> 
     }
     moves
 }
+
+#[cfg(test)]
+mod tests;

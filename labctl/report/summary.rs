@@ -130,18 +130,24 @@ fn load(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out, "## Turns\n")?;
     writeln!(
         out,
-        "- {} attempted, {} acknowledged, {} only after a retry; attempts: {}; acknowledged by: {}.",
+        "- {} scheduled, {} attempted, {} acknowledged, {} never; {} took a retry; attempts: {}; acknowledged by: {}.",
+        turns.scheduled,
         turns.attempted,
         turns.acknowledged,
+        turns.never_acknowledged,
         turns.retried,
         counts(&turns.attempts),
         counts(&turns.served_by)
     )?;
-    writeln!(out, "- Latency from the timetable: {}.", quantiles(&report.latency))?;
+    writeln!(
+        out,
+        "- Latency of acknowledged turns, from their place on the timetable: {}.",
+        quantiles(&report.latency)
+    )?;
     if let Some(pause) = &report.pause {
         writeln!(
             out,
-            "- Longest pause between acknowledgements: {}, from {} on.",
+            "- Longest time without an acknowledgement: {}, from {} on.",
             time(pause.length_us),
             signed(pause.from_us)
         )?;
@@ -151,7 +157,9 @@ fn load(report: &Report, out: &mut String) -> fmt::Result {
         ("Duplicated", &turns.duplicated),
         ("Nobody's", &turns.phantoms),
         ("Transcripts differ", &turns.disagreements),
+        ("Out of order", &turns.disordered),
         ("Not read back", &turns.unread),
+        ("Not read by every web", &turns.partly_read),
     ] {
         if !list.is_empty() {
             let more = list.len().saturating_sub(NAMED_MAX);

@@ -1,30 +1,34 @@
-//! Reports on a recorded drill, whole. To put another record in its place: replace `events.jsonl` and accept the new
-//! snapshots beside it.
+//! Reports on a recorded drill, whole: the sample in `reports/samples`. To put another record in its place, replace its
+//! `events.jsonl` and have the rest written anew.
 
 use super::*;
 
-const RECORD: &str = include_str!("../../fixtures/drills/proxy-crash/events.jsonl");
+const RECORD: &str = include_str!("../../reports/samples/proxy-crash/events.jsonl");
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/samples/proxy-crash");
 const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/report.schema.json");
 
 fn recorded() -> Vec<Event> {
     RECORD.lines().map(|line| serde_json::from_str(line).expect("each line is an event")).collect()
 }
 
-fn beside_the_record() -> insta::Settings {
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path("../../fixtures/drills/proxy-crash");
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings
-}
-
+/// The sample is for people to look at, and the golden file of the renderers; `LABCTL_UPDATE=1 cargo test sample` writes it
+/// anew.
 #[test]
-fn a_record_reads_well() {
+fn the_sample_is_what_its_events_say() {
     let report = render(&recorded()).expect("the record is of a drill");
-    beside_the_record().bind(|| {
-        insta::assert_snapshot!("summary.md", markdown(&report));
-        insta::assert_snapshot!("report.json", report.to_json());
-    });
+    for (name, text) in [("summary.md", markdown(&report)), ("report.json", report.to_json())] {
+        let path = format!("{SAMPLE}/{name}");
+        if std::env::var_os("LABCTL_UPDATE").is_some() {
+            std::fs::write(&path, &text).expect("the sample can be written");
+        }
+        let on_file = std::fs::read_to_string(&path).unwrap_or_default();
+        // Line by line, so that what differs can be seen.
+        let differs = on_file.lines().zip(text.lines()).find(|(was, is)| was != is);
+        assert!(
+            on_file == text,
+            "{path} is out of date: {differs:?}; run `LABCTL_UPDATE=1 cargo test sample`"
+        );
+    }
 }
 
 #[test]

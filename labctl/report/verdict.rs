@@ -1,6 +1,7 @@
 //! Did the site pass? Each expectation of the drill is one check; the verdict is the worst of them. A check that the
 //! measurement cannot carry is `unknown`, never a guess.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::figure;
 use super::findings::Findings;
 
-/// The pacer's lateness may be at most this part of what is measured.
+/// Where the pacer's lateness could change a result, it may be at most this part of what is measured.
 const LATENESS_PART: u32 = 10;
 
 /// What a drill has shown in one word.
@@ -37,11 +38,13 @@ pub enum Claim {
     Pause,
     /// Nearly all turns are fast.
     Latency,
+    /// Every turn of the timetable is acknowledged in the end.
+    UnacknowledgedTurns,
     /// No acknowledged turn is lost.
     LostTurns,
     /// No turn is there twice.
     DuplicateTurns,
-    /// All web nodes tell the same, and nothing that nobody said.
+    /// All web nodes tell the same, in the order in which it was said, and nothing that nobody said.
     Agreement,
     /// The VIP moved as often as it should.
     HolderChanges,
@@ -70,7 +73,7 @@ pub(super) fn checks(findings: &Findings) -> Vec<Check> {
     let mut checks = vec![outage(findings)];
     checks.extend(expect.pause_max.map(|max| pause(findings, max)));
     checks.extend(expect.p99_max.map(|max| latency(findings, max)));
-    checks.extend([lost(findings), duplicates(findings), agreement(findings)]);
+    checks.extend([unacknowledged(findings), lost(findings), duplicates(findings), agreement(findings)]);
     if expect.holder_changes_min > 0 || expect.holder_changes_max.is_some() {
         checks.push(holder_changes(findings));
     }
@@ -89,27 +92,54 @@ pub(super) fn verdict(findings: &Findings, checks: &[Check]) -> Verdict {
     }
 }
 
+/// Every outage by itself: a short one that fails is not hidden by a longer one that leaves it open.
 fn outage(findings: &Findings) -> Check {
     let max = findings.began.drill.expect.outage_max;
-    let (late, worst) = (findings.lateness_around.p99, findings.worst_outage());
-    let (measured, result) = match worst {
+    let late = findings.lateness_around.p99;
+    let probe_interval = findings.began.drill.load.probe_interval;
+    let judged = findings.outages.iter().map(|outage| {
+        let bracket = figure::bracket(outage.shortest(), outage.longest());
+        let result = judge(outage.shortest(), outage.longest(), late, max);
+        let measured = match result {
+            Verdict::Unknown if too_late(late, outage.longest()) => blurred(&bracket, late),
+            // The limit lies within the bracket, or the record ends before the outage does.
+            Verdict::Unknown => format!("{bracket}, which leaves it open"),
+            _ => bracket,
+        };
+        (severity(result), outage.longest().unwrap_or(Duration::MAX), outage.shortest(), measured, result)
+    });
+    let (measured, result) = match judged.max_by_key(|judged| (judged.0, judged.1, judged.2)) {
         _ if findings.probes == 0 => ("no probe was sent".to_owned(), Verdict::Unknown),
-        None if late * LATENESS_PART > max => (blurred("none seen", late), Verdict::Unknown),
+        Some((.., measured, result)) => (measured, result),
+        // What could have hidden between two probes is as long as they were apart.
+        None if probe_interval + late > max => (blurred("none seen", late), Verdict::Unknown),
         None => ("none".to_owned(), Verdict::Pass),
-        Some(outage) => {
-            let bracket = figure::bracket(outage.shortest(), outage.longest());
-            match outage.longest() {
-                Some(longest) if late * LATENESS_PART > longest => {
-                    (blurred(&bracket, late), Verdict::Unknown)
-                }
-                Some(longest) if longest <= max => (bracket, Verdict::Pass),
-                _ if outage.shortest() > max => (bracket, Verdict::Fail),
-                // The limit lies within the bracket, or the record ends before the outage does.
-                Some(_) | None => (format!("{bracket}, which leaves it open"), Verdict::Unknown),
-            }
-        }
     };
     Check { claim: Claim::Outage, expected: format!("at most {}", figure::time(max)), measured, result }
+}
+
+/// What an outage within these bounds says of the limit. Lateness matters only where it could change the result.
+fn judge(shortest: Duration, longest: Option<Duration>, late: Duration, max: Duration) -> Verdict {
+    match longest {
+        Some(longest) if longest + late <= max => Verdict::Pass,
+        _ if shortest > max + late => Verdict::Fail,
+        _ if too_late(late, longest) => Verdict::Unknown,
+        Some(longest) if longest <= max => Verdict::Pass,
+        _ if shortest > max => Verdict::Fail,
+        _ => Verdict::Unknown,
+    }
+}
+
+fn too_late(late: Duration, longest: Option<Duration>) -> bool {
+    longest.is_some_and(|longest| late * LATENESS_PART > longest)
+}
+
+fn severity(result: Verdict) -> u8 {
+    match result {
+        Verdict::Pass => 0,
+        Verdict::Unknown | Verdict::Aborted => 1,
+        Verdict::Fail => 2,
+    }
 }
 
 fn blurred(measured: &str, late: Duration) -> String {
@@ -119,7 +149,7 @@ fn blurred(measured: &str, late: Duration) -> String {
 fn pause(findings: &Findings, max: Duration) -> Check {
     let (measured, result) = match findings.pause {
         Some(pause) => (figure::time(pause.length()), limit(pause.length() <= max)),
-        None => ("too few acknowledged turns".to_owned(), Verdict::Unknown),
+        None => ("the load never began".to_owned(), Verdict::Unknown),
     };
     Check { claim: Claim::Pause, expected: format!("at most {}", figure::time(max)), measured, result }
 }
@@ -128,9 +158,29 @@ fn latency(findings: &Findings, max: Duration) -> Check {
     let latency = &findings.latency;
     let (measured, result) = match latency.count {
         0 => ("no acknowledged turn".to_owned(), Verdict::Unknown),
-        _ => (figure::time(latency.p99), limit(latency.p99 <= max)),
+        count => {
+            // A turn without an answer has no latency; its check is another.
+            let text = format!("{}, of the {count} acknowledged", figure::time(latency.p99));
+            (text, limit(latency.p99 <= max))
+        }
     };
     Check { claim: Claim::Latency, expected: format!("at most {}", figure::time(max)), measured, result }
+}
+
+fn unacknowledged(findings: &Findings) -> Check {
+    let max = findings.began.drill.expect.unacknowledged_turns;
+    let count = findings.never_acknowledged();
+    let unattempted = findings.scheduled.saturating_sub(findings.turns.attempted);
+    let measured = match unattempted {
+        0 => format!("{count} of {}", findings.scheduled),
+        _ => format!("{count} of {}, {unattempted} of them not even attempted", findings.scheduled),
+    };
+    Check {
+        claim: Claim::UnacknowledgedTurns,
+        expected: format!("at most {max}"),
+        measured,
+        result: limit(count <= max),
+    }
 }
 
 fn lost(findings: &Findings) -> Check {
@@ -147,27 +197,60 @@ fn lost(findings: &Findings) -> Check {
 
 fn duplicates(findings: &Findings) -> Check {
     let (count, max) = (findings.turns.duplicated.len() as u64, findings.began.drill.expect.duplicate_turns);
-    let result = if findings.turns.asked.is_empty() { Verdict::Unknown } else { limit(count <= max) };
-    Check {
-        claim: Claim::DuplicateTurns,
-        expected: format!("at most {max}"),
-        measured: count.to_string(),
-        result,
-    }
+    let (measured, result) = match (count > max, gap(findings)) {
+        (true, _) => (count.to_string(), Verdict::Fail),
+        (false, Some(gap)) => (format!("{count}, but {gap}"), Verdict::Unknown),
+        (false, None) => (count.to_string(), Verdict::Pass),
+    };
+    Check { claim: Claim::DuplicateTurns, expected: format!("at most {max}"), measured, result }
 }
 
 fn agreement(findings: &Findings) -> Check {
     let turns = &findings.turns;
-    let asked = turns.asked.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let (measured, result) = match (turns.disagreements.len(), turns.phantoms.len()) {
-        _ if turns.asked.is_empty() => ("no transcript was read back".to_owned(), Verdict::Unknown),
-        (0, 0) => (format!("read by {asked}"), Verdict::Pass),
-        (differ, phantoms) => {
-            let text = format!("{differ} conversations differ and {phantoms} turns are nobody's, by {asked}");
-            (text, Verdict::Fail)
-        }
+    let wrong: Vec<String> = [
+        (turns.disagreements.len(), "conversations differ"),
+        (turns.disordered.len(), "conversations are out of order"),
+        (turns.phantoms.len(), "turns are nobody's"),
+    ]
+    .iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("{count} {what}"))
+    .collect();
+    let read = format!(
+        "{} transcripts of {} conversations by {}",
+        turns.transcripts,
+        turns.conversations,
+        list(&turns.asked)
+    );
+    let (measured, result) = match (wrong.is_empty(), gap(findings)) {
+        (false, _) => (format!("{}; {read}", wrong.join(", ")), Verdict::Fail),
+        (true, Some(gap)) => (format!("{read}; {gap}"), Verdict::Unknown),
+        (true, None) if findings.webs_down.is_empty() => (read, Verdict::Pass),
+        (true, None) => (format!("{read}; {} down in the end", list(&findings.webs_down)), Verdict::Pass),
     };
-    Check { claim: Claim::Agreement, expected: "all transcripts agree".to_owned(), measured, result }
+    let expected = "all transcripts agree, by every web that is up".to_owned();
+    Check { claim: Claim::Agreement, expected, measured, result }
+}
+
+/// What is missing of the final transcripts: every conversation by every web node that is up. One that is down cannot be
+/// asked, and what it would have said is no claim of the drill.
+fn gap(findings: &Findings) -> Option<String> {
+    let turns = &findings.turns;
+    let webs_up = findings.began.webs.len() - findings.webs_down.len();
+    match (turns.unread.len(), turns.partly_read.len()) {
+        _ if turns.conversations == 0 => Some("no conversation was opened".to_owned()),
+        _ if webs_up == 0 => Some("no web was up in the end".to_owned()),
+        (0, 0) => None,
+        (0, partly) => Some(format!("{partly} conversations were not read by every web that is up")),
+        (unread, _) => Some(format!("{unread} conversations could not be read back")),
+    }
+}
+
+fn list(names: &BTreeSet<String>) -> String {
+    match names.is_empty() {
+        true => "nobody".to_owned(),
+        false => names.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn holder_changes(findings: &Findings) -> Check {
@@ -249,6 +332,9 @@ impl Claim {
                  election: look for `real-down` and `raft-leader` in events.jsonl."
             }
             Self::Latency => "Compare p50 with p99: if both are high the site is too small for this load.",
+            Self::UnacknowledgedTurns => {
+                "Search events.jsonl for the last `request` events: their outcomes say how the site ceased to answer."
+            }
             Self::LostTurns => {
                 "Search events.jsonl for the first lost key: who acknowledged it, and was that node hit by a fault?"
             }
@@ -257,7 +343,8 @@ impl Claim {
             }
             Self::Agreement => {
                 "Compare the `transcript` events of one conversation: a web node answers from its own memory, or \
-                 reads from a database that lags."
+                 reads from a database that lags. Not read by every web: the balancer leads all addresses of the client \
+                 to one, or a web was out in the end."
             }
             Self::HolderChanges => "Read the `vrrp-state` events: each says why.",
             Self::Faults => {
@@ -274,8 +361,9 @@ impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Outage => "outage of the VIP",
-            Self::Pause => "pause between turns",
+            Self::Pause => "pause of the turns",
             Self::Latency => "latency of turns, p99",
+            Self::UnacknowledgedTurns => "unacknowledged turns",
             Self::LostTurns => "lost turns",
             Self::DuplicateTurns => "duplicate turns",
             Self::Agreement => "transcripts",

@@ -15,6 +15,7 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::required;
 use serde::{Deserialize, Serialize};
 
+use crate::drill::{DRAIN_MAX, TIMEOUT_MAX};
 use crate::kernel::clock;
 use crate::report::What;
 use journal::Journal;
@@ -27,6 +28,9 @@ const OPEN_MAX: Duration = Duration::from_secs(15);
 /// How long after the last turn of the timetable open turns may still be retried, and then all transcripts read back;
 /// each a bound of its own, together below the runner's.
 const SETTLE_MAX: Duration = Duration::from_secs(15);
+
+// The last attempt of either half may begin just before its bound. The runner must not give up before the load does.
+const _: () = assert!(2 * (SETTLE_MAX.as_secs() + TIMEOUT_MAX.as_secs()) < DRAIN_MAX.as_secs());
 
 /// The longest specification: room for all addresses that a node may have.
 const SPEC_BYTES_MAX: u64 = 64 * 1024;

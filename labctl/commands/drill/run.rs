@@ -1,7 +1,8 @@
 //! `labctl drill run`: the hands of [`Runner`]. It builds the lab, starts the load in the client node, does what the
 //! runner says when it says so, and keeps every event. It decides nothing.
 
-use std::io::{BufRead, BufReader, Write};
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, ExitCode, Stdio};
@@ -13,6 +14,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 
 use super::super::{Failure, Outcome, up, validate};
+use super::watch::Watch;
 use super::{Format, REPORTS};
 use crate::drill::{Action, Do, Drill, Ending, Input, Runner, Seen};
 use crate::holder::client::{self, Lab, READY_WITHIN};
@@ -29,6 +31,9 @@ const HEARD_MAX: usize = 4_096;
 const SILENCE: Duration = Duration::from_millis(200);
 /// A service that fails over and over is never silent; this is as long as it is listened to.
 const REST_MAX: Duration = Duration::from_secs(3);
+
+/// Why a drill cannot go on without the lab's word.
+const LAB_SILENT: &str = "the events of the lab ended before the drill did";
 
 /// Build the site of a drill, run the drill, report
 #[derive(Debug, clap::Args)]
@@ -54,6 +59,8 @@ enum Heard {
     Lab(Event),
     Load(Event),
     LoadSilent,
+    /// Something that was said did not get through.
+    Broken(String),
     Interrupt,
 }
 
@@ -63,7 +70,7 @@ struct Way<'a> {
     sources: Vec<Ipv4Addr>,
     vip: Ipv4Addr,
     port: u16,
-    webs: usize,
+    webs: BTreeSet<String>,
 }
 
 /// Runs the verb.
@@ -82,17 +89,24 @@ pub(super) fn run(args: &Args) -> Outcome {
         Some(name) => name.clone(),
         None => drill.name.as_str().parse().expect("names of drills and labs have the same form"),
     };
+    let (say, heard) = sync_channel(HEARD_MAX);
+    // Before there is a lab: an interrupt that came between its start and the drill's would leave it up.
+    listen_for_interrupts(say.clone())?;
     let (lab, _) = up::start(name, &topology, READY_WITHIN)?;
-    let code = conduct(&drill, &lab, &way).and_then(|events| report(args, &drill, &events));
+    let code = conduct(&drill, &lab, &way, say, &heard).and_then(|events| report(args, &drill, &events));
     // The report is safe by now, and a lab that does not end is worth a word of its own.
     if !args.keep {
-        lab.down_and_wait()?;
+        match lab.down_and_wait() {
+            // Somebody else ended it, and the report says so.
+            Ok(_) | Err(client::Error::NoSuchLab { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     code
 }
 
 fn report(args: &Args, drill: &Drill, events: &[Event]) -> Outcome {
-    let dir = args.out.join(format!("{}-{}", stamp(events), drill.name));
+    let dir = super::fresh_folder(&args.out, &format!("{}-{}", stamp(events), drill.name))?;
     let report = super::write_all(&dir, events)?;
     super::print(&report, args.format)?;
     eprintln!("{}: {}", report.verdict, dir.display());
@@ -117,7 +131,7 @@ impl<'a> Way<'a> {
             sources: client.interfaces.first()?.addresses.clone(),
             vip: service.address,
             port: service.port,
-            webs: service.reals.len(),
+            webs: service.reals.iter().map(|real| real.node.to_string()).collect(),
         })
     }
 
@@ -126,7 +140,7 @@ impl<'a> Way<'a> {
             vip: self.vip,
             port: self.port,
             sources: self.sources.clone(),
-            webs: self.webs,
+            webs: self.webs.len(),
             conversations: drill.load.conversations,
             turns_per_s: drill.load.turns_per_s,
             timeout: drill.load.timeout,
@@ -137,21 +151,26 @@ impl<'a> Way<'a> {
 }
 
 /// The drill itself, in a lab that is ready. Whatever happens, it ends with a record that says so.
-fn conduct(drill: &Drill, lab: &Lab, way: &Way) -> Result<Vec<Event>, Failure> {
-    let (say, heard) = sync_channel(HEARD_MAX);
-    listen_for_interrupts(say.clone())?;
+fn conduct(
+    drill: &Drill,
+    lab: &Lab,
+    way: &Way,
+    say: SyncSender<Heard>,
+    heard: &Receiver<Heard>,
+) -> Result<Vec<Event>, Failure> {
     let lab_says = say.clone();
-    let mut of_lab = lab.events(true)?.map(Heard::Lab);
+    let mut of_lab = to_the_end(lab.events(true)?);
     thread::spawn(move || of_lab.all(|heard| lab_says.send(heard).is_ok()));
 
     let now_ns = clock::monotonic_ns();
     let (began, seen) = began(drill, lab, way)?;
     let (mut runner, todo) = Runner::start(drill, now_ns);
-    let mut hands = Hands { lab, way, spec: way.spec(drill), say, seen, events: Vec::new(), load: None };
+    let (spec, watch) = (way.spec(drill), Watch::new(way.vip, seen));
+    let mut hands = Hands { lab, way, spec, say, watch, events: Vec::new(), load: None, broken: None };
     hands.note(now_ns, What::DrillBegan(Box::new(began)));
     let mut ending = hands.act(todo, &mut runner);
     while ending.is_none() {
-        let input = hands.next(&heard, &runner);
+        let input = hands.next(heard, &runner);
         ending = match input {
             Some(input) => hands.act(runner.handle(input, clock::monotonic_ns()), &mut runner),
             None => None,
@@ -161,7 +180,9 @@ fn conduct(drill: &Drill, lab: &Lab, way: &Way) -> Result<Vec<Event>, Failure> {
         Some(Ending::Aborted { because }) => Some(because),
         Some(Ending::Complete) | None => None,
     };
-    hands.hear_the_rest(&heard);
+    hands.hear_the_rest(heard);
+    // Also where the drill had come to its end: what was lost may be what the verdict hangs on.
+    let aborted = aborted.or(hands.broken.take());
     hands.note(clock::monotonic_ns(), What::DrillEnded { aborted });
     let mut events = hands.events;
     events.sort_by_key(|event| event.at_ns);
@@ -182,13 +203,15 @@ fn began(drill: &Drill, lab: &Lab, way: &Way) -> Result<(Began, Seen), Failure> 
         machine: format!("Linux {}, {processors} processors", kernel.trim()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         vip: way.vip,
+        webs: way.webs.clone(),
         holder: seen.holder.as_ref().map(ToString::to_string),
         leader: seen.leader.as_ref().map(ToString::to_string),
     };
     Ok((began, seen))
 }
 
-/// Ctrl-C and SIGTERM become something to hear, so that the lab is ended in order.
+/// Ctrl-C and SIGTERM become something to hear, so that the lab is ended in order. Threads that are started from now on
+/// leave them alone, too.
 fn listen_for_interrupts(say: SyncSender<Heard>) -> Result<(), Failure> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
@@ -197,6 +220,7 @@ fn listen_for_interrupts(say: SyncSender<Heard>) -> Result<(), Failure> {
     let signals = SignalFd::new(&signals).map_err(std::io::Error::from)?;
     thread::spawn(move || {
         while let Ok(Some(_)) = signals.read_signal() {
+            eprintln!("interrupted: the lab ends as soon as it can");
             let _ = say.send(Heard::Interrupt);
         }
     });
@@ -209,9 +233,11 @@ struct Hands<'a> {
     way: &'a Way<'a>,
     spec: load::Spec,
     say: SyncSender<Heard>,
-    seen: Seen,
+    watch: Watch,
     events: Vec<Event>,
     load: Option<Child>,
+    /// Why the events are not all that happened.
+    broken: Option<String>,
 }
 
 impl Hands<'_> {
@@ -224,7 +250,7 @@ impl Hands<'_> {
         let wait_ns = runner.deadline_ns()?.saturating_sub(clock::monotonic_ns());
         match heard.recv_timeout(Duration::from_nanos(wait_ns)) {
             Ok(heard) => self.hear(heard),
-            Err(RecvTimeoutError::Timeout) => Some(Input::Due(self.seen.clone())),
+            Err(RecvTimeoutError::Timeout) => Some(Input::Due(self.watch.seen())),
             // This value holds a sender itself, so somebody can always speak.
             Err(RecvTimeoutError::Disconnected) => Some(Input::Interrupted),
         }
@@ -233,7 +259,7 @@ impl Hands<'_> {
     fn hear(&mut self, heard: Heard) -> Option<Input> {
         match heard {
             Heard::Lab(event) => {
-                self.learn(&event);
+                self.watch.learn(&event);
                 self.events.push(event);
                 None
             }
@@ -249,22 +275,11 @@ impl Hands<'_> {
                     well: ended.is_some_and(|it| it.is_ok_and(|status| status.success())),
                 })
             }
-            Heard::Interrupt => Some(Input::Interrupted),
-        }
-    }
-
-    /// Who has which part now. Asking the lab when a fault is due would delay it, and disturb the very kernel tables that
-    /// an election is about to change.
-    fn learn(&mut self, event: &Event) {
-        let node = || event.node.as_deref().and_then(|node| node.parse::<NodeName>().ok());
-        match &event.what {
-            What::AddressAdded { address } if *address == self.way.vip => self.seen.holder = node(),
-            What::AddressRemoved { address } if *address == self.way.vip && self.seen.holder == node() => {
-                self.seen.holder = None;
+            Heard::Broken(because) => {
+                self.broken.get_or_insert_with(|| because.clone());
+                Some(Input::RecordBroken { because })
             }
-            What::NodeDown { .. } if self.seen.holder == node() => self.seen.holder = None,
-            What::RaftLeader { leader: Some(leader), .. } => self.seen.leader = leader.parse().ok(),
-            _ => {}
+            Heard::Interrupt => Some(Input::Interrupted),
         }
     }
 
@@ -323,15 +338,7 @@ impl Hands<'_> {
         }
         if let Some(stdout) = child.stdout.take() {
             let say = self.say.clone();
-            thread::spawn(move || {
-                let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-                for event in lines.filter_map(|line| serde_json::from_str(&line).ok()) {
-                    if say.send(Heard::Load(event)).is_err() {
-                        return;
-                    }
-                }
-                let _ = say.send(Heard::LoadSilent);
-            });
+            thread::spawn(move || pass_on(BufReader::new(stdout).lines(), &say));
         }
         self.load = Some(child);
         Ok(())
@@ -357,6 +364,61 @@ impl Hands<'_> {
     }
 }
 
+/// What the lab says, and that it says no more: its events end with the lab, with a line that is no event, and with a
+/// follower that cannot keep up.
+fn to_the_end(events: impl Iterator<Item = Event>) -> impl Iterator<Item = Heard> {
+    events.map(Heard::Lab).chain([Heard::Broken(LAB_SILENT.to_owned())])
+}
+
+/// Tells what the load says, to its end.
+fn pass_on(lines: impl Iterator<Item = io::Result<String>>, say: &SyncSender<Heard>) {
+    for line in lines {
+        let event = line.and_then(|line| serde_json::from_str(&line).map_err(io::Error::from));
+        let heard = event.map_or_else(
+            |error| Heard::Broken(format!("the load said something that is no event: {error}")),
+            Heard::Load,
+        );
+        let broken = matches!(heard, Heard::Broken(_));
+        // After a line that cannot be understood, nothing is missed any more.
+        if say.send(heard).is_err() || broken {
+            break;
+        }
+    }
+    let _ = say.send(Heard::LoadSilent);
+}
+
 fn failed(act: &str, error: impl std::error::Error) -> Input {
     Input::FaultFailed { because: format!("{act}: {}", crate::holder::lab::chain(&error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_load_that_is_no_event_breaks_the_record() {
+        let ready = r#"{"at_ns":1,"source":"load","event":"ready"}"#;
+        let (say, heard) = sync_channel(HEARD_MAX);
+        let lines = [ready, r#"{"at_ns":2,"source":"lo"#, ready];
+        pass_on(lines.into_iter().map(|line| Ok(line.to_owned())), &say);
+        drop(say);
+        assert_eq!(words(heard.into_iter()), ["load", "broken", "silent"]);
+    }
+
+    #[test]
+    fn a_lab_that_says_no_more_breaks_the_record() {
+        let ready = Event { at_ns: 1, node: None, source: "web".to_owned(), what: What::Ready };
+        assert_eq!(words(to_the_end([ready].into_iter())), ["lab", "broken"]);
+    }
+
+    fn words(heard: impl Iterator<Item = Heard>) -> Vec<&'static str> {
+        let word = |heard| match heard {
+            Heard::Lab(_) => "lab",
+            Heard::Load(_) => "load",
+            Heard::LoadSilent => "silent",
+            Heard::Broken(_) => "broken",
+            Heard::Interrupt => "interrupt",
+        };
+        heard.map(word).collect()
+    }
 }

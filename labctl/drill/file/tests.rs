@@ -32,11 +32,11 @@ fn a_file_says_all_that_a_drill_is() {
 
 #[test]
 fn only_the_essential_is_required() {
-    let drill = parse("d.yaml", "name: quiet\ntopology: ha.yaml\nduration: 1m30s\nfaults: []\n")
+    let drill = parse("d.yaml", "name: quiet\ntopology: ha.yaml\nduration: 1m20s\nfaults: []\n")
         .expect("a correct file");
     assert_eq!(drill.load, Load::default());
     assert_eq!(drill.expect, Expect::default());
-    assert_eq!(drill.duration, Duration::from_secs(90));
+    assert_eq!(drill.duration, Duration::from_secs(80));
 }
 
 #[test]
@@ -103,4 +103,39 @@ faults:
         complaints("name: x\ntopology: t\nduration: 2s\nfaults:\n  - { at: 2s, do: kill-node, target: db1 }\n"),
         @"d.yaml:5:11: at 2s the drill is over"
     );
+}
+
+#[test]
+fn a_timetable_that_the_application_must_refuse_is_refused() {
+    insta::assert_snapshot!(
+        complaints(&WHOLE.replace("duration: 9s", "duration: 2m")),
+        @"d.yaml:4:11: 6000 turns in 4 conversations are too many: a conversation holds 1024 (write `conversations: 6` or more, or a shorter `duration`)"
+    );
+    insta::assert_snapshot!(
+        complaints(&WHOLE.replace("turns_per_s: 50", "turns_per_s: 5000").replace("duration: 9s", "duration: 10m")),
+        @"d.yaml:4:11: 3000000 turns in 4 conversations are too many: a conversation holds 1024 (write fewer `turns_per_s` or a shorter `duration`)"
+    );
+    // To the brim: 4 conversations of 1,024 turns, and one turn more.
+    let brim = WHOLE.replace("turns_per_s: 50", "turns_per_s: 512").replace("duration: 9s", "duration: 8s");
+    assert!(parse("d.yaml", &brim).is_ok());
+    assert!(parse("d.yaml", &brim.replace("duration: 8s", "duration: 8001ms")).is_err());
+}
+
+#[test]
+fn a_patience_that_outlasts_the_drain_is_refused() {
+    insta::assert_snapshot!(
+        complaints(&WHOLE.replace("800ms", "11s")),
+        @"d.yaml:3:53: a load waits at most 10s for an answer, or it would outlast its drill (write a shorter `timeout`)"
+    );
+    assert!(parse("d.yaml", &WHOLE.replace("800ms", "10s")).is_ok());
+}
+
+#[test]
+fn turns_are_counted_as_the_timetable_has_them() {
+    let load = |turns_per_s| Load { turns_per_s, ..Load::default() };
+    // At 0 s, 1/3 s, 2/3 s; the one of 1 s is due when the drill is over.
+    assert_eq!(load(3).turns_within(Duration::from_secs(1)), 3);
+    assert_eq!(load(3).turns_within(Duration::from_millis(1_001)), 4);
+    assert_eq!(load(50).turns_within(Duration::from_secs(9)), 450);
+    assert_eq!(load(1).turns_within(Duration::from_millis(10)), 1);
 }

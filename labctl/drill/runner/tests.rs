@@ -112,6 +112,15 @@ fn a_load_that_failed_in_its_drain_is_no_complete_drill() {
 }
 
 #[test]
+fn a_drill_of_which_not_everything_is_heard_ends() {
+    let mut runner = running();
+    let because = "the events of the lab ended before the drill did".to_owned();
+    let todo = runner.handle(Input::RecordBroken { because }, BEGINS + MS);
+    assert_eq!(todo.first(), Some(&Do::StopLoad));
+    assert!(aborted(&todo).contains("events"));
+}
+
+#[test]
 fn an_interrupt_stops_the_load_in_every_state() {
     let (mut opening, _) = Runner::start(&drill(), 0);
     let mut draining = running();

@@ -12,6 +12,7 @@ fn record(picture: &str) -> Vec<Probed> {
         intended_ns: index as u64 * MS,
         sent_ns: index as u64 * MS,
         answered: mark == '.',
+        late_ns: None,
     };
     picture.chars().enumerate().map(probe).collect()
 }
@@ -52,27 +53,49 @@ fn a_flicker_is_one_outage_and_a_long_calm_makes_two() {
     assert_eq!(two[1].longest().map(ms), Some(3));
 }
 
-#[test]
-fn an_answer_after_the_patience_is_no_answer() {
-    let probe = |sent_ms: u64, took_ms: u64| Event {
-        at_ns: sent_ms * MS,
-        node: None,
-        source: "load".to_owned(),
-        what: What::Probe {
-            intended_ns: sent_ms * MS,
-            sent_ns: sent_ms * MS,
-            answered_ns: Some((sent_ms + took_ms) * MS),
-        },
-    };
-    let probes = probes(&[probe(2, 101), probe(1, 100)], Duration::from_millis(100));
-    assert_eq!(probes.iter().map(|probe| probe.answered).collect::<Vec<_>>(), [true, false]);
+fn probe(sent_ms: u64, took_ms: Option<u64>) -> Event {
+    let sent_ns = sent_ms * MS;
+    let answered_ns = took_ms.map(|took_ms| sent_ns + took_ms * MS);
+    let what = What::Probe { intended_ns: sent_ns, sent_ns, answered_ns };
+    Event { at_ns: sent_ns, node: None, source: "load".to_owned(), what }
 }
 
 #[test]
-fn the_longest_pause_is_between_two_acknowledgements() {
-    assert_eq!(longest_pause(&[]), None);
-    assert_eq!(longest_pause(&[7]), None);
-    assert_eq!(longest_pause(&[1, 3, 9, 12]), Some(Pause { from_ns: 3, to_ns: 9 }));
+fn an_answer_after_the_patience_is_no_answer() {
+    let patience = ms(PROBE_PATIENCE) as u64;
+    let probes = probes(&[probe(2, Some(patience + 1)), probe(1, Some(patience)), probe(3, None)]);
+    assert_eq!(probes.iter().map(|probe| probe.answered).collect::<Vec<_>>(), [true, false, false]);
+}
+
+#[test]
+fn answers_that_waited_for_the_site_to_come_back_are_an_outage() {
+    // Away from 10 ms to 910 ms; whatever was sent meanwhile was kept somewhere and answered at once in the end.
+    let took = |sent_ms| if (10..910).contains(&sent_ms) { 910 - sent_ms } else { 0 };
+    let events: Vec<_> = (0..1_000).map(|sent_ms| probe(sent_ms, Some(took(sent_ms)))).collect();
+    let found = outages(&probes(&events));
+    assert_eq!(found.len(), 1);
+    let patience = ms(PROBE_PATIENCE);
+    assert!(ms(found[0].shortest()) >= 900 - patience - 2, "{found:?}");
+    assert!(found[0].longest().is_some_and(|longest| ms(longest) <= 901), "{found:?}");
+}
+
+#[test]
+fn a_late_answer_to_the_last_probe_bounds_the_outage() {
+    let bounds = |events: &[Event]| outages(&probes(events))[0].longest().map(ms);
+    assert_eq!(bounds(&[probe(1, Some(0)), probe(2, None), probe(3, Some(400))]), Some(402));
+    // The site may have gone again after that answer.
+    assert_eq!(bounds(&[probe(1, Some(0)), probe(2, Some(400)), probe(3, None)]), None);
+}
+
+#[test]
+fn the_longest_pause_reaches_from_the_beginning_of_the_timetable_to_its_end() {
+    let pause = |from_ns, to_ns| Pause { from_ns, to_ns };
+    assert_eq!(longest_pause(1, 13, &[1, 3, 9, 12]), pause(3, 9));
+    assert_eq!(longest_pause(0, 20, &[]), pause(0, 20));
+    assert_eq!(longest_pause(0, 20, &[15, 16]), pause(0, 15));
+    assert_eq!(longest_pause(0, 20, &[1, 2]), pause(2, 20));
+    // The last turn was due before the end and answered after it.
+    assert_eq!(longest_pause(0, 20, &[10, 19, 35]), pause(19, 35));
 }
 
 proptest! {
@@ -89,6 +112,7 @@ proptest! {
                 intended_ns: at * MS,
                 sent_ns: at * MS,
                 answered: !(down_from..down_from + down_for).contains(&at),
+                late_ns: None,
             })
             .collect();
         let found = outages(&probes);

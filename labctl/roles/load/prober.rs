@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use super::journal::Journal;
 use super::{Error, Spec};
 use crate::kernel::clock;
-use crate::report::What;
+use crate::report::{PROBE_PATIENCE, What};
 
 /// Above all ordinary threads and below the election, which the observer must not hold up.
 const PRIORITY: i32 = 5;
@@ -38,7 +38,8 @@ struct Plan {
     begins_ns: u64,
     interval: Duration,
     count: usize,
-    patience: Duration,
+    /// How long answers to the last probe are noted. Whether one came in time is for the report to say.
+    listens: Duration,
 }
 
 /// One probe; zero stands for "did not happen", which no point on the clock is.
@@ -72,7 +73,7 @@ pub(super) fn start(spec: &Spec, begins_ns: u64) -> Prober {
         begins_ns,
         interval: spec.probe_interval,
         count: usize::try_from(count).unwrap_or(usize::MAX),
-        patience: spec.timeout,
+        listens: spec.timeout.max(PROBE_PATIENCE),
     };
     Prober { plan, thread: std::thread::spawn(move || probe(&plan)) }
 }
@@ -122,7 +123,7 @@ fn probe(plan: &Plan) -> io::Result<Record> {
     timer.set(pace, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
 
     let mut slots = vec![Slot::default(); plan.count];
-    let ends_ns = super::after(plan.intended_ns(plan.count.saturating_sub(1)), plan.patience);
+    let ends_ns = super::after(plan.intended_ns(plan.count.saturating_sub(1)), plan.listens);
     let (mut next, mut open) = (0, plan.count);
     while next < plan.count || (open > 0 && clock::monotonic_ns() < ends_ns) {
         // The timer ticks on after the last probe, so this wait is bounded by the interval.

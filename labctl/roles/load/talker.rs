@@ -149,7 +149,7 @@ impl Talker {
     }
 
     /// Reads the conversation back over fresh connections from one address after the other, until as many web nodes
-    /// have answered as there are.
+    /// have answered as there are. A node that knows of no such conversation has answered, too.
     pub(super) async fn read_back(&mut self, spec: &Spec, until_ns: u64) -> Result<(), Error> {
         let mut asked = BTreeSet::new();
         let mut failures = 0;
@@ -183,6 +183,9 @@ impl Line {
         let client = Client::builder()
             .local_address(std::net::IpAddr::V4(source))
             .timeout(spec.timeout)
+            // Else the kernel says good-bye to a dead node for half a minute more, which keeps a lab that ends from
+            // being gone.
+            .tcp_user_timeout(spec.timeout)
             .no_proxy()
             .pool_max_idle_per_host(1)
             .build()
@@ -215,9 +218,18 @@ impl Line {
         }
     }
 
+    /// Who answered, and the keys of the turns that it knows of.
     async fn read(&self, id: &str) -> Result<(String, Vec<String>), Outcome> {
-        let answer = success(self.client.get(format!("{}/{id}", self.base)).send().await)?;
-        let served_by = served_by(&answer).unwrap_or_else(|| "unnamed".to_owned());
+        let answer = self.client.get(format!("{}/{id}", self.base)).send().await;
+        let answer = answer.map_err(|error| outcome_of(&error))?;
+        let served_by = served_by(&answer);
+        match (answer.status(), &served_by) {
+            // The application itself says that nothing is left, which is an answer; asking again would not bring it back.
+            (StatusCode::NOT_FOUND, Some(web)) => return Ok((web.clone(), Vec::new())),
+            (status, _) if !status.is_success() => return Err(Outcome::Status(status.as_u16())),
+            _ => {}
+        }
+        let served_by = served_by.unwrap_or_else(|| "unnamed".to_owned());
         let transcript: Transcript = answer.json().await.map_err(|error| outcome_of(&error))?;
         Ok((served_by, transcript.turns.into_iter().map(|turn| turn.key).collect()))
     }

@@ -27,7 +27,10 @@ struct App {
     fail_each: Option<usize>,
     /// Conversation 0 gets no answer before conversation 1 has so many turns.
     hold_until: Option<usize>,
+    /// Whoever asks for a conversation hears that there is none.
+    forgets: bool,
     requests: usize,
+    reads: usize,
 }
 
 #[derive(Clone, Default)]
@@ -80,7 +83,11 @@ async fn say(
 async fn read(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
     let mut app = shared.app.lock().expect("no test panics with the lock");
     app.requests += 1;
+    app.reads += 1;
     let web = if app.requests.is_multiple_of(2) { "web1" } else { "web2" };
+    if app.forgets {
+        return (StatusCode::NOT_FOUND, [("x-served-by", web)]).into_response();
+    }
     let turns: Vec<_> = app.turns[&id].iter().map(|key| serde_json::json!({ "key": key })).collect();
     ([("x-served-by", web)], Json(serde_json::json!({ "turns": turns }))).into_response()
 }
@@ -222,6 +229,24 @@ fn a_slow_conversation_does_not_hold_up_another() {
     assert!(
         events.iter().all(|event| !matches!(&event.what, What::Request { outcome: Outcome::Timeout, .. }))
     );
+}
+
+#[test]
+fn a_conversation_that_the_site_has_forgotten_is_read_back_without_turns() {
+    let (events, shared) = told(App { forgets: true, ..App::default() }, |_| ());
+    let transcripts: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::Transcript { conversation, served_by, keys } => Some((conversation, served_by, keys)),
+            _ => None,
+        })
+        .collect();
+    let webs: BTreeSet<_> = transcripts.iter().map(|(_, web, _)| web.as_str()).collect();
+    assert_eq!(webs, ["web1", "web2"].into());
+    assert_eq!(transcripts.len(), 6, "three conversations by two webs: {transcripts:?}");
+    assert!(transcripts.iter().all(|(_, _, keys)| keys.is_empty()));
+    assert_eq!(shared.app.lock().expect("no panic").reads, 6, "no is an answer, and asked for once");
+    assert!(events.iter().all(|event| !matches!(event.what, What::Note { .. })));
 }
 
 #[test]
