@@ -91,8 +91,12 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 async fn fetch(args: &Args) -> Result<Answer, reqwest::Error> {
-    let client =
-        reqwest::Client::builder().no_proxy().timeout(args.timeout).local_address(args.source).build()?;
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(args.timeout)
+        .tcp_user_timeout(args.timeout)
+        .local_address(args.source)
+        .build()?;
     let mut request = client.request(args.method.clone(), args.url.clone());
     if let Some(data) = &args.data {
         request = request.header("Content-Type", "application/json").body(data.clone());

@@ -73,7 +73,12 @@ fn public_service(topology: &Topology) -> Result<(Ipv4Addr, u16), Failure> {
 
 async fn talk(args: &Args, site: &str) -> Result<(), String> {
     let failed = |error: reqwest::Error| format!("talk to {site}: {}", chain(&error));
-    let client = Client::builder().no_proxy().timeout(args.timeout).build().map_err(failed)?;
+    let client = Client::builder()
+        .no_proxy()
+        .timeout(args.timeout)
+        .tcp_user_timeout(args.timeout)
+        .build()
+        .map_err(failed)?;
     let id = match &args.id {
         Some(id) => id.clone(),
         None => {

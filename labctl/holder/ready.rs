@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use super::record::Record;
 use crate::plan::Observed;
-use crate::topology::{Builtin, Node, NodeName, Run, Topology};
+use crate::topology::{Builtin, Failover, Node, NodeName, Run, Service, Topology};
 
 /// What the decision rests on.
 pub struct Facts<'a> {
@@ -89,12 +89,30 @@ fn floating(facts: &Facts, missing: &mut Vec<String>) {
             }
         }
     }
+    unsettled(facts, failover, missing);
     if facts.topology.balancer.is_none() {
         return;
     }
     for holder in holders(facts.topology, facts.observed) {
         let out = facts.record.reals_out(&holder, facts.topology);
         missing.extend(out.iter().map(|real| format!("real server {real} to pass its health check")));
+    }
+}
+
+/// A holder that a better one is about to take over from is not the holder yet.
+fn unsettled(facts: &Facts, failover: &Failover, missing: &mut Vec<String>) {
+    let holders = holders(facts.topology, facts.observed);
+    let ([holder], true) = (holders.as_slice(), failover.preempt) else { return };
+    let takes_part = |name: &NodeName| {
+        let node = facts.topology.node(name).filter(|_| facts.observed.nodes.contains_key(name));
+        let services = node.into_iter().flat_map(|node| &node.services);
+        let elects = |service: &&Service| service.run == Run::Builtin(Builtin::Vrrpd);
+        services.filter(elects).any(|service| facts.record.service(name, &service.name).running)
+    };
+    let priority = |name: &NodeName| failover.priorities.get(name).copied().unwrap_or_default();
+    let best = failover.priorities.keys().filter(|name| takes_part(name)).max_by_key(|name| priority(name));
+    if let Some(best) = best.filter(|best| priority(best) > priority(holder)) {
+        missing.push(format!("{best} to take over from {holder}"));
     }
 }
 
