@@ -81,6 +81,15 @@ fn end_with_the_pipe() {
     let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
 }
 
+/// A holder, a node or a daemon that has lost one of its threads is none any more: whoever watches it must see it end.
+fn end_with_the_first_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
+}
+
 /// The whole program.
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -91,8 +100,11 @@ pub fn run() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { Failure::USAGE } else { 0 });
         }
     };
-    if !matches!(cli.verb, Verb::Holder | Verb::Node | Verb::Role(_) | Verb::Drill(_) | Verb::Up(_)) {
-        end_with_the_pipe();
+    match cli.verb {
+        Verb::Holder | Verb::Node | Verb::Role(_) => end_with_the_first_panic(),
+        // These have something to finish, whoever still reads.
+        Verb::Up(_) | Verb::Down(_) | Verb::Drill(_) => {}
+        _ => end_with_the_pipe(),
     }
     let result = match cli.verb {
         Verb::Up(args) => commands::up::run(&args),

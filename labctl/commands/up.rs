@@ -58,10 +58,10 @@ pub fn run(args: &Args) -> Outcome {
         return dry_run(&topology, args.format);
     }
     check_privilege(&topology)?;
-    if labs()?.contains(&name) {
-        if let Some(outcome) = already_up(&name, &topology, args.within)? {
-            return Ok(outcome);
-        }
+    if labs()?.contains(&name)
+        && let Some(outcome) = already_up(&name, &topology, args.within)?
+    {
+        return Ok(outcome);
     }
     let (lab, started) = start(name, &topology, args.within)?;
     report(&lab, &topology, started, args.format);

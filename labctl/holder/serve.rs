@@ -97,12 +97,6 @@ fn listing(all: &[String]) -> String {
 /// Builds the lab that standard input describes, tells standard output how it goes, and serves it until its end.
 /// Returns only if that fails; whoever started it is told why.
 pub fn run() -> std::process::ExitCode {
-    // A lab that has lost one of its threads is no lab any more, and only its end removes it.
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        report(info);
-        std::process::abort();
-    }));
     match hold() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(Error::Taken) => {
