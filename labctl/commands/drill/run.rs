@@ -325,9 +325,8 @@ impl Hands<'_> {
     fn start_load(&mut self) -> std::io::Result<()> {
         // Entering a node's namespaces takes a process with one thread, which `labctl exec` is.
         let (lab, client) = (self.lab.name().as_str(), self.way.client.name.as_str());
-        let program = std::fs::read_link(SELF)?;
-        let program = program.to_string_lossy();
-        let command = ["exec", "--lab", lab, client, "--", &program, "__role", "load", "--node", client];
+        // On the node, this program may not be found where it lies: the node has a `/tmp` of its own.
+        let command = ["exec", "--lab", lab, client, "--", SELF, "__role", "load", "--node", client];
         let mut spawn = Spawn::own(&command);
         spawn.stdin = Stdio::piped();
         spawn.stdout = Stdio::piped();
