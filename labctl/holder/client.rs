@@ -307,11 +307,7 @@ impl Lab {
 
     /// Ends it. Its name is free when this returns; the kernel removes what it was made of right after.
     pub fn down(&self) -> Result<(), Error> {
-        let mut stream = self.send(&Request::Down, &[])?;
-        self.ask_on(&stream)?;
-        // The holder keeps this connection until its end, which closes the listener first.
-        let _ = io::Read::read(&mut stream, &mut [0]);
-        Ok(())
+        self.tell(&Request::Down)
     }
 
     /// Somebody who notices when the last of its network namespaces is gone.

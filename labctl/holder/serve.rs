@@ -40,12 +40,15 @@ const READY_LOOK: Duration = Duration::from_millis(5);
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 /// Largest event.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
-/// What logs may take; a node that writes more is refused, and the rest of the lab goes on.
-const LOGS_MIB: u32 = 64;
+/// What the holder's own log may take, beside which each node's log has a file system of its own.
+const LOGS_MIB: u32 = 16;
 /// What all disks of a lab may take.
 const DISKS_MIB: u32 = 1024;
-/// Where the lab's private file system is mounted.
+/// Where the lab's private file system is mounted, and the parts of it.
 const HOME: &str = "/run/labctl-lab";
+const LOGS: &str = "/run/labctl-lab/logs";
+const DISKS: &str = "/run/labctl-lab/disks";
+const HOLDER_LOG: &str = "/run/labctl-lab/logs/holder.log";
 
 /// Why there is no lab.
 #[derive(Debug, thiserror::Error)]
@@ -144,10 +147,28 @@ fn hold() -> Result<(), Error> {
     tell(&Progress::Network { took_us: began.elapsed().as_micros() as u64 });
     let for_events = inputs.clone();
     spawn(move || receive_events(&receiver, &for_events))?;
-    spawn(move || accept(&listener, &inputs))?;
+    let (door, closed) = UnixStream::pair().map_err(Error::Events)?;
+    let doorman = thread::Builder::new().spawn(move || accept(&listener, &closed, &inputs));
+    let door = Door { open: Some(door), doorman: Some(doorman.map_err(Error::Thread)?) };
     lab.start_nodes()?;
     let within = Duration::from_millis(spec.ready_within_ms);
-    serve(&mut lab, &queue, began, within)
+    serve(&mut lab, door, &queue, began, within)
+}
+
+/// The way in for clients, and the name of the lab with it.
+struct Door {
+    open: Option<UnixStream>,
+    doorman: Option<thread::JoinHandle<()>>,
+}
+
+impl Door {
+    /// Nobody comes in any more, and the name is free when this returns.
+    fn close(&mut self) {
+        drop(self.open.take());
+        if let Some(doorman) = self.doorman.take() {
+            let _ = doorman.join();
+        }
+    }
 }
 
 /// A lab outlives the shell that started it, and must hold on to nothing of it: terminal, folder, open files, umask.
@@ -183,7 +204,7 @@ fn move_in() -> Result<(), Error> {
     mount::make_slave()?;
     mount::proc()?;
     mount::tmpfs(Path::new("/run"), "755", 1)?;
-    for (path, mib) in [("/run/labctl-lab/logs", LOGS_MIB), ("/run/labctl-lab/disks", DISKS_MIB)] {
+    for (path, mib) in [(LOGS, LOGS_MIB), (DISKS, DISKS_MIB)] {
         fs::create_dir_all(path).map_err(|source| Error::Folder { path, source })?;
         mount::tmpfs(Path::new(path), "755", mib)?;
     }
@@ -214,7 +235,13 @@ fn receive_events(socket: &UnixDatagram, inputs: &SyncSender<Input>) {
 }
 
 /// The owner's loop.
-fn serve(lab: &mut Lab, queue: &Receiver<Input>, began: Instant, within: Duration) -> Result<(), Error> {
+fn serve(
+    lab: &mut Lab,
+    mut door: Door,
+    queue: &Receiver<Input>,
+    began: Instant,
+    within: Duration,
+) -> Result<(), Error> {
     let mut start = Start { ready: false, said: Vec::new(), began, within, next_look: began };
     loop {
         start.look(lab)?;
@@ -236,6 +263,9 @@ fn serve(lab: &mut Lab, queue: &Receiver<Input>, began: Instant, within: Duratio
                 let (last_words, written) = sync_channel(0);
                 let ends = ends && matches!(answer.answer, Answer::Done);
                 answer.last_words = ends.then_some(last_words);
+                if ends {
+                    door.close();
+                }
                 let _ = reply.send(answer);
                 if ends {
                     let _ = written.recv_timeout(LAST_WORDS_MAX);
@@ -283,7 +313,7 @@ impl Start {
 
 /// From now on nobody reads what this process prints but its log.
 fn detach() -> Result<(), Error> {
-    let path = "/run/labctl-lab/logs/holder.log";
+    let path = HOLDER_LOG;
     let log = OpenOptions::new().create(true).append(true).open(path);
     let log = log.map_err(|source| Error::Folder { path, source })?;
     let failed = |source| Error::Kernel { act: "redirect output to the holder's log", source };
@@ -291,10 +321,18 @@ fn detach() -> Result<(), Error> {
     dup2_stderr(log.as_fd()).map_err(failed)
 }
 
-fn accept(listener: &UnixListener, inputs: &SyncSender<Input>) {
+fn accept(listener: &UnixListener, closed: &UnixStream, inputs: &SyncSender<Input>) {
     let clients = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
-        let Ok(stream) = stream else {
+    loop {
+        let mut ready = [
+            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+            PollFd::new(closed.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut ready, PollTimeout::NONE);
+        if ready[1].any().unwrap_or(false) {
+            return;
+        }
+        let Ok((stream, _)) = listener.accept() else {
             // Out of descriptors, most likely: a moment later some client will be done.
             thread::park_timeout(ACCEPT_REST);
             continue;
@@ -358,13 +396,7 @@ fn attend(stream: &UnixStream, inputs: &SyncSender<Input>) -> io::Result<()> {
     }
     let Ok(Reply { answer, descriptors, past, follow, last_words }) = replies.recv() else { return Ok(()) };
     write_answer(stream, &answer, &descriptors)?;
-    if last_words.is_some() {
-        drop(last_words);
-        // The end of this connection tells the client that the holder is gone.
-        loop {
-            thread::park();
-        }
-    }
+    drop(last_words);
     let mut out = BufWriter::new(stream);
     let write = |out: &mut BufWriter<&UnixStream>, event: &_| -> io::Result<()> {
         serde_json::to_writer(&mut *out, event)?;
