@@ -9,12 +9,10 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
 use super::protocol::{ADDRESS_PREFIX, Answer, Progress, Request, StartSpec, Status, address};
 use super::tripwire::{self, Watcher};
 use crate::kernel::process::{PidFd, Spawn};
-use crate::kernel::socket;
+use crate::kernel::{socket, wait};
 use crate::report::Event;
 use crate::roles::init::Order;
 use crate::topology::{LabName, NodeName, Topology};
@@ -328,12 +326,10 @@ impl Lab {
         let stream = self.send(&Request::Down, &[])?;
         let holder = socket::peer_pid(&stream).and_then(PidFd::open);
         self.ask_on(&stream)?;
-        if let Ok(holder) = holder {
-            let timeout = PollTimeout::try_from(GONE_WITHIN).unwrap_or(PollTimeout::MAX);
-            let mut waiting = [PollFd::new(holder.as_fd(), PollFlags::POLLIN)];
-            if matches!(poll(&mut waiting, timeout), Ok(0) | Err(_)) {
-                return Err(Error::Undead { lab: self.name.clone() });
-            }
+        if let Ok(holder) = holder
+            && !wait::readable(holder.as_fd(), GONE_WITHIN).unwrap_or(false)
+        {
+            return Err(Error::Undead { lab: self.name.clone() });
         }
         Ok(watcher.wait(GONE_WITHIN)?)
     }

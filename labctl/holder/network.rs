@@ -7,7 +7,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::tripwire;
 use crate::kernel::link::{self, End, LOOPBACK};
@@ -24,8 +23,6 @@ const CABLES: u32 = 1000;
 const PORTS: u32 = 100_000;
 /// A bridge port is up within a millisecond; after this long something is wrong with the kernel.
 const CARRIER_WAIT_MAX: Duration = Duration::from_secs(5);
-/// `RTNLGRP_LINK`: the kernel's notices about links.
-const LINK_GROUP: u32 = 1;
 
 /// Why the network is not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +143,7 @@ impl Network {
         let quiet = quiet.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let fabric = NetNs::create(&quiet)
             .map_err(|source| Error::Namespace { of: "the fabric".to_owned(), source })?;
-        let notices = fabric.enter(|| Netlink::open_groups(&[LINK_GROUP]))??;
+        let notices = fabric.enter(|| Netlink::open_groups(&[netlink::LINK_GROUP]))??;
         Ok(Self { numbers: Numbers::of(topology), fabric, notices, nodes: BTreeMap::new() })
     }
 
@@ -284,11 +281,7 @@ impl Network {
                 let ports = ports.map(|(_, node, network)| format!("{node}:{network}")).collect();
                 return Err(Error::NoCarrier { ports });
             }
-            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-            let mut waiting = [PollFd::new(self.notices.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut waiting, timeout);
-            // What exactly changed is for the next look to find out; a full queue only means that a lot did.
-            let _ = self.notices.notices();
+            self.notices.wait_for_notice(left);
         }
     }
 

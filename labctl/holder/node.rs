@@ -12,13 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
 
 use crate::kernel::mount;
 use crate::kernel::namespace::NetNs;
 use crate::kernel::process::{PidFd, Spawn};
+use crate::kernel::wait;
 use crate::roles::init::{InitSpec, Numbered, Order};
 use crate::topology::{NodeName, Topology};
 
@@ -164,7 +164,7 @@ impl Running {
     pub fn kill(&self) -> Result<(), Error> {
         // Refused only if it is gone already.
         let _ = self.pidfd.signal(Signal::SIGKILL);
-        match wait_readable(self.pidfd.as_fd(), EXIT_WAIT_MAX) {
+        match wait::readable(self.pidfd.as_fd(), EXIT_WAIT_MAX) {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(Error::Undead { node: self.name.clone() }),
         }
@@ -180,7 +180,7 @@ impl Running {
         send(self.orders.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)
             .map_err(silent)?;
         loop {
-            if !wait_readable(self.orders.as_fd(), ORDER_WAIT_MAX).map_err(silent)? {
+            if !wait::readable(self.orders.as_fd(), ORDER_WAIT_MAX).map_err(silent)? {
                 return Err(silent(Errno::ETIMEDOUT));
             }
             let mut buffer = [0; ANSWER_BYTES_MAX];
@@ -202,16 +202,4 @@ fn open_log(logs: &Path, name: &NodeName) -> io::Result<File> {
         mount::tmpfs(&folder, "755", LOG_MIB).map_err(io::Error::other)?;
     }
     OpenOptions::new().create(true).append(true).open(log_path(logs, name))
-}
-
-fn wait_readable(fd: BorrowedFd, within: Duration) -> Result<bool, Errno> {
-    let timeout = PollTimeout::try_from(within).unwrap_or(PollTimeout::MAX);
-    let mut waiting = [PollFd::new(fd, PollFlags::POLLIN)];
-    loop {
-        match poll(&mut waiting, timeout) {
-            Ok(count) => return Ok(count > 0),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
 }

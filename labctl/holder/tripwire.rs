@@ -5,7 +5,6 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
@@ -18,8 +17,6 @@ use crate::kernel::netlink::{self, Netlink, Request};
 
 /// How a watcher's ends of tripwires are called, before their number.
 const END: &str = "end";
-/// `RTNLGRP_LINK`.
-const LINK_GROUP: u32 = 1;
 
 /// Why there is no proof.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +73,7 @@ impl Watcher {
     /// A namespace for cables to end in.
     pub fn create() -> Result<Self, Error> {
         let netns = NetNs::create(&[])?;
-        let notices = netns.enter(|| Netlink::open_groups(&[LINK_GROUP]))??;
+        let notices = netns.enter(|| Netlink::open_groups(&[netlink::LINK_GROUP]))??;
         Ok(Self { netns, notices, names: Vec::new() })
     }
 
@@ -109,9 +106,7 @@ impl Watcher {
                 let left = left.iter().map(|link| name(link).unwrap_or_else(|| link.name.clone())).collect();
                 return Err(Error::Leftover { left, after: within });
             }
-            let mut waiting = [PollFd::new(self.notices.as_fd(), PollFlags::POLLIN)];
-            let _ = poll(&mut waiting, PollTimeout::try_from(remaining).unwrap_or(PollTimeout::MAX));
-            let _ = self.notices.notices();
+            self.notices.wait_for_notice(remaining);
         }
     }
 }

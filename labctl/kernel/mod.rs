@@ -15,3 +15,4 @@ pub mod process;
 pub mod realtime;
 pub mod socket;
 pub mod sysctl;
+pub mod wait;

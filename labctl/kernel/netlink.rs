@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use rtnetlink::packet_core::{
@@ -13,6 +14,8 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
 
+use super::wait;
+
 /// Room for the largest datagram of a dump; the kernel never makes one of over 32 KiB.
 const RECEIVE_BYTES: usize = 64 * 1024;
 /// Most bytes in one `send`; below the default socket buffer of 208 KiB, its bookkeeping included.
@@ -20,6 +23,9 @@ const SEND_BYTES: usize = 48 * 1024;
 
 /// Most requests in one `send`: their acknowledgements wait in our receive buffer, at about 800 bytes of it each.
 const REQUESTS_MAX: usize = 64;
+
+/// `RTNLGRP_LINK`: what the kernel tells of links.
+pub const LINK_GROUP: u32 = 1;
 
 /// One change to ask of the kernel.
 #[derive(Clone, Debug)]
@@ -143,6 +149,13 @@ impl Netlink {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Waits until the kernel tells this socket's groups something, or the time is over, and forgets what it was: for
+    /// whoever then looks for himself. A queue that overflowed only means that a lot happened.
+    pub fn wait_for_notice(&mut self, within: Duration) {
+        let _ = wait::readable(self.as_fd(), within);
+        let _ = self.notices();
     }
 
     fn number(&mut self, message: RouteNetlinkMessage, flags: u16) -> NetlinkMessage<RouteNetlinkMessage> {

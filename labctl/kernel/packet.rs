@@ -12,8 +12,7 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type}
 
 use super::netlink::{self, Netlink};
 
-/// A hardware address on Ethernet.
-pub type Mac = [u8; 6];
+pub use super::link::Mac;
 
 /// Queueing priority of control traffic, `TC_PRIO_CONTROL`: before all data wherever the kernel keeps queues by priority.
 const PRIORITY_CONTROL: u32 = 7;
