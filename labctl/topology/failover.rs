@@ -9,12 +9,10 @@ use super::networks::Book;
 use super::nodes::{Draft, Machines};
 use super::problem::{Problem, ProblemKind, Problems, Span};
 use super::read::{At, Slot};
-use super::site::{Failover, FloatingAddress, Role};
+use super::site::{Engine, Failover, FloatingAddress, Role};
 
 /// VRID of a file that names none. Any would do; this is the one that most examples in the world use.
 const VRID_DEFAULT: i64 = 51;
-/// RFC 9568 section 6.1.
-const ADVERT_DEFAULT: Duration = Duration::from_secs(1);
 /// The unit of the field on the wire (RFC 9568 section 5.2.7).
 const ADVERT_STEP: Duration = Duration::from_millis(10);
 /// The field has 12 bits.
@@ -75,14 +73,18 @@ fn failover(given: &FileFailover, machines: &Machines<'_>, election: &Election) 
         let given = proxy.file.and_then(|node| node.priority.value()).map(|priority| priority.0);
         (proxy.name.value.clone(), given.unwrap_or(PRIORITY_DEFAULT))
     };
+    let vrid = given.vrid.value().copied().or_else(|| Vrid::try_from(VRID_DEFAULT).ok())?;
     Some(Failover {
-        vrid: given.vrid.value().copied().or_else(|| Vrid::try_from(VRID_DEFAULT).ok())?,
-        network: election.network.clone()?,
-        advert_interval: given.advert.value().map_or(ADVERT_DEFAULT, |advert| advert.0),
+        advert_interval: given.advert.value().map_or(Failover::ADVERT_DEFAULT, |advert| advert.0),
         preempt: given.preempt.value().is_none_or(|preempt| preempt.0),
         addresses: election.addresses.clone(),
         holder_gateway: election.holder_gateway,
         priorities: machines.of(Role::Proxy).map(priority).collect(),
+        engines: machines
+            .of(Role::Proxy)
+            .map(|proxy| (proxy.name.value.clone(), Engine::default()))
+            .collect(),
+        ..Failover::new(vrid, election.network.clone()?)
     })
 }
 

@@ -113,7 +113,11 @@ fn draft<'f>(
                 problems,
             );
         }
-        draft.interfaces.push(Interface { network: network.value.clone(), addresses });
+        draft.interfaces.push(Interface {
+            network: network.value.clone(),
+            addresses,
+            addresses6: Vec::new(),
+        });
     }
     draft.whole &= !on.value.incomplete;
     if draft.whole && draft.interfaces.is_empty() {

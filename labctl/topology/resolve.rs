@@ -1,7 +1,7 @@
 //! From a typed file to a site: names are found, defaults filled in, contradictions refused, each part by its own
 //! module in the order in which they depend on each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::balancer::balancer;
@@ -36,12 +36,14 @@ pub(super) fn topology(file: &File, problems: &mut Problems) -> Option<Topology>
             role,
             interfaces: draft.interfaces.clone(),
             gateway,
+            gateway6: None,
             services,
         }));
     }
     Some(Topology {
         name: file.name.value()?.clone(),
         networks: machines.networks.prefixes(),
+        networks6: BTreeMap::new(),
         nodes,
         failover: election.and_then(|election| election.failover),
         balancer,

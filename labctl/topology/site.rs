@@ -2,10 +2,10 @@
 //! in. It knows nothing of YAML, files or the kernel; [`super::file`] makes it, and nobody else can make a wrong one.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::names::{LabName, NetworkName, NodeName, ServiceName, Vrid};
@@ -17,6 +17,8 @@ pub struct Topology {
     pub name: LabName,
     /// Every layer-2 network; each becomes one bridge in the fabric namespace.
     pub networks: BTreeMap<NetworkName, Ipv4Net>,
+    /// The IPv6 prefixes of those networks that have one. Every network has an IPv4 prefix.
+    pub networks6: BTreeMap<NetworkName, Ipv6Net>,
     /// Every node in the order of the file, so that output follows the author's order.
     pub nodes: Vec<Node>,
     /// The floating addresses and who elects their holder.
@@ -38,6 +40,8 @@ pub struct Node {
     pub interfaces: Vec<Interface>,
     /// Next hop of its static default route, where it has one.
     pub gateway: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub gateway6: Option<Ipv6Addr>,
     /// What its PID 1 starts.
     pub services: Vec<Service>,
 }
@@ -49,6 +53,8 @@ pub struct Interface {
     pub network: NetworkName,
     /// Its own addresses. None at all means "up, but a zombie": it can hold a floating address and nothing else.
     pub addresses: Vec<Ipv4Addr>,
+    /// Its own IPv6 addresses, beside the link-local one that the kernel gives to every interface with IPv6.
+    pub addresses6: Vec<Ipv6Addr>,
 }
 
 /// What a node is for.
@@ -98,6 +104,10 @@ pub enum Run {
 pub enum Builtin {
     /// VRRP: elects the holder of the floating addresses.
     Vrrpd,
+    /// The same by the machine's keepalived, with a configuration written for the site.
+    Keepalived,
+    /// The same by FRRouting's zebra and vrrpd.
+    Frr,
     /// Health checks and the data plane's tables.
     Balancer,
     /// The conversation application.
@@ -132,12 +142,41 @@ pub struct Failover {
     pub advert_interval: Duration,
     /// Does a higher priority take over from a live holder (Preempt_Mode)?
     pub preempt: bool,
-    /// The addresses that move with the Active role, in the order of the advertisement. Each belongs to one network.
+    /// How long a router that could take over from a live holder waits first, counted from when it started.
+    pub preempt_delay: Duration,
+    /// The IPv4 addresses that move with the Active role, in the order of the advertisement. Each belongs to one network.
     pub addresses: Vec<FloatingAddress>,
+    /// The IPv6 addresses of the same virtual router, which is an instance of its own (RFC 9568 section 1.2). The
+    /// link-local one that the advertisement begins with is derived from the VRID unless it is given here.
+    pub addresses6: Vec<FloatingAddress6>,
     /// Default route of the holder, by an interface that only the holder has an address on.
     pub holder_gateway: Option<Ipv4Addr>,
-    /// Priority of each proxy, 1-254 (RFC 9568 section 5.2.4).
+    /// The same for IPv6.
+    pub holder_gateway6: Option<Ipv6Addr>,
+    /// Priority of each proxy, 1-255 (RFC 9568 section 5.2.4).
     pub priorities: BTreeMap<NodeName, u8>,
+    /// Further virtual routers of the same proxies, each elected by itself unless `sync` says otherwise.
+    pub more: Vec<VirtualRouter>,
+    /// Do all virtual routers of a proxy change their state together?
+    pub sync: bool,
+    /// Which program takes part in the election on each proxy.
+    pub engines: BTreeMap<NodeName, Engine>,
+    /// Nothing but the RFC, or what we add to it.
+    pub profile: Profile,
+    /// What is spoken on the wire.
+    pub version: VrrpVersion,
+    /// What the checksum of a VRRPv3 advertisement over IPv4 covers.
+    pub checksum: Checksum,
+    /// With which hardware address the floating addresses answer.
+    pub mac: MacMode,
+    /// Does the holder accept packets to the floating addresses although it does not own them (Accept_Mode)?
+    pub accept: bool,
+    /// Must the holder's daemon renew a permit in the kernel, without which the addresses fall silent?
+    pub lease: bool,
+    /// Are advertisements sent to each other proxy by itself instead of to the group?
+    pub unicast: bool,
+    /// What lowers the priority of a proxy, or takes it out of the election.
+    pub checks: Vec<TrackCheck>,
 }
 
 /// One address that moves with the Active role.
@@ -147,6 +186,120 @@ pub struct FloatingAddress {
     pub network: NetworkName,
     /// The address itself; its prefix length is that of the network.
     pub address: Ipv4Addr,
+}
+
+/// One IPv6 address that moves with the Active role.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FloatingAddress6 {
+    /// The interface that gets it.
+    pub network: NetworkName,
+    /// The address itself; its prefix length is that of the network, and 64 for a link-local one.
+    pub address: Ipv6Addr,
+}
+
+/// A further virtual router.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VirtualRouter {
+    /// Unique among the virtual routers of the file.
+    pub name: ServiceName,
+    /// Unique too.
+    pub vrid: Vrid,
+    /// Its IPv4 addresses.
+    pub addresses: Vec<FloatingAddress>,
+    /// Its IPv6 addresses.
+    pub addresses6: Vec<FloatingAddress6>,
+    /// Priority of each proxy.
+    pub priorities: BTreeMap<NodeName, u8>,
+}
+
+/// A program that takes part in an election.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// Ours.
+    #[default]
+    Labctl,
+    /// keepalived.
+    Keepalived,
+    /// FRRouting.
+    Frr,
+}
+
+/// How closely our daemon keeps to the RFC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Two silences before taking, make before break, lateness rule.
+    #[default]
+    Lab,
+    /// RFC 9568 and nothing else.
+    Rfc9568,
+}
+
+/// The versions of VRRP that are spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VrrpVersion {
+    /// RFC 3768.
+    #[serde(rename = "2")]
+    V2,
+    /// RFC 9568.
+    #[default]
+    #[serde(rename = "3")]
+    V3,
+    /// Both, as RFC 9568 section 8.4 has it for a network that is being upgraded.
+    #[serde(rename = "2+3")]
+    Both,
+}
+
+/// What the checksum of a VRRPv3 advertisement over IPv4 covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checksum {
+    /// The message alone (RFC 9568 section 5.2.8).
+    #[default]
+    Message,
+    /// A pseudo-header too, as keepalived and FRRouting have it by default.
+    PseudoHeader,
+}
+
+/// The hardware address behind a floating address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MacMode {
+    /// That of the interface; neighbours learn of a new holder by gratuitous ARP.
+    #[default]
+    Physical,
+    /// 00-00-5E-00-01-VRID or 00-00-5E-00-02-VRID (RFC 9568 section 7.3), on a macvlan.
+    Virtual,
+}
+
+/// Something whose failure counts against a proxy in the election.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrackCheck {
+    /// Unique among the checks.
+    pub name: ServiceName,
+    /// What is asked.
+    pub probe: TrackProbe,
+    /// By how much the priority is lowered while it fails; `None` takes the proxy out of the election.
+    pub weight: Option<u8>,
+    /// Time from one check to the next.
+    pub interval: Duration,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Consecutive successes that end a failure.
+    pub rise: u32,
+    /// Consecutive failures that begin one.
+    pub fall: u32,
+}
+
+/// What a tracked check asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TrackProbe {
+    /// Whether the balancer of this proxy has an available real server for every virtual service.
+    Balancer,
+    /// A program: exit status 0 is a success.
+    Command(Vec<String>),
 }
 
 /// What the proxies balance, and how.
@@ -252,6 +405,38 @@ pub enum Memory {
     Database,
 }
 
+impl Failover {
+    /// RFC 9568 section 6.1.
+    pub const ADVERT_DEFAULT: Duration = Duration::from_secs(1);
+
+    /// An election with the default settings, in which nobody takes part yet, about no address yet.
+    pub fn new(vrid: Vrid, network: NetworkName) -> Self {
+        Self {
+            vrid,
+            network,
+            advert_interval: Self::ADVERT_DEFAULT,
+            preempt: true,
+            preempt_delay: Duration::ZERO,
+            addresses: Vec::new(),
+            addresses6: Vec::new(),
+            holder_gateway: None,
+            holder_gateway6: None,
+            priorities: BTreeMap::new(),
+            more: Vec::new(),
+            sync: false,
+            engines: BTreeMap::new(),
+            profile: Profile::default(),
+            version: VrrpVersion::default(),
+            checksum: Checksum::default(),
+            mac: MacMode::default(),
+            accept: true,
+            lease: true,
+            unicast: false,
+            checks: Vec::new(),
+        }
+    }
+}
+
 impl Topology {
     /// The node of this name.
     pub fn node(&self, name: &NodeName) -> Option<&Node> {
@@ -302,6 +487,8 @@ impl Builtin {
     pub fn word(self) -> &'static str {
         match self {
             Self::Vrrpd => "vrrpd",
+            Self::Keepalived => "keepalived",
+            Self::Frr => "frr",
             Self::Balancer => "balancer",
             Self::Web => "web",
             Self::Db => "db",

@@ -145,6 +145,10 @@ fn the_whole_site_with_its_defaults() {
         "nanos": 0
       },
       "preempt": true,
+      "preempt_delay": {
+        "secs": 0,
+        "nanos": 0
+      },
       "addresses": [
         {
           "network": "front",
@@ -155,11 +159,27 @@ fn the_whole_site_with_its_defaults() {
           "address": "10.10.1.1"
         }
       ],
+      "addresses6": [],
       "holder_gateway": "203.0.113.1",
+      "holder_gateway6": null,
       "priorities": {
         "proxy1": 150,
         "proxy2": 100
-      }
+      },
+      "more": [],
+      "sync": false,
+      "engines": {
+        "proxy1": "labctl",
+        "proxy2": "labctl"
+      },
+      "profile": "lab",
+      "version": "3",
+      "checksum": "message",
+      "mac": "physical",
+      "accept": true,
+      "lease": true,
+      "unicast": false,
+      "checks": []
     }
     "#);
     insta::assert_snapshot!(serde_json::to_string_pretty(&topology.balancer).unwrap(), @r#"

@@ -6,7 +6,7 @@
 //! must not take over from an Active whose advertisements are in its own queue.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::time::Duration;
 
@@ -30,8 +30,51 @@ pub struct Config {
     pub interval: Interval,
     /// Does this router take over from a live Active of lower priority (Preempt_Mode)? An owner always does.
     pub preempt: bool,
+    /// How long after its start a router waits before it takes over from a live Active of lower priority.
+    pub preempt_delay: Duration,
     /// This router's primary address on the link, which breaks ties.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
+    /// What is added to the RFC.
+    pub profile: Profile,
+}
+
+/// What a router does beyond RFC 9568.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Nothing.
+    Rfc9568,
+    /// Two silences before it takes, make before break, and a lease that must not lapse.
+    Lab(LabRules),
+}
+
+/// The figures of [`Profile::Lab`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabRules {
+    /// How many configured routers have a higher priority, not counting the one that resigns: an heir of rank 0 takes at
+    /// once.
+    pub rank: u32,
+    /// Can other holders be noticed on the links of the addresses? Without that there is only one silence.
+    pub probes: bool,
+    /// Is there a lease to renew, and to step down without?
+    pub lease: bool,
+}
+
+/// The links of a router, as far as the election depends on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// Adverts can be sent and received.
+    pub election: bool,
+    /// Every link that has a public floating address but carries no adverts is up.
+    pub service: bool,
+}
+
+/// What the tracked checks say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// By how much the priority is lowered.
+    pub lowered_by: u8,
+    /// Out of the election altogether.
+    pub fault: bool,
 }
 
 /// The states of section 6.4.
@@ -57,12 +100,24 @@ pub enum Input {
     /// An advertisement passed the checks of section 7.1.
     Advert {
         /// Its sender's primary address.
-        from: Ipv4Addr,
+        from: IpAddr,
         /// Its priority; 0 gives up the Active role.
         priority: u8,
         /// Its sender's advertisement interval.
         interval: Interval,
     },
+    /// The probes that [`Action::Probe`] asked for have really left.
+    Probed,
+    /// Another machine answered for one of the addresses, or announced it.
+    Answered,
+    /// The links changed.
+    Links(Links),
+    /// The checks changed.
+    Health(Health),
+    /// Another virtual router of the same group became Active.
+    GroupTook,
+    /// Another virtual router of the same group ceased to be Active.
+    GroupReleased,
 }
 
 /// What the driver shall do, in this order.
@@ -73,6 +128,16 @@ pub enum Action {
         /// The own priority, or 0 to give up.
         priority: u8,
     },
+    /// Ask who has the addresses, on their own links, and say [`Input::Probed`] once the frames have left.
+    Probe,
+    /// Let the lease run until then. Until it is renewed for the first time, and after it has run out, the kernel neither
+    /// answers for the addresses nor passes their traffic.
+    Lease {
+        /// When it runs out.
+        until: Time,
+    },
+    /// Stop answering for the addresses, but go on serving those who know the way: the heir is about to announce them.
+    Hush,
     /// Add the addresses, announce them, set the routes.
     TakeAddresses,
     /// Remove routes and addresses.
@@ -104,22 +169,30 @@ pub enum Cause {
     /// The Active gave up by priority 0, and nobody was quicker.
     Resigned {
         /// Who gave up.
-        by: Ipv4Addr,
+        by: IpAddr,
     },
     /// The Active has a lower priority than this router.
     Preempted {
         /// The Active.
-        active: Ipv4Addr,
+        active: IpAddr,
         /// Its priority.
         priority: u8,
     },
     /// An Active with a higher priority, or as high and with a greater address, is there.
     Outranked {
         /// The other Active.
-        by: Ipv4Addr,
+        by: IpAddr,
         /// Its priority.
         priority: u8,
     },
+    /// A link without which it cannot serve went down.
+    LinkDown,
+    /// A tracked check failed.
+    CheckFailed,
+    /// It was not on time for its own lease.
+    LeaseLapsed,
+    /// Another virtual router of its group changed.
+    Group,
 }
 
 /// One virtual router.
@@ -186,6 +259,15 @@ impl Machine {
             }
             // 6.4.1 knows no other event; a timer of an earlier life may still come.
             (Phase::Initialize, Input::Shutdown | Input::TimerExpired | Input::Advert { .. }) => vec![],
+            (
+                _,
+                Input::Probed
+                | Input::Answered
+                | Input::Links(_)
+                | Input::Health(_)
+                | Input::GroupTook
+                | Input::GroupReleased,
+            ) => vec![],
 
             // 6.4.2: a backup leaves without a word.
             (Phase::Backup { .. }, Input::Shutdown) => {
@@ -319,6 +401,10 @@ impl fmt::Display for Cause {
                 write!(f, "{active} is active with priority {priority} only")
             }
             Self::Outranked { by, priority } => write!(f, "{by} is active with priority {priority}"),
+            Self::LinkDown => write!(f, "a link is down"),
+            Self::CheckFailed => write!(f, "a check failed"),
+            Self::LeaseLapsed => write!(f, "the lease lapsed"),
+            Self::Group => write!(f, "its group did"),
         }
     }
 }

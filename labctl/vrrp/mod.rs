@@ -6,7 +6,7 @@ mod machine;
 mod packet;
 
 pub use interval::{Interval, IntervalError};
-pub use machine::{Action, Cause, Config, Input, Machine, State, Time};
+pub use machine::{Action, Cause, Config, Health, Input, LabRules, Links, Machine, Profile, State, Time};
 pub use packet::{
     Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Expected, GROUP, PROTOCOL, Received, Rejection, TTL, decode,
     encode,

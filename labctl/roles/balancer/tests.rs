@@ -15,15 +15,17 @@ fn site() -> Site {
         "networks": {
             "back": "10.10.1.0/24", "data": "10.10.2.0/24", "front": "203.0.113.0/24", "street": "198.51.100.0/24",
         },
+        "networks6": {},
         "nodes": [{
             "name": "proxy1",
             "role": "proxy",
             "interfaces": [
-                { "network": "front", "addresses": [] },
-                { "network": "back", "addresses": ["10.10.1.11"] },
-                { "network": "data", "addresses": ["10.10.2.11"] },
+                { "network": "front", "addresses": [], "addresses6": [] },
+                { "network": "back", "addresses": ["10.10.1.11"], "addresses6": [] },
+                { "network": "data", "addresses": ["10.10.2.11"], "addresses6": [] },
             ],
             "gateway": null,
+            "gateway6": null,
             "services": [],
         }],
         "failover": null,

@@ -161,7 +161,7 @@ impl Driver {
                     self.compare(&received);
                     let advert = received.advert;
                     let (priority, interval) = (advert.priority, advert.interval);
-                    self.feed(Input::Advert { from: received.from, priority, interval })?;
+                    self.feed(Input::Advert { from: received.from.into(), priority, interval })?;
                 }
                 Err(rejection) => self.complain(rejection.kind(), || format!("packet dropped: {rejection}")),
             }
@@ -238,6 +238,7 @@ impl Driver {
         for action in self.machine.handle(input, at) {
             match action {
                 Action::SendAdvert { priority } => self.advertise(priority),
+                Action::Probe | Action::Lease { .. } | Action::Hush => {}
                 Action::TakeAddresses => self.take()?,
                 Action::ReleaseAddresses => self.release()?,
                 Action::Announce if self.announcer.is_busy() => {}

@@ -6,7 +6,7 @@ use std::num::NonZeroU8;
 
 use crate::roles::Site;
 use crate::topology::{NetworkName, NodeName};
-use crate::vrrp::{Advert, Config, Interval, IntervalError};
+use crate::vrrp::{Advert, Config, Interval, IntervalError, Profile};
 
 /// Most addresses that an advertisement can count (RFC 9568 section 5.2.5).
 const ADDRESSES_MAX: usize = 255;
@@ -141,7 +141,14 @@ impl Settings {
 
     /// The state machine's part.
     pub(super) fn config(&self) -> Config {
-        Config { priority: self.priority, interval: self.interval, preempt: self.preempt, address: self.own }
+        Config {
+            priority: self.priority,
+            interval: self.interval,
+            preempt: self.preempt,
+            preempt_delay: std::time::Duration::ZERO,
+            address: self.own.into(),
+            profile: Profile::Rfc9568,
+        }
     }
 
     /// What this router advertises with a priority.

@@ -1,14 +1,15 @@
 //! The whole transition table as text, a few stories that one step cannot tell, and elections on a bad network.
 
 use std::fmt::Write;
+use std::net::Ipv4Addr;
 
 use super::*;
 
 mod election;
 
-const SELF: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 12);
-const LESSER: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 11);
-const GREATER: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 13);
+const SELF: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 1, 12));
+const LESSER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 1, 11));
+const GREATER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 1, 13));
 /// When the one input of a table's line happens.
 const NOW: Time = Duration::from_secs(60);
 
@@ -17,11 +18,18 @@ fn cs(centiseconds: u16) -> Interval {
 }
 
 fn config(priority: u8, preempt: bool) -> Config {
-    Config { priority: NonZeroU8::new(priority).unwrap(), interval: cs(100), preempt, address: SELF }
+    Config {
+        priority: NonZeroU8::new(priority).unwrap(),
+        interval: cs(100),
+        preempt,
+        preempt_delay: Duration::ZERO,
+        address: SELF,
+        profile: Profile::Rfc9568,
+    }
 }
 
 /// From a peer whose interval, 0.5 s, is not ours.
-fn advert(from: Ipv4Addr, priority: u8) -> Input {
+fn advert(from: IpAddr, priority: u8) -> Input {
     Input::Advert { from, priority, interval: cs(50) }
 }
 
@@ -43,6 +51,9 @@ fn words(actions: &[Action]) -> String {
         Action::TakeAddresses => "take".to_owned(),
         Action::ReleaseAddresses => "release".to_owned(),
         Action::Announce => "announce".to_owned(),
+        Action::Probe => "probe".to_owned(),
+        Action::Lease { until } => format!("lease until {until:?}"),
+        Action::Hush => "hush".to_owned(),
         Action::Transition { from, to, because } => format!("{from} -> {to}, because {because}"),
     });
     match words.collect::<Vec<_>>().join("; ") {

@@ -55,8 +55,10 @@ pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
         interfaces: vec![Interface {
             network: data.clone(),
             addresses: vec![Ipv4Addr::new(127, a, b, host)],
+            addresses6: Vec::new(),
         }],
         gateway: None,
+        gateway6: None,
         services: Vec::new(),
     };
     let webs = (0..2).map(|n| node(format!("web{}", n + 1), Role::Web, host + n));
@@ -64,6 +66,7 @@ pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
     Topology {
         name: "test".parse().unwrap(),
         networks: [(data.clone(), format!("127.{a}.{b}.0/24").parse().unwrap())].into(),
+        networks6: [].into(),
         nodes: webs.chain(databases).collect(),
         failover: None,
         balancer: None,

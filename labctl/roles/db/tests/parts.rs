@@ -37,7 +37,11 @@ fn databases_meet_on_the_network_that_the_webs_share() {
     for (host, node) in
         (1..).zip(topology.nodes.iter_mut().filter(|node| node.name.as_str().starts_with("db")))
     {
-        let interface = Interface { network: store.clone(), addresses: vec![[127, 0, 0, host].into()] };
+        let interface = Interface {
+            network: store.clone(),
+            addresses: vec![[127, 0, 0, host].into()],
+            addresses6: vec![],
+        };
         node.interfaces.insert(0, interface);
     }
     let data = topology.nodes[2].address_on(&"data".parse().unwrap()).unwrap();

@@ -15,12 +15,14 @@ fn site() -> Site {
     let interface = |name: &str, addresses: &[&str]| Interface {
         network: network(name),
         addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+        addresses6: vec![],
     };
     let proxy = Node {
         name: "proxy1".parse().unwrap(),
         role: Role::Proxy,
         interfaces: vec![interface("front", &[]), interface("back", &["10.10.1.11"])],
         gateway: Some("10.10.1.1".parse().unwrap()),
+        gateway6: None,
         services: vec![],
     };
     let floating = |name: &str, address: &str| FloatingAddress {
@@ -29,17 +31,16 @@ fn site() -> Site {
     };
     let nets = [("front", "203.0.113.0/24"), ("back", "10.10.1.0/25"), ("data", "10.10.2.0/24")];
     let topology = Topology {
+        networks6: [].into(),
         name: "ha".parse().unwrap(),
         networks: nets.iter().map(|(name, net)| (network(name), net.parse().unwrap())).collect(),
         nodes: vec![proxy],
         failover: Some(Failover {
-            vrid: Vrid::try_from(51).unwrap(),
-            network: network("back"),
             advert_interval: Duration::from_millis(20),
-            preempt: true,
             addresses: vec![floating("front", "203.0.113.10"), floating("back", "10.10.1.1")],
             holder_gateway: Some("203.0.113.1".parse().unwrap()),
             priorities: [("proxy1".parse().unwrap(), 150)].into(),
+            ..Failover::new(Vrid::try_from(51).unwrap(), network("back"))
         }),
         balancer: None,
         conversation: Conversation { memory: Memory::None, web_port: 8080, db_port: 5432 },

@@ -54,7 +54,9 @@ impl Bus {
                 priority: NonZeroU8::new(priority).unwrap(),
                 interval: cs(INTERVAL_CS),
                 preempt,
-                address: Ipv4Addr::new(10, 10, 1, 11 + at as u8),
+                address: Ipv4Addr::new(10, 10, 1, 11 + at as u8).into(),
+                preempt_delay: Duration::ZERO,
+                profile: Profile::Rfc9568,
             })
         });
         let parts = vec![0; routers.len()];
