@@ -5,8 +5,10 @@ mod interval;
 mod machine;
 mod packet;
 
-pub use interval::{Interval, IntervalError};
-pub use machine::{Action, Cause, Config, Health, Input, LabRules, Links, Machine, Profile, State, Time};
+pub use interval::{Interval, IntervalError, SkewRule};
+pub use machine::{
+    Action, Cause, Config, Degraded, Health, Input, LabRules, Links, Machine, Profile, State, Time,
+};
 pub use packet::{
     Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Expected, GROUP, PROTOCOL, Received, Rejection, TTL, decode,
     encode,

@@ -6,7 +6,7 @@ use std::num::NonZeroU8;
 
 use crate::roles::Site;
 use crate::topology::{NetworkName, NodeName};
-use crate::vrrp::{Advert, Config, Interval, IntervalError, Profile};
+use crate::vrrp::{Advert, Config, Interval, IntervalError, Profile, SkewRule};
 
 /// Most addresses that an advertisement can count (RFC 9568 section 5.2.5).
 const ADDRESSES_MAX: usize = 255;
@@ -146,6 +146,7 @@ impl Settings {
             interval: self.interval,
             preempt: self.preempt,
             preempt_delay: std::time::Duration::ZERO,
+            skew: SkewRule::OfInterval,
             address: self.own.into(),
             profile: Profile::Rfc9568,
         }
