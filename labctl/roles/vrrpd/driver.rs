@@ -238,7 +238,7 @@ impl Driver {
         for action in self.machine.handle(input, at) {
             match action {
                 Action::SendAdvert { priority } => self.advertise(priority),
-                Action::Probe | Action::Lease { .. } | Action::Hush => {}
+                Action::Probe | Action::Grant { .. } | Action::Lease { .. } | Action::Hush => {}
                 Action::TakeAddresses => self.take()?,
                 Action::ReleaseAddresses => self.release()?,
                 Action::Announce if self.announcer.is_busy() => {}

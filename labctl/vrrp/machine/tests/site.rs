@@ -383,14 +383,17 @@ impl Site {
     }
 
     fn act(&mut self, node: usize, actions: Vec<Action>) {
-        let takes = actions.contains(&Action::TakeAddresses);
         for action in actions {
             let now = self.now;
             let own = &mut self.nodes[node];
             match action {
                 Action::SendAdvert { priority } => self.advertise(node, priority),
                 Action::Probe => self.probe(node),
-                Action::Lease { until } if takes => {
+                Action::Grant { by, .. } if now > by => {
+                    self.event(now, Event::Hear { node, input: Input::LeaseRefused });
+                    return;
+                }
+                Action::Grant { until, .. } => {
                     own.lease_until = until;
                     own.shut = false;
                 }

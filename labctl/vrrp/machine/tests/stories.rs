@@ -1,0 +1,78 @@
+//! What takes more than one step, told in one line an event.
+
+use std::fmt::Write;
+
+use super::*;
+
+/// Runs a story and writes one line for each input that did something.
+fn story(config: Config, inputs: &[(u64, Input)]) -> String {
+    let mut machine = Machine::new(config);
+    let mut text = String::new();
+    for &(ms, input) in inputs {
+        let now = Duration::from_millis(ms);
+        let done = words(&machine.handle(input, now));
+        writeln!(text, "{ms:5} ms: {done}; then until {:?}", machine.deadline()).unwrap();
+    }
+    text
+}
+
+/// The active's own interval counts for its silence, and for the skew after it gave up (V44).
+#[test]
+fn a_backup_adopts_the_interval_of_the_active() {
+    let give_up = Input::Advert { from: GREATER, priority: 0, interval: cs(100) };
+    let inputs =
+        [(0, Input::Startup), (1000, advert(GREATER, 200)), (1200, give_up), (1505, Input::TimerExpired)];
+    insta::assert_snapshot!(story(config(100, true), &inputs), @r"
+       0 ms: initialize -> backup, because it started; then until Some(3.609375s)
+    1000 ms: nothing; then until Some(2.8046875s)
+    1200 ms: nothing; then until Some(1.5046875s)
+    1505 ms: advert(100); take; backup -> active, because 10.10.1.13 gave up; then until Some(2.505s)
+    ");
+}
+
+/// A silence that lower adverts only interrupt ends when it would have ended anyway (V45).
+#[test]
+fn lower_adverts_do_not_put_off_a_preemption() {
+    let low = advert(LESSER, 50);
+    let inputs = [(0, Input::Startup), (1000, low), (2000, low), (3000, low), (3610, Input::TimerExpired)];
+    insta::assert_snapshot!(story(config(100, true), &inputs), @r"
+       0 ms: initialize -> backup, because it started; then until Some(3.609375s)
+    1000 ms: nothing; then until Some(3.609375s)
+    2000 ms: nothing; then until Some(3.609375s)
+    3000 ms: nothing; then until Some(3.609375s)
+    3610 ms: advert(100); take; backup -> active, because 10.10.1.11 is active with priority 50 only; then until Some(4.61s)
+    ");
+}
+
+/// Adverts go out at fixed times however late each wake is, but a long sleep is not made good for in a burst (V53).
+#[test]
+fn a_late_active_keeps_its_beat() {
+    let inputs = [
+        (0, Input::Startup),
+        (1010, Input::TimerExpired),
+        (2020, Input::TimerExpired),
+        (9500, Input::TimerExpired),
+        (9501, Input::TimerExpired),
+    ];
+    insta::assert_snapshot!(story(config(255, true), &inputs), @r"
+       0 ms: advert(255); take; initialize -> active, because it started and owns the addresses; then until Some(1s)
+    1010 ms: advert(255); then until Some(2s)
+    2020 ms: advert(255); then until Some(3s)
+    9500 ms: advert(255); then until Some(10.5s)
+    9501 ms: nothing; then until Some(10.5s)
+    ");
+}
+
+/// A stubborn loser gets an answer each time, and the hosts a fresh announcement once a second.
+#[test]
+fn conflicts_are_answered_always_and_announced_seldom() {
+    let low = advert(LESSER, 50);
+    let inputs = [(0, Input::Startup), (100, low), (200, low), (1099, low), (1100, low)];
+    insta::assert_snapshot!(story(config(255, true), &inputs), @r"
+       0 ms: advert(255); take; initialize -> active, because it started and owns the addresses; then until Some(1s)
+     100 ms: advert(255); announce; then until Some(1s)
+     200 ms: advert(255); then until Some(1s)
+    1099 ms: advert(255); then until Some(1s)
+    1100 ms: advert(255); announce; then until Some(1s)
+    ");
+}
