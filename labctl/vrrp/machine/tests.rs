@@ -10,6 +10,7 @@ use crate::vrrp::SkewRule;
 
 mod election;
 mod lab;
+mod lab_stories;
 mod site;
 mod stories;
 mod table;

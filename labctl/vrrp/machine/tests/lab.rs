@@ -11,7 +11,7 @@ fn settling(interval: Interval) -> Duration {
     8 * interval.active_down(NonZeroU8::MIN, SkewRule::OfInterval) + Duration::from_millis(500)
 }
 
-fn site(interval: Interval, routers: &[(u8, bool)], chances: Vec<Chance>) -> Site {
+pub(super) fn site(interval: Interval, routers: &[(u8, bool)], chances: Vec<Chance>) -> Site {
     let address = |at: usize| IpAddr::V4(Ipv4Addr::new(10, 10, 1, 11 + at as u8));
     let config = |at: usize| {
         let own = (routers[at].0, address(at));

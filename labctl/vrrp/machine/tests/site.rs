@@ -364,14 +364,8 @@ impl Site {
             return;
         }
         let actions = receiver.machine.handle(input, at);
-        let said = words(&actions);
-        if let Some(log) = self.log.as_mut().filter(|_| !actions.is_empty()) {
-            let heard = match input {
-                Input::Advert { priority, .. } => format!("hears {priority}"),
-                other => format!("{other:?}"),
-            };
-            log.push(format!("{:8.3} ms {}: {heard}: {said}", self.now.as_secs_f64() * 1e3, node));
-        }
+        self.tell(node, input, &actions);
+        let receiver = &mut self.nodes[node];
         match receiver.stall.take_if(|_| !actions.is_empty()) {
             Some(stall) => {
                 receiver.late_actions = actions;
@@ -379,6 +373,27 @@ impl Site {
                 self.pause(node, until);
             }
             None => self.act(node, actions),
+        }
+    }
+
+    /// One line for whatever is not everyday business.
+    fn tell(&mut self, node: usize, input: Input, actions: &[Action]) {
+        let everyday = |action: &Action| match action {
+            Action::SendAdvert { priority } => *priority != 0 && input == Input::TimerExpired,
+            Action::Lease { .. } => true,
+            _ => false,
+        };
+        if actions.iter().all(everyday) {
+            return;
+        }
+        let heard = match input {
+            Input::Advert { priority, .. } => format!("advert {priority}"),
+            Input::TimerExpired => "timer".to_owned(),
+            other => format!("{other:?}"),
+        };
+        let line = format!("{:7.3} ms {node}: {heard}: {}", self.now.as_secs_f64() * 1e3, words(actions));
+        if let Some(log) = &mut self.log {
+            log.push(line);
         }
     }
 

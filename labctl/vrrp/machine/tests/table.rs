@@ -470,8 +470,8 @@ fn lab_active_router_that_gives_way() {
     advert 0                      | active     1.1s         | nothing
     advert lower                  | active     1.1s         | nothing
     advert equal, lesser address  | active     1.1s         | nothing
-    advert equal, greater address | active     1.1s         | advert(0)
-    advert higher                 | active     1.1s         | advert(0)
+    advert equal, greater address | active     1.1s         | nothing
+    advert higher                 | active     1.1s         | nothing
     probed                        | active     1.1s         | nothing
     answered                      | active     10ms         | nothing
     rival, goes first             | active     1.1s         | nothing
