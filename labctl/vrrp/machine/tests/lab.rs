@@ -32,8 +32,9 @@ pub(super) fn site(interval: Interval, routers: &[(u8, bool)], chances: Vec<Chan
 }
 
 fn chances() -> impl Strategy<Value = Vec<Chance>> {
-    let chance = (prop::bool::weighted(0.3), prop::bool::weighted(0.2), 0..=1000u16);
-    let chance = chance.prop_map(|(lost, twice, part)| Chance { lost, twice, part });
+    let extreme = || prop_oneof![0..=1000u16, Just(0), Just(1000)];
+    let chance = (prop::bool::weighted(0.3), prop::bool::weighted(0.2), extreme(), extreme());
+    let chance = chance.prop_map(|(lost, twice, part, late)| Chance { lost, twice, part, late });
     prop::collection::vec(chance, 1..60)
 }
 

@@ -13,7 +13,7 @@ fn ms(ms: u64) -> Time {
 
 /// Two proxies, and the first has held the addresses for a while. Packets need a tenth of what they may need.
 fn proxies() -> Site {
-    let chance = Chance { lost: false, twice: false, part: 100 };
+    let chance = Chance { lost: false, twice: false, part: 100, late: 100 };
     let mut site = site(cs(1), &[(150, true), (100, true)], vec![chance]);
     site.run_until(ms(100)).unwrap();
     assert_eq!(site.states(), [State::Active, State::Backup]);

@@ -22,7 +22,10 @@ const EVENTS_MAX: usize = 200_000;
 pub(super) struct Chance {
     pub(super) lost: bool,
     pub(super) twice: bool,
+    /// How slow a packet is.
     pub(super) part: u16,
+    /// How late a process wakes.
+    pub(super) late: u16,
 }
 
 /// What somebody does to the site.
@@ -211,7 +214,7 @@ impl Site {
                 }
                 (_, Some((due, node))) if due <= end => {
                     self.now = self.now.max(due);
-                    self.nodes[node].late = LATE_MAX * u32::from(self.chance().part) / 1000;
+                    self.nodes[node].late = LATE_MAX * u32::from(self.chance().late) / 1000;
                     self.check_stale_timers()?;
                     self.give(node, Input::TimerExpired, self.now);
                 }
@@ -449,7 +452,7 @@ impl Site {
         if !self.nodes[from].links.service {
             return;
         }
-        let left_at = self.now + Duration::from_micros(u64::from(self.chance().part) / 4);
+        let left_at = self.now + Duration::from_micros(u64::from(self.chance().late) / 4);
         let life = self.nodes[from].life;
         self.event(left_at, Event::Left { node: from, life });
         for to in (0..self.nodes.len()).filter(|&to| to != from) {

@@ -76,3 +76,81 @@ fn conflicts_are_answered_always_and_announced_seldom() {
     1100 ms: advert(255); announce; then until Some(1s)
     ");
 }
+
+/// Before the delay is over a lower priority is good enough, and after that it is not (V45). Silence never is.
+#[test]
+fn a_preemption_is_put_off() {
+    let config = Config { preempt_delay: Duration::from_secs(5), ..config(100, true) };
+    let low = |ms| (ms, advert(LESSER, 50));
+    let inputs = [(0, Input::Startup), low(1000), low(2500), low(4000), low(5000), low(5700)];
+    insta::assert_snapshot!(story(config, &inputs), @r"
+       0 ms: initialize -> backup, because it started; then until Some(3.609375s)
+    1000 ms: nothing; then until Some(2.8046875s)
+    2500 ms: nothing; then until Some(4.3046875s)
+    4000 ms: nothing; then until Some(5.8046875s)
+    5000 ms: nothing; then until Some(5.8046875s)
+    5700 ms: nothing; then until Some(5.8046875s)
+    ");
+}
+
+/// RFC 3768 section 6.1.
+#[test]
+fn the_skew_of_version_2_does_not_shrink_with_the_interval() {
+    let config = Config { skew: SkewRule::OfSecond, ..config(100, true) };
+    let give_up = Input::Advert { from: GREATER, priority: 0, interval: cs(50) };
+    let inputs = [(0, Input::Startup), (1000, advert(GREATER, 200)), (1200, give_up)];
+    insta::assert_snapshot!(story(config, &inputs), @r"
+       0 ms: initialize -> backup, because it started; then until Some(3.609375s)
+    1000 ms: nothing; then until Some(3.109375s)
+    1200 ms: nothing; then until Some(1.809375s)
+    ");
+}
+
+/// What the checks leave of the priority is what is advertised and compared, and never 0; an owner keeps all of it.
+#[test]
+fn a_lowered_priority_counts_everywhere() {
+    let lowered = |by| Input::Health(Health { lowered_by: by, fault: false });
+    let inputs = [
+        (0, Input::Startup),
+        (3610, Input::TimerExpired),
+        (3700, lowered(30)),
+        (3800, advert(LESSER, 60)),
+        (3900, lowered(200)),
+        (4000, advert(GREATER, 1)),
+    ];
+    insta::assert_snapshot!(story(config(100, true), &inputs), @r"
+       0 ms: initialize -> backup, because it started; then until Some(3.609375s)
+    3610 ms: advert(100); take; backup -> active, because 3 adverts missed; then until Some(4.61s)
+    3700 ms: nothing; then until Some(4.61s)
+    3800 ms: advert(70); announce; then until Some(4.61s)
+    3900 ms: nothing; then until Some(4.61s)
+    4000 ms: release; active -> backup, because 10.10.1.13 is active with priority 1; then until Some(5.998046875s)
+    ");
+
+    let mut owner = Machine::new(config(255, true));
+    owner.handle(lowered(200), NOW);
+    assert_eq!(owner.effective_priority(), 255);
+    owner.handle(Input::Health(Health { lowered_by: 0, fault: true }), NOW);
+    assert_eq!(owner.effective_priority(), 0);
+}
+
+/// Each reason not to take part is told, and ends with what caused it.
+#[test]
+fn whatever_keeps_it_out_is_told() {
+    let mut machine = Machine::new(config(100, true));
+    let mut told = |input| {
+        machine.handle(input, NOW);
+        (machine.state(), machine.degraded())
+    };
+    let up = Links { election: true, service: true };
+    assert_eq!(told(Input::Links(Links { service: false, ..up })), (State::Initialize, None));
+    assert_eq!(told(Input::Startup), (State::Initialize, Some(Degraded::LinkDown)));
+    assert_eq!(
+        told(Input::Links(Links { election: false, ..up })),
+        (State::Initialize, Some(Degraded::LinkDown))
+    );
+    let fault = Health { lowered_by: 0, fault: true };
+    assert_eq!(told(Input::Health(fault)), (State::Initialize, Some(Degraded::CheckFailed)));
+    assert_eq!(told(Input::Health(Health::default())), (State::Initialize, Some(Degraded::LinkDown)));
+    assert_eq!(told(Input::Links(up)), (State::Backup, None));
+}
