@@ -37,6 +37,10 @@ fn config(priority: u8, preempt: bool) -> Config {
     }
 }
 
+fn lab(config: Config) -> Config {
+    Config { profile: Profile::Lab(LabRules { rank: 1, probes: true, lease: true }), ..config }
+}
+
 /// From a peer whose interval, 0.5 s, is not ours.
 fn advert(from: IpAddr, priority: u8) -> Input {
     Input::Advert { from, priority, interval: cs(50) }

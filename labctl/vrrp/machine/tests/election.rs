@@ -121,12 +121,23 @@ impl Bus {
                 }
                 (_, Some((due, to))) if due <= end => {
                     self.now = self.now.max(due);
+                    self.hand_out_stale_timers();
                     self.give(to, Input::TimerExpired);
                 }
                 _ => break,
             }
         }
         self.now = end;
+    }
+
+    /// Late timers of earlier states change nothing (V58).
+    fn hand_out_stale_timers(&mut self) {
+        let now = self.now;
+        for machine in self.machines.iter_mut().filter(|one| one.deadline().is_none_or(|due| now < due)) {
+            let before = format!("{machine:?}");
+            assert_eq!(machine.handle(Input::TimerExpired, now), []);
+            assert_eq!(format!("{machine:?}"), before);
+        }
     }
 
     /// The Actives of each part that has a running machine at all.

@@ -154,3 +154,67 @@ fn whatever_keeps_it_out_is_told() {
     assert_eq!(told(Input::Health(Health::default())), (State::Initialize, Some(Degraded::LinkDown)));
     assert_eq!(told(Input::Links(up)), (State::Backup, None));
 }
+
+/// An Active that neither yields nor falls silent keeps the addresses; the claim is repeated only after another whole
+/// Active_Down_Interval.
+#[test]
+fn a_claim_that_is_not_heeded_is_given_up() {
+    let low = advert(LESSER, 50);
+    let inputs = [
+        (0, Input::Startup),
+        (3000, low),
+        (3610, Input::TimerExpired),
+        (3611, Input::Answered),
+        (3616, Input::TimerExpired),
+        (3617, Input::Answered),
+        (4300, Input::TimerExpired),
+        (4595, Input::Answered),
+        (4700, low),
+    ];
+    let config = lab(config(100, true));
+    insta::assert_snapshot!(story(config, &inputs), @r"
+       0 ms: initialize -> backup, because it started; then until Some(3.602375s)
+    3000 ms: nothing; then until Some(3.609375s)
+    3610 ms: advert(100); probe; then until Some(3.611s)
+    3611 ms: nothing; then until Some(3.616s)
+    3616 ms: probe; then until Some(3.617s)
+    3617 ms: nothing; then until Some(3.627s)
+    4300 ms: probe; then until Some(4.301s)
+    4595 ms: nothing; then until Some(8.197375s)
+    4700 ms: nothing; then until Some(8.204375s)
+    ");
+
+    let mut machine = Machine::new(config);
+    for (ms, input) in inputs {
+        machine.handle(input, Duration::from_millis(ms));
+    }
+    assert_eq!(machine.degraded(), Some(Degraded::NotYielded));
+    machine.handle(advert(GREATER, 200), Duration::from_secs(5));
+    assert_eq!(machine.degraded(), None);
+}
+
+/// Without the second silence the first is enough, and an heir waits for its turn only (V43 but for the skew).
+#[test]
+fn without_probes_one_silence_is_enough() {
+    let rules = LabRules { rank: 2, probes: false, lease: false };
+    let config = Config { profile: Profile::Lab(rules), ..config(100, true) };
+    let give_up = advert(GREATER, 0);
+    let inputs = [
+        (0, Input::Startup),
+        (1000, advert(GREATER, 200)),
+        (1200, give_up),
+        (1220, Input::TimerExpired),
+        (1300, Input::Shutdown),
+        (1310, advert(GREATER, 200)),
+        (1320, Input::TimerExpired),
+    ];
+    insta::assert_snapshot!(story(config, &inputs), @r"
+       0 ms: initialize -> backup, because it started; then until Some(3.609375s)
+    1000 ms: nothing; then until Some(2.8046875s)
+    1200 ms: nothing; then until Some(1.22s)
+    1220 ms: advert(100); take; backup -> active, because 10.10.1.13 gave up; then until Some(2.22s)
+    1300 ms: hush; advert(0); then until Some(2.4s)
+    1310 ms: nothing; then until Some(1.32s)
+    1320 ms: release; active -> initialize, because it was told to stop; then until None
+    ");
+}

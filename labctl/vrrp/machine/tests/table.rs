@@ -16,10 +16,6 @@ fn active(config: Config) -> Machine {
     machine
 }
 
-fn lab(config: Config) -> Config {
-    Config { profile: Profile::Lab(LabRules { rank: 1, probes: true, lease: true }), ..config }
-}
-
 fn tell(mut machine: Machine, inputs: &[(Input, Time)]) -> Machine {
     for &(input, at) in inputs {
         machine.handle(input, at);
