@@ -389,3 +389,6 @@ fn observe_node(
     node.routes = routes.iter().map(|route| (route.gateway, route.metric)).collect();
     Ok(node)
 }
+
+#[cfg(test)]
+mod tests;
