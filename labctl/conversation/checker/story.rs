@@ -219,7 +219,8 @@ fn acknowledged(append: &Append, at_ns: MonotonicNs, place: Option<usize>) -> Ra
 
 /// The beginning of the first attempt at a turn.
 fn said(append: &Append, and: String) -> Raw {
-    let before = format!("key {} was said for the first time, by {},", append.key, append.who);
+    let before =
+        format!("the first attempt at key {} that was not refused, by {}, began", append.key, append.who);
     Raw { line: append.line, at_ns: append.invoked_ns, before, after: and }
 }
 

@@ -2,6 +2,7 @@
 
 mod brute;
 mod referee;
+mod stories;
 mod world;
 
 use std::collections::BTreeMap;
