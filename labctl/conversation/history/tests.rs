@@ -1,7 +1,12 @@
 //! The format: what is taken, and what is refused with which words.
 
-use super::*;
+use proptest::prelude::*;
+use proptest::sample::Index;
 
+use super::*;
+use crate::conversation::checker::{Demand, check};
+
+const WHOLE: &[u8] = include_bytes!("../../../fixtures/histories/consistent.jsonl");
 const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/history.schema.json");
 const ID: &str = "ab120000000000000000000000000001";
 
@@ -131,6 +136,26 @@ fn everything_is_bounded() {
     assert!(problems(&vec![fault; FAULTS_MAX + 1]).contains("more than 256 faults"));
     let invalid = History::parse("x\n".repeat(20).as_bytes()).unwrap_err();
     assert_eq!((invalid.problems.len(), invalid.left_out), (PROBLEMS_MAX, 20 - PROBLEMS_MAX));
+}
+
+proptest! {
+    /// Whatever a file holds, it is read and judged, or refused with the line that is wrong.
+    #[test]
+    fn a_damaged_file_is_judged_or_refused(
+        damage in proptest::collection::vec((any::<Index>(), prop_oneof![any::<u8>(), Just(b'0'), Just(b'\n')]), 0..4),
+        cut in any::<Index>(),
+    ) {
+        let mut text = WHOLE.to_vec();
+        for (place, byte) in damage {
+            *place.get_mut(&mut text) = byte;
+        }
+        text.truncate(cut.index(4 * WHOLE.len()));
+        let lines = text.split(|byte| *byte == b'\n').count();
+        match History::parse(&text) {
+            Ok(history) => drop(check(&history, &Demand::default())),
+            Err(invalid) => prop_assert!(invalid.problems.iter().all(|problem| (1..=lines).contains(&problem.line))),
+        }
+    }
 }
 
 /// The committed schema is the one that programs read; `LABCTL_UPDATE=1 cargo test schema` writes it anew.
