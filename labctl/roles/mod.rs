@@ -3,7 +3,10 @@
 
 pub mod balancer;
 pub mod db;
+pub mod foreign;
+pub mod frr;
 pub mod init;
+pub mod keepalived;
 mod listener;
 pub mod load;
 mod random;
