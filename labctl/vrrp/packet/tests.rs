@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod corpus;
 mod properties;
 
 const SENDER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 1, 11));
