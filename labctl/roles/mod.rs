@@ -4,6 +4,7 @@
 pub mod balancer;
 pub mod db;
 pub mod init;
+pub mod inquiry;
 mod listener;
 pub mod load;
 mod random;
