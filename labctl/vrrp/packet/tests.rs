@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod captured;
 mod corpus;
 mod properties;
 
