@@ -7,6 +7,7 @@ pub mod foreign;
 pub mod frr;
 pub mod init;
 pub mod keepalived;
+pub mod inquiry;
 mod listener;
 pub mod load;
 mod random;
