@@ -15,4 +15,5 @@ pub mod process;
 pub mod realtime;
 pub mod socket;
 pub mod sysctl;
+pub mod tap;
 pub mod wait;
