@@ -50,6 +50,7 @@ pub fn play(scenario: &Scenario, engine: Engine, mut tell: impl FnMut(&str)) -> 
         if let Err(panic) = done {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+            world.log().lines().for_each(&mut tell);
             return Outcome::Failed(format!("{words}: {text}"));
         }
     }

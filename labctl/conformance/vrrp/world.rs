@@ -1,5 +1,6 @@
 //! What a scenario knows: the router under test, the lab around it, what passed on the wire, and from when on it matters.
 
+use std::io::Read;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
@@ -75,6 +76,16 @@ impl World {
     /// The lab.
     pub(super) fn lab(&self) -> Result<&Lab, String> {
         self.lab.as_ref().map(|(lab, _)| lab).ok_or_else(|| "this scenario has no lab".to_owned())
+    }
+
+    /// What the node of the router under test has written; nothing if there is none.
+    pub(super) fn log(&self) -> String {
+        let mut text = String::new();
+        let log = DUT.parse().ok().zip(self.lab().ok()).and_then(|(node, lab)| lab.log(&node).ok());
+        if let Some(mut log) = log {
+            let _ = log.read_to_string(&mut text);
+        }
+        text
     }
 
     /// The router under test.

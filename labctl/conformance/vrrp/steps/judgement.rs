@@ -1,7 +1,6 @@
 //! What the adverts of the router under test say, and when they come.
 
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use cucumber::then;
 
 use super::router::falls_silent;
 use crate::conformance::vrrp::frames::{GROUP4, GROUP6, PROTOCOL};
-use crate::conformance::vrrp::setup::{DUT, DUT_BACK, VRID, duration};
+use crate::conformance::vrrp::setup::{DUT_BACK, VRID, duration};
 use crate::conformance::vrrp::wire::Advert;
 use crate::conformance::vrrp::world::{EARLY_MAX, LATE_MAX, WAIT_MAX, World, link_local};
 use crate::kernel::clock;
@@ -144,12 +143,9 @@ fn both_versions(world: &mut World) -> Result<(), String> {
 
 #[then("its log names the other owner")]
 fn log_names_owner(world: &mut World) -> Result<(), String> {
-    let node = DUT.parse().map_err(|_| "a node's name")?;
     let deadline = clock::calendar() + WAIT_MAX;
     loop {
-        let mut text = String::new();
-        let mut log = world.lab()?.log(&node).map_err(|error| error.to_string())?;
-        log.read_to_string(&mut text).map_err(|error| error.to_string())?;
+        let text = world.log();
         if text.lines().any(|line| line.contains("two-owners")) {
             return Ok(());
         }
