@@ -4,6 +4,7 @@
 pub mod arp;
 pub mod capability;
 pub mod clock;
+pub mod feature;
 pub mod link;
 pub mod listeners;
 pub mod mount;

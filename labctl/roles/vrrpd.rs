@@ -5,7 +5,7 @@
 //! with the virtual one of section 7.3. What section 6.4 says about frames to the virtual one then has no object, and
 //! hosts learn of a new holder by gratuitous ARP.
 
-pub mod account;
+pub use crate::diagnosis::account;
 mod announcer;
 mod complaints;
 mod driver;
