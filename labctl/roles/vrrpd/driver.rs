@@ -2,6 +2,7 @@
 //! election, and every log line about it.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::Error;
 use super::announcer::Announcer;
 use super::complaints::Complaints;
-use super::holdings::{Change, Holdings, is_absence};
+use super::holdings::{Change, Holdings, Object, Place, WayOut, is_absence};
 use super::lookout::{Heard, Lookout};
-use super::settings::Settings;
+use super::settings::{Floating, Settings};
 use crate::kernel::clock;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::packet::{GroupSocket, Port, QUEUE_PACKETS_MAX};
@@ -65,13 +66,20 @@ impl Driver {
         for floating in &settings.floating {
             ports.push(Port::find(&mut netlink, floating.interface.as_str())?);
         }
-        let announcer = Announcer::open(&settings.floating, &ports)?;
-        let way_out = match &settings.gateway {
-            Some(gateway) => Some((gateway, Port::find(&mut netlink, gateway.interface.as_str())?)),
-            None => None,
+        let place = |(floating, link): (&Floating, Port)| Place {
+            address: floating.address.into(),
+            prefix_len: floating.prefix_len,
+            link,
+            macvlan: None,
         };
-        let way_out = way_out.as_ref().map(|(gateway, port)| (*gateway, port));
-        let holdings = Holdings::new(netlink, &settings.floating, &ports, way_out);
+        let places: Vec<Place> = settings.floating.iter().zip(ports).map(place).collect();
+        let announcer = Announcer::open(&places)?;
+        let mut ways_out = Vec::new();
+        if let Some(gateway) = &settings.gateway {
+            let device = Port::find(&mut netlink, gateway.interface.as_str())?;
+            ways_out.push(WayOut { gateway: gateway.address.into(), device });
+        }
+        let holdings = Holdings::new(netlink, &places, &ways_out);
         let message =
             |priority| vrrp::encode(&settings.advert(priority), CHECKSUM, settings.own, vrrp::GROUP);
         Ok(Self {
@@ -211,17 +219,16 @@ impl Driver {
     /// may take away anything. Says so to the neighbours if they may have missed something.
     fn put_back(&mut self, heard: Heard) -> Result<(), Error> {
         let mut gone = Vec::new();
-        for Change { address, result } in self.holdings.put_back()? {
-            let name = || address.map_or_else(|| "the default route".to_owned(), |one| one.to_string());
+        for Change { object, result } in self.holdings.put_back()? {
             match result {
                 Ok(()) => {
-                    gone.push(name());
-                    if let Some(address) = address {
+                    gone.push(object.to_string());
+                    if let Object::Address(IpAddr::V4(address)) = object {
                         self.reporter.emit(What::AddressAdded { address });
                     }
                 }
                 Err(Errno::EEXIST) => {}
-                Err(errno) => self.complain("put-back", || format!("cannot put back {}: {errno}", name())),
+                Err(errno) => self.complain("put-back", || format!("cannot put back {object}: {errno}")),
             }
         }
         if !gone.is_empty() {
@@ -280,18 +287,24 @@ impl Driver {
         let announced = self.announcer.send_due(now());
         let announced_at = nanoseconds(now());
         let routed = self.holdings.add_routes()?;
-        for Change { address, result } in added.into_iter().chain(routed) {
-            match (address, result) {
-                (Some(address), Ok(())) => self.reporter.emit_at(added_at, What::AddressAdded { address }),
-                (Some(address), Err(errno)) => tracing::error!("cannot add {address}: {errno}"),
-                (None, Ok(())) => {}
-                (None, Err(errno)) => tracing::error!("cannot add the holder's default route: {errno}"),
+        for Change { object, result } in added.into_iter().chain(routed) {
+            match (object, result) {
+                (Object::Address(IpAddr::V4(address)), Ok(())) => {
+                    self.reporter.emit_at(added_at, What::AddressAdded { address });
+                }
+                (_, Ok(())) => {}
+                (object, Err(errno)) => tracing::error!("cannot add {object}: {errno}"),
             }
         }
         for (address, sent) in announced {
-            match sent {
-                Ok(()) => self.reporter.emit_at(announced_at, What::Announced { address }),
-                Err(error) => self.complain("announce", || format!("cannot announce {address}: {error}")),
+            match (address, sent) {
+                (IpAddr::V4(address), Ok(())) => {
+                    self.reporter.emit_at(announced_at, What::Announced { address });
+                }
+                (_, Ok(())) => {}
+                (_, Err(error)) => {
+                    self.complain("announce", || format!("cannot announce {address}: {error}"))
+                }
             }
         }
         Ok(())
@@ -302,15 +315,14 @@ impl Driver {
         self.lookout.forget();
         let removed = self.holdings.remove()?;
         let removed_at = nanoseconds(now());
-        for Change { address, result } in removed {
-            match (address, result) {
-                (Some(address), Ok(())) => {
-                    self.reporter.emit_at(removed_at, What::AddressRemoved { address })
+        for Change { object, result } in removed {
+            match (object, result) {
+                (Object::Address(IpAddr::V4(address)), Ok(())) => {
+                    self.reporter.emit_at(removed_at, What::AddressRemoved { address });
                 }
-                (None, Ok(())) => {}
+                (_, Ok(())) => {}
                 (_, Err(errno)) if is_absence(errno) => {}
-                (Some(address), Err(errno)) => tracing::error!("cannot remove {address}: {errno}"),
-                (None, Err(errno)) => tracing::error!("cannot remove the holder's default route: {errno}"),
+                (object, Err(errno)) => tracing::error!("cannot remove {object}: {errno}"),
             }
         }
         Ok(())
