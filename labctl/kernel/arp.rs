@@ -1,23 +1,53 @@
-//! Gratuitous ARP: the frame that tells everybody on a link where an address lives now. It knows the layout only;
-//! [`super::packet`] sends it.
+//! ARP frames about a floating address: the one that tells everybody on a link where it lives now, the one that asks who
+//! has it, and what others say. It knows the layout only; [`super::packet`] sends it.
 
 use std::net::Ipv4Addr;
 
-use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, EtherType, PacketBuilder};
+use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, ArpPacketSlice, EtherType, PacketBuilder};
 
 use super::packet::Mac;
+
+const ETHERTYPE_ARP: [u8; 2] = [0x08, 0x06];
+const ETHERNET_BYTES: usize = 14;
 
 /// The Ethernet frame of a gratuitous ARP request for an address at a hardware address: sender and target address are
 /// the same (RFC 5227 section 3, RFC 9568 section 6.4.1).
 pub fn gratuitous(address: Ipv4Addr, mac: Mac) -> Vec<u8> {
+    request(address, address, mac)
+}
+
+/// The Ethernet frame that asks who has an address, from nobody: it fills nobody's table (RFC 5227 section 2.1.1).
+pub fn probe(address: Ipv4Addr, mac: Mac) -> Vec<u8> {
+    request(Ipv4Addr::UNSPECIFIED, address, mac)
+}
+
+/// The address that a frame's sender claims as its own, and its hardware address, be it in a request or in a reply.
+/// `None` for a probe, which claims nothing, and for anything malformed.
+pub fn claim(frame: &[u8]) -> Option<(Ipv4Addr, Mac)> {
+    if frame.get(12..14)? != ETHERTYPE_ARP {
+        return None;
+    }
+    let packet = ArpPacketSlice::from_slice(frame.get(ETHERNET_BYTES..)?).ok()?;
+    if packet.hw_addr_type() != ArpHardwareId::ETHERNET
+        || packet.proto_addr_type() != EtherType::IPV4
+        || !matches!(packet.operation(), ArpOperation::REQUEST | ArpOperation::REPLY)
+    {
+        return None;
+    }
+    let mac = Mac::try_from(packet.sender_hw_addr()).ok()?;
+    let address = Ipv4Addr::from(<[u8; 4]>::try_from(packet.sender_protocol_addr()).ok()?);
+    (!address.is_unspecified()).then_some((address, mac))
+}
+
+fn request(sender: Ipv4Addr, target: Ipv4Addr, mac: Mac) -> Vec<u8> {
     let packet = ArpPacket::new(
         ArpHardwareId::ETHERNET,
         EtherType::IPV4,
         ArpOperation::REQUEST,
         &mac,
-        &address.octets(),
+        &sender.octets(),
         &[0; 6],
-        &address.octets(),
+        &target.octets(),
     )
     .expect("both kinds of address have equal lengths in sender and target");
     let builder = PacketBuilder::ethernet2(mac, [0xff; 6]).arp(packet);
@@ -31,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_frame_is_laid_out_as_rfc_826_has_it() {
+    fn a_gratuitous_request_is_laid_out_as_rfc_826_has_it() {
         let frame = gratuitous(Ipv4Addr::new(203, 0, 113, 10), [2, 0, 0, 0, 0, 7]);
         let golden = [
             0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 7, 0x08, 0x06, // to all, from us, ARP
