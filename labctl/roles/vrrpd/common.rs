@@ -54,7 +54,8 @@ impl Common {
     /// Lets addresses live until then.
     pub(super) fn lease(&mut self, addresses: impl Iterator<Item = IpAddr>, lease: Lease) {
         let Some(leases) = &mut self.leases else { return };
-        let failed = addresses.filter_map(|address| Some((address, leases.set(address, lease).err()?))).last();
+        let failed =
+            addresses.filter_map(|address| Some((address, leases.set(address, lease).err()?))).last();
         if let Some((address, error)) = failed {
             let because = crate::roles::described(&error);
             self.complain("lease", format!("cannot change the lease of {address}: {because}"));

@@ -55,7 +55,8 @@ mod tests {
     fn each_kind_is_counted_always_and_logged_seldom() {
         let mut complaints = Complaints::default();
         let start = Duration::from_secs(100);
-        let mut count = |kind, example: &str, after| complaints.count(kind, example.to_owned(), start + after);
+        let mut count =
+            |kind, example: &str, after| complaints.count(kind, example.to_owned(), start + after);
         let line = |text: &str| Some(text.to_owned());
         assert_eq!(count("ttl", "TTL 1", Duration::ZERO), line("TTL 1 (1 of this kind so far)"));
         assert_eq!(count("ttl", "TTL 2", LOG_GAP / 2), None);

@@ -284,10 +284,8 @@ impl Instance {
             for &to in self.socket.destinations() {
                 let message = vrrp::encode(&advert, self.router.checksum, self.own, to);
                 if let Err(error) = self.socket.send(to, &message) {
-                    common.complain(
-                        "send",
-                        format!("{}: cannot send an advert to {to}: {error}", self.router),
-                    );
+                    common
+                        .complain("send", format!("{}: cannot send an advert to {to}: {error}", self.router));
                 }
             }
         }
@@ -361,7 +359,9 @@ impl Instance {
         if self.machine.state() == State::Active {
             self.advertise(0, common);
         }
-        if self.holds && let Err(error) = self.release(common) {
+        if self.holds
+            && let Err(error) = self.release(common)
+        {
             tracing::error!("{}: {}", self.router, crate::roles::described(&error));
         }
     }

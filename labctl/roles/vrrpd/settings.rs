@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use crate::roles::Site;
 use crate::topology::{self, Failover, MacMode, NetworkName, Node, NodeName, TrackCheck, VrrpVersion};
-use crate::vrrp::{
-    self, Advert, ChecksumRule, Config, Family, Interval, IntervalError, LabRules, Profile, Version, Versions,
-};
+use crate::vrrp::{ChecksumRule, Family, Interval, IntervalError, LabRules, Profile, Versions};
 
 mod router;
 
@@ -131,6 +129,16 @@ impl Settings {
             sync: failover.sync,
             checks: failover.checks.clone(),
         })
+    }
+
+    /// Do addresses live by a lease?
+    pub(super) fn leases(&self) -> bool {
+        self.routers.iter().any(Router::leases)
+    }
+
+    /// Lets all addresses live without one.
+    pub(super) fn do_without_leases(&mut self) {
+        self.routers.iter_mut().for_each(Router::do_without_lease);
     }
 
     /// Every interface that an election depends on, each once: that of the adverts first.
@@ -341,13 +349,12 @@ impl Reader<'_> {
         self.others(one).map(address).collect()
     }
 
-    /// Who comes how far behind as an heir. The one that resigns is taken to be the best of the others, which it is as
-    /// long as the best that lives is the Active. Equal priorities are told apart by the order of names, so that no two
+    /// How many others would win against this one. Equal priorities are told apart by the order of names, so that no two
     /// heirs have one rank.
     fn rank(&self, one: &Virtual<'_>, priority: u8) -> u32 {
         let me = &self.site.me;
         let better = self.others(one).filter(|(node, other)| (*other, &node.name) > (priority, me));
-        u32::try_from(better.count()).unwrap_or(u32::MAX).saturating_sub(1)
+        u32::try_from(better.count()).unwrap_or(u32::MAX)
     }
 }
 

@@ -6,7 +6,9 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use crate::topology::NetworkName;
-use crate::vrrp::{self, Advert, ChecksumRule, Config, Expected, Family, Interval, Profile, Version, Versions};
+use crate::vrrp::{
+    self, Advert, ChecksumRule, Config, Expected, Family, Interval, Profile, Version, Versions,
+};
 
 /// Every link-local address has this prefix (RFC 4291 section 2.5.6).
 pub(super) const LINK_LOCAL_PREFIX_LEN: u8 = 64;
@@ -104,6 +106,13 @@ impl Router {
     /// Do its addresses live by a lease?
     pub(in super::super) fn leases(&self) -> bool {
         matches!(self.profile, Profile::Lab(rules) if rules.lease)
+    }
+
+    /// Lets them live without.
+    pub(in super::super) fn do_without_lease(&mut self) {
+        if let Profile::Lab(rules) = &mut self.profile {
+            rules.lease = false;
+        }
     }
 }
 
