@@ -2,15 +2,15 @@
 //! socket, no clock and no address of the virtual router; whoever drives it does.
 //!
 //! The driver calls [`Machine::handle`] for everything that happens and once [`Machine::deadline`] has come. It must
-//! hand over every advertisement that already waits before it says [`Input::TimerExpired`]: a process that ran late
-//! must not take over from an Active whose advertisements are in its own queue.
+//! hand over every advertisement, answer and rival that already waits before it says [`Input::TimerExpired`]: a process
+//! that ran late must not take over from an Active whose advertisements are in its own queue.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use super::Interval;
+use super::{Interval, SkewRule};
 
 /// A point in time: the span since a start that only the driver knows.
 pub type Time = Duration;
@@ -32,6 +32,8 @@ pub struct Config {
     pub preempt: bool,
     /// How long after its start a router waits before it takes over from a live Active of lower priority.
     pub preempt_delay: Duration,
+    /// What `Skew_Time` is a part of: VRRPv2 and VRRPv3 differ in it.
+    pub skew: SkewRule,
     /// This router's primary address on the link, which breaks ties.
     pub address: IpAddr,
     /// What is added to the RFC.
@@ -50,8 +52,8 @@ pub enum Profile {
 /// The figures of [`Profile::Lab`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabRules {
-    /// How many configured routers have a higher priority, not counting the one that resigns: an heir of rank 0 takes at
-    /// once.
+    /// How many configured routers would win against this one. One that resigns is not counted if its adverts showed that
+    /// it is one of them; an heir of rank 0 does not wait.
     pub rank: u32,
     /// Can other holders be noticed on the links of the addresses? Without that there is only one silence.
     pub probes: bool,
@@ -93,7 +95,7 @@ pub enum State {
 pub enum Input {
     /// The interface is ready.
     Startup,
-    /// The router shall stop.
+    /// The router shall stop. It has once its state is Initialize: [`Profile::Lab`] first waits for the heir.
     Shutdown,
     /// The deadline has come. Said too early it does nothing.
     TimerExpired,
@@ -106,10 +108,17 @@ pub enum Input {
         /// Its sender's advertisement interval.
         interval: Interval,
     },
-    /// The probes that [`Action::Probe`] asked for have really left.
+    /// The frames of one [`Action::Probe`] have really left, at the time that is handed over with this. Said once for each
+    /// action, and not at all if they could not be sent.
     Probed,
     /// Another machine answered for one of the addresses, or announced it.
     Answered,
+    /// Another machine probes for one of the addresses: it is about to take them if nobody answers (RFC 5227 section 2.1.1
+    /// has the same rule for hosts).
+    Rival {
+        /// Does it go first? Whoever has the lower hardware address does.
+        first: bool,
+    },
     /// The links changed.
     Links(Links),
     /// The checks changed.
@@ -132,6 +141,9 @@ pub enum Action {
     Probe,
     /// Let the lease run until then. Until it is renewed for the first time, and after it has run out, the kernel neither
     /// answers for the addresses nor passes their traffic.
+    ///
+    /// It precedes [`Action::TakeAddresses`] where both are said. Without that it renews, and a lease that has run out must
+    /// not be renewed any more: somebody may have asked for the addresses in the meantime, and taken them.
     Lease {
         /// When it runs out.
         until: Time,
@@ -191,8 +203,29 @@ pub enum Cause {
     CheckFailed,
     /// It was not on time for its own lease.
     LeaseLapsed,
+    /// It let go of the addresses, and nobody has taken them.
+    NobodyElse,
+    /// Another machine announced the addresses just after this one had taken them.
+    Contested,
     /// Another virtual router of its group changed.
     Group,
+}
+
+/// What keeps a virtual router from its full duty although its state is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Degraded {
+    /// A link is down without which it cannot serve, so it waits in Initialize.
+    LinkDown,
+    /// A tracked check fails, so it waits in Initialize.
+    CheckFailed,
+    /// No advert comes or goes. An Active goes on, and a Backup does not take.
+    ElectionLinkDown,
+    /// A Backup that hears no adverts, while somebody answers for the addresses.
+    AdvertsMissing,
+    /// A Backup whose claim is not heeded.
+    NotYielded,
+    /// An Active that is not alone: another machine answers for the addresses too.
+    Contested,
 }
 
 /// One virtual router.
@@ -237,6 +270,16 @@ impl Machine {
         }
     }
 
+    /// The priority that it takes part with, after the checks; 0 while one keeps it out of the election.
+    pub fn effective_priority(&self) -> u8 {
+        self.config.priority.get()
+    }
+
+    /// What is wrong although its state is right.
+    pub fn degraded(&self) -> Option<Degraded> {
+        None
+    }
+
     /// When it wants [`Input::TimerExpired`]; it has one timer at most.
     pub fn deadline(&self) -> Option<Time> {
         match self.phase {
@@ -263,6 +306,7 @@ impl Machine {
                 _,
                 Input::Probed
                 | Input::Answered
+                | Input::Rival { .. }
                 | Input::Links(_)
                 | Input::Health(_)
                 | Input::GroupTook
@@ -282,7 +326,7 @@ impl Machine {
             }
             // 6.4.2: the Active gives up; the skew decides between the backups.
             (Phase::Backup { active_interval, .. }, Input::Advert { from, priority: 0, .. }) => {
-                let down_at = now + active_interval.skew(self.config.priority);
+                let down_at = now + active_interval.skew(self.config.priority, self.config.skew);
                 self.phase =
                     Phase::Backup { active_interval, down_at, because: Cause::Resigned { by: from } };
                 vec![]
@@ -364,7 +408,7 @@ impl Machine {
 
     /// Backup, with the whole Active_Down_Interval of that Active_Adver_Interval before it.
     fn watch(&mut self, interval: Interval, now: Time) {
-        let down_at = now + interval.active_down(self.config.priority);
+        let down_at = now + interval.active_down(self.config.priority, self.config.skew);
         self.phase = Phase::Backup { active_interval: interval, down_at, because: Cause::AdvertsMissed };
     }
 
@@ -389,6 +433,19 @@ impl fmt::Display for State {
     }
 }
 
+impl fmt::Display for Degraded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::LinkDown => "a link is down without which it cannot serve",
+            Self::CheckFailed => "a check keeps it out of the election",
+            Self::ElectionLinkDown => "the link of the election is down",
+            Self::AdvertsMissing => "adverts are missing, but somebody answers for the addresses",
+            Self::NotYielded => "the active router does not yield",
+            Self::Contested => "another machine answers for the addresses too",
+        })
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -404,6 +461,8 @@ impl fmt::Display for Cause {
             Self::LinkDown => write!(f, "a link is down"),
             Self::CheckFailed => write!(f, "a check failed"),
             Self::LeaseLapsed => write!(f, "the lease lapsed"),
+            Self::NobodyElse => write!(f, "nobody else has the addresses"),
+            Self::Contested => write!(f, "another machine took the addresses at the same time"),
             Self::Group => write!(f, "its group did"),
         }
     }

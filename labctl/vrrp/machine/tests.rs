@@ -23,6 +23,7 @@ fn config(priority: u8, preempt: bool) -> Config {
         interval: cs(100),
         preempt,
         preempt_delay: Duration::ZERO,
+        skew: SkewRule::OfInterval,
         address: SELF,
         profile: Profile::Rfc9568,
     }

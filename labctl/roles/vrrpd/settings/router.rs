@@ -69,6 +69,11 @@ impl Router {
             interval: self.interval,
             preempt: self.preempt,
             preempt_delay: self.preempt_delay,
+            // A router of both versions has version 3's times, and tells version 2's routers of its rate.
+            skew: match self.versions {
+                Versions::V2 => SkewRule::OfSecond,
+                _ => SkewRule::OfInterval,
+            },
             address: own,
             profile: self.profile,
         }
