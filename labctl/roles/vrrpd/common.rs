@@ -40,15 +40,19 @@ impl Common {
         }
     }
 
-    /// Asks on their links who has these addresses. When this returns, the frames have left as far as this machine goes.
-    pub(super) fn probe(&mut self, addresses: impl Iterator<Item = IpAddr>) {
+    /// Asks on their links who has these addresses. When this returns, the frames have left as far as this machine goes;
+    /// false if some could not.
+    pub(super) fn probe(&mut self, addresses: impl Iterator<Item = IpAddr>) -> bool {
+        let mut left = true;
         for address in addresses {
-            let homes = self.watches.iter().filter(|watch| watch.addresses.contains(&address));
-            let failed = homes.filter_map(|watch| watch.neighbours.probe(address).err()).next();
+            let mut homes = self.watches.iter().filter(|watch| watch.addresses.contains(&address));
+            let failed = homes.find_map(|watch| watch.neighbours.probe(address).err());
             if let Some(error) = failed {
+                left = false;
                 self.complain("probe", format!("cannot ask who has {address}: {error}"));
             }
         }
+        left
     }
 
     /// Lets addresses live until then.

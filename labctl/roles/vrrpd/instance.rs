@@ -114,10 +114,8 @@ impl Instance {
         for action in self.machine.handle(input, at) {
             match action {
                 Action::SendAdvert { priority } => self.advertise(priority, common),
-                Action::Probe => {
-                    common.probe(self.router.addresses());
-                    after.push(After::Probed);
-                }
+                Action::Probe if common.probe(self.router.addresses()) => after.push(After::Probed),
+                Action::Probe => {}
                 Action::Lease { until } => self.lease(until, common),
                 Action::Hush => self.hush(common),
                 Action::TakeAddresses => self.take(common)?,

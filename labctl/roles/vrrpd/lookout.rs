@@ -101,11 +101,6 @@ impl Lookout {
         self.rounds.wish(heard, now);
     }
 
-    /// Takes back every wish.
-    pub(super) fn forget(&mut self) {
-        self.rounds.wished = None;
-    }
-
     /// When [`Self::round`] wants to be called.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.rounds.deadline()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::topology::NetworkName;
 use crate::vrrp::{
-    self, Advert, ChecksumRule, Config, Expected, Family, Interval, Profile, Version, Versions,
+    self, Advert, ChecksumRule, Config, Expected, Family, Interval, Profile, SkewRule, Version, Versions,
 };
 
 /// Every link-local address has this prefix (RFC 4291 section 2.5.6).
