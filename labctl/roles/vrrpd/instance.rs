@@ -19,7 +19,8 @@ use crate::dataplane::gate::Lease;
 use crate::kernel::protocol::ProtocolSocket;
 use crate::report::What;
 use crate::vrrp::{
-    self, Action, Advert, Envelope, Expected, Input, Links, Machine, NewerPeers, Received, State,
+    self, Action, Advert, Cause, Envelope, Expected, Health, Input, Links, Machine, NewerPeers, Received,
+    State,
 };
 
 /// Transitions that are remembered: enough to see a flapping election, and a screen of `labctl explain`.
@@ -39,6 +40,8 @@ pub(super) struct Instance {
     announcer: Announcer,
     newer: NewerPeers,
     links: Option<Links>,
+    health: Health,
+    stopping: bool,
     /// The addresses are in the kernel.
     holds: bool,
     /// The addresses are no longer answered for.
@@ -89,6 +92,8 @@ impl Instance {
             announcer,
             newer: NewerPeers::default(),
             links: None,
+            health: Health::default(),
+            stopping: false,
             holds: false,
             hushed: false,
             leased_until: None,
@@ -109,13 +114,22 @@ impl Instance {
 
     /// Lets the machine handle an input, and does what it says.
     pub(super) fn feed(&mut self, input: Input, common: &mut Common) -> Result<Vec<After>, Error> {
+        match input {
+            Input::Links(links) => self.links = Some(links),
+            Input::Health(health) => self.health = health,
+            Input::Shutdown => self.stopping = true,
+            _ => {}
+        }
         let at = now();
+        let actions = self.machine.handle(input, at);
+        let takes = actions.contains(&Action::TakeAddresses);
         let mut after = Vec::new();
-        for action in self.machine.handle(input, at) {
+        for action in actions {
             match action {
                 Action::SendAdvert { priority } => self.advertise(priority, common),
                 Action::Probe if common.probe(self.router.addresses()) => after.push(After::Probed),
                 Action::Probe => {}
+                Action::Lease { .. } if !takes && self.lease_lapsed() => return self.begin_again(at, common),
                 Action::Lease { until } => self.lease(until, common),
                 Action::Hush => self.hush(common),
                 Action::TakeAddresses => self.take(common)?,
@@ -144,7 +158,7 @@ impl Instance {
         let floating = self.router.floating.iter().map(|floating| floating.interface.as_str());
         let service = floating.filter(|&name| name != election).all(is_up);
         let links = Links { election: is_up(election), service };
-        (self.links.replace(links) != Some(links)).then_some(Input::Links(links))
+        (self.links != Some(links)).then_some(Input::Links(links))
     }
 
     /// Whether one of these addresses is its own.
@@ -293,6 +307,26 @@ impl Instance {
         self.leased_until = Some(until);
         let answers_until = if self.hushed { Duration::ZERO } else { until };
         common.lease(self.router.addresses(), Lease { answers_until, passes_until: until });
+    }
+
+    /// Whether the lease ran out before it could be renewed.
+    fn lease_lapsed(&self) -> bool {
+        self.leased_until.is_some_and(|until| until <= now())
+    }
+
+    /// It was not on time although its machine was: the process stood still in between. The addresses are dark, somebody
+    /// may have asked for them and taken them, and so a renewal could make two holders.
+    fn begin_again(&mut self, at: Duration, common: &mut Common) -> Result<Vec<After>, Error> {
+        let was = self.machine.state();
+        self.release(common)?;
+        self.machine = Machine::new(self.router.config(self.own));
+        self.note(was, State::Initialize, Cause::LeaseLapsed.to_string(), at, common);
+        let mut after = vec![After::Released];
+        let known = self.links.map(Input::Links).into_iter().chain([Input::Health(self.health)]);
+        for input in known.chain((!self.stopping).then_some(Input::Startup)) {
+            after.extend(self.feed(input, common)?);
+        }
+        Ok(after)
     }
 
     fn hush(&mut self, common: &mut Common) {

@@ -256,7 +256,6 @@ impl Reader<'_> {
             },
             peers: if failover.unicast { self.peers(one, family)? } else { Vec::new() },
             virtual_mac: failover.mac == MacMode::Virtual,
-            accept: failover.accept,
             floating,
             gateway,
         })
@@ -303,10 +302,19 @@ impl Reader<'_> {
         prefix_len: u8,
     ) -> Result<Floating, SettingsError> {
         let (node, network) = (self.site.me.clone(), network.clone());
-        match self.site.node().on(&network) {
-            Some(_) => Ok(Floating { interface: network, address, prefix_len }),
-            None => Err(SettingsError::NotOnNetwork { node, network, address }),
-        }
+        let Some(interface) = self.site.node().on(&network) else {
+            return Err(SettingsError::NotOnNetwork { node, network, address });
+        };
+        // On an interface of its own, beside one with an address in the same network, it must not bring a second route
+        // to that network along.
+        let beside = self.failover.mac == MacMode::Virtual;
+        let prefix_len = match address {
+            IpAddr::V4(_) if beside && !interface.addresses.is_empty() => 32,
+            IpAddr::V6(address) if address.is_unicast_link_local() => prefix_len,
+            IpAddr::V6(_) if beside && !interface.addresses6.is_empty() => 128,
+            _ => prefix_len,
+        };
+        Ok(Floating { interface: network, address, prefix_len })
     }
 
     fn way_out(&self, address: IpAddr) -> Result<Gateway, SettingsError> {

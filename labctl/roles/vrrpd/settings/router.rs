@@ -38,8 +38,6 @@ pub(in super::super) struct Router {
     pub(in super::super) peers: Vec<IpAddr>,
     /// Its addresses answer with the virtual hardware address (RFC 9568 section 7.3), not with the interface's.
     pub(in super::super) virtual_mac: bool,
-    /// Accept_Mode.
-    pub(in super::super) accept: bool,
     /// What the holder holds, in the order of the advertisement.
     pub(in super::super) floating: Vec<Floating>,
     /// The holder's default route, and the interface that it goes out of.
