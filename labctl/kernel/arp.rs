@@ -71,4 +71,32 @@ mod tests {
         ];
         assert_eq!(frame, golden);
     }
+
+    #[test]
+    fn a_probe_comes_from_nobody_and_claims_nothing() {
+        let frame = probe(Ipv4Addr::new(203, 0, 113, 10), [2, 0, 0, 0, 0, 7]);
+        assert_eq!(frame[28..32], [0, 0, 0, 0], "sender");
+        assert_eq!(frame[38..42], [203, 0, 113, 10], "target");
+        assert_eq!(frame[6..12], [2, 0, 0, 0, 0, 7]);
+        assert_eq!(claim(&frame), None);
+    }
+
+    #[test]
+    fn requests_and_replies_claim_their_senders_address_and_nothing_else_does() {
+        let mac = [2, 0, 0, 0, 0, 7];
+        let address = Ipv4Addr::new(203, 0, 113, 10);
+        let mut frame = gratuitous(address, mac);
+        assert_eq!(claim(&frame), Some((address, mac)));
+        frame[21] = 2;
+        assert_eq!(claim(&frame), Some((address, mac)));
+        for len in 0..frame.len() {
+            assert_eq!(claim(&frame[..len]), None, "cut off at {len}");
+        }
+        // EtherType, kind of hardware, kind of address, their lengths, operation.
+        for at in [13, 15, 17, 18, 19, 21] {
+            let mut damaged = frame.clone();
+            damaged[at] ^= 0x10;
+            assert_eq!(claim(&damaged), None, "damaged at {at}");
+        }
+    }
 }

@@ -2,10 +2,10 @@
 //! down, frames to its hardware address are dropped. It knows nothing of who ought to have one.
 
 use nix::errno::Errno;
-use rtnetlink::LinkMacVlan;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, MacVlanMode};
+use rtnetlink::{LinkMacVlan, LinkMessageBuilder, LinkUnspec};
 
 use super::link;
 use super::netlink::{self, Netlink, Request};
@@ -56,16 +56,24 @@ pub fn name(vrid: u8, v6: bool, link: &Port) -> String {
 /// Makes a macvlan on a link, down. One of that name that an earlier run left behind goes, with all it holds.
 pub fn create(netlink: &mut Netlink, link: &Port, name: &str, mac: Mac) -> Result<Port, Error> {
     remove(netlink, name)?;
-    // Private: there is one macvlan for each hardware address, and they have nothing to say to each other. The kernel
-    // gives it no link-local address of its own making: that would be the same on every router of the group.
-    let message = LinkMacVlan::new(name, link.index, MacVlanMode::Private)
-        .address(mac.to_vec())
+    // Private: there is one macvlan for each hardware address, and they have nothing to say to each other.
+    let made = LinkMacVlan::new(name, link.index, MacVlanMode::Private).address(mac.to_vec()).build();
+    let message = RouteNetlinkMessage::NewLink(made);
+    ask(netlink, "create", name, Request { message, flags: NLM_F_CREATE | NLM_F_EXCL })?;
+    // The kernel would make a link-local address of the hardware address: the same one on every router of the group. It
+    // takes this setting for a link that is there, not for one to be made.
+    let quiet = LinkMessageBuilder::<LinkUnspec>::new()
+        .name(name)
         .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![
             AfSpecInet6::AddrGenMode(In6AddrGenMode::None),
         ])]))
         .build();
-    let message = RouteNetlinkMessage::NewLink(message);
-    ask(netlink, "create", name, Request { message, flags: NLM_F_CREATE | NLM_F_EXCL })?;
+    let message = RouteNetlinkMessage::SetLink(quiet);
+    match ask(netlink, "keep link-local addresses from", name, Request { message, flags: 0 }) {
+        // A kernel without IPv6 makes none anyway.
+        Err(Error::Refused { source: Errno::EAFNOSUPPORT, .. }) | Ok(()) => {}
+        Err(error) => return Err(error),
+    }
     Ok(Port::find(netlink, name)?)
 }
 

@@ -4,6 +4,8 @@
 pub mod arp;
 pub mod capability;
 pub mod clock;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod link;
 pub mod listeners;
 pub mod macvlan;

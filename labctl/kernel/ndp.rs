@@ -106,3 +106,75 @@ fn frame(
     builder.write(&mut frame, &body).expect("a vector takes every byte");
     frame
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MAC: Mac = [0x00, 0x00, 0x5e, 0x00, 0x02, 0x33];
+    const ADDRESS: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x10);
+
+    #[test]
+    fn an_unsolicited_advertisement_is_laid_out_as_rfc_4861_has_it() {
+        let mut golden = vec![0x33, 0x33, 0, 0, 0, 1, 0x00, 0x00, 0x5e, 0x00, 0x02, 0x33, 0x86, 0xdd];
+        golden.extend([0x60, 0, 0, 0, 0, 32, 58, 255]); // 32 bytes of ICMPv6, hop limit 255
+        golden.extend(ADDRESS.octets());
+        golden.extend([0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        golden.extend([136, 0, 0x1a, 0xda, 0xa0, 0, 0, 0]); // router and override, not solicited
+        golden.extend(ADDRESS.octets());
+        golden.extend([2, 1, 0x00, 0x00, 0x5e, 0x00, 0x02, 0x33]); // target link-layer address
+        assert_eq!(unsolicited(ADDRESS, MAC), golden);
+    }
+
+    #[test]
+    fn a_probe_comes_from_nobody_and_goes_to_the_solicited_node_group() {
+        let mut golden = vec![0x33, 0x33, 0xff, 0, 0, 0x10, 2, 0, 0, 0, 0, 7, 0x86, 0xdd];
+        golden.extend([0x60, 0, 0, 0, 0, 24, 58, 255]);
+        golden.extend([0; 16]);
+        golden.extend([0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 0x10]);
+        golden.extend([135, 0, 0x4c, 0xcf, 0, 0, 0, 0]);
+        golden.extend(ADDRESS.octets());
+        assert_eq!(probe(ADDRESS, [2, 0, 0, 0, 0, 7]), golden);
+        assert_eq!(claim(&probe(ADDRESS, MAC)), None);
+    }
+
+    #[test]
+    fn a_claim_is_an_advertisement_or_a_solicitation_that_comes_from_the_address() {
+        assert_eq!(claim(&unsolicited(ADDRESS, MAC)), Some((ADDRESS, MAC)));
+        let asks = |source: Ipv6Addr, option| {
+            let target = Ipv6Addr::LOCALHOST;
+            frame(MAC, source, solicited_node(target), Icmpv6Type::NeighborSolicitation, target, option)
+        };
+        let other = [2, 0, 0, 0, 0, 9];
+        assert_eq!(claim(&asks(ADDRESS, Some((SOURCE_LINK_LAYER, other)))), Some((ADDRESS, other)));
+        assert_eq!(claim(&asks(ADDRESS, None)), Some((ADDRESS, MAC)), "then the frame's sender counts");
+        assert_eq!(claim(&asks(Ipv6Addr::UNSPECIFIED, None)), None);
+    }
+
+    #[test]
+    fn whatever_is_wrong_with_a_frame_it_claims_nothing() {
+        let whole = unsolicited(ADDRESS, MAC);
+        for len in 0..whole.len() {
+            assert_eq!(claim(&whole[..len]), None, "cut off at {len}");
+        }
+        // Each one of these alone: EtherType, version, hop limit, next header, type, code, checksum, target, option length.
+        for at in [12, 14, 21, 20, 54, 55, 56, 65, 79] {
+            let mut frame = whole.clone();
+            frame[at] ^= 0x10;
+            assert_eq!(claim(&frame), None, "damaged at {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_is_too_strange_to_be_read(tail in prop::collection::vec(any::<u8>(), 0..100), at in 0usize..90) {
+            let mut frame = unsolicited(ADDRESS, MAC);
+            frame.truncate(at);
+            frame.extend(tail);
+            let _ = claim(&frame);
+            let _ = super::super::arp::claim(&frame);
+        }
+    }
+}
