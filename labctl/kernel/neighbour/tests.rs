@@ -1,7 +1,5 @@
 //! The watch on a real cable: what the other machine's kernel answers, and what other frames say.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use super::*;
 use crate::kernel::fixtures::{Cable, Machine, WAIT_MAX};
 use crate::kernel::wait;
@@ -25,7 +23,7 @@ fn frames(machine: &Machine) -> FrameSocket {
 fn sighted(watch: &NeighbourWatch) -> Sighting {
     loop {
         assert!(wait::readable(watch.as_fd(), WAIT_MAX).expect("poll"), "a sighting within {WAIT_MAX:?}");
-        if let Some(sighting) = watch.hear().expect("the queue can be read") {
+        if let Some(Word::Has(sighting)) = watch.hear().expect("the queue can be read") {
             return sighting;
         }
     }
@@ -54,6 +52,18 @@ fn an_announcement_is_a_sighting_whatever_hardware_address_it_bears() {
     assert_eq!(sighted(&watch), Sighting { address: VIP.into(), mac: VIRTUAL_MAC });
     right.send(&ndp::unsolicited(VIP6, VIRTUAL_MAC)).unwrap();
     assert_eq!(sighted(&watch), Sighting { address: VIP6.into(), mac: VIRTUAL_MAC });
+}
+
+#[test]
+fn another_machine_that_asks_is_heard_asking() {
+    let Some(cable) = Cable::new() else { return };
+    let (watch, right) = (watch(&cable.left), watch(&cable.right));
+    for address in [IpAddr::from(VIP), VIP6.into()] {
+        right.probe(address).unwrap();
+        assert!(wait::readable(watch.as_fd(), WAIT_MAX).unwrap());
+        let asks = Word::Asks(Sighting { address, mac: right.mac() });
+        assert_eq!(watch.hear().unwrap(), Some(asks));
+    }
 }
 
 #[test]

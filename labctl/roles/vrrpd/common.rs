@@ -1,14 +1,14 @@
 //! What all virtual routers of a node share: the way out for events and complaints, the map of leases, the watches over
 //! the links of the addresses. It decides nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::complaints::Complaints;
 use crate::dataplane::gate::{Lease, Leases};
 use crate::kernel::clock;
-use crate::kernel::neighbour::NeighbourWatch;
+use crate::kernel::neighbour::{NeighbourWatch, Word};
 use crate::roles::Reporter;
 
 /// Most frames taken from one watch in one turn, whoever floods the link; what comes after that wakes the loop once more.
@@ -30,6 +30,15 @@ pub(super) struct Common {
 pub(super) struct Watch {
     pub(super) neighbours: NeighbourWatch,
     pub(super) addresses: BTreeSet<IpAddr>,
+}
+
+/// What was heard of other machines on the links of the addresses.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// What another machine said to have.
+    pub(super) had: BTreeSet<IpAddr>,
+    /// What another machine probed for, and whether one with a lower hardware address did.
+    pub(super) asked: BTreeMap<IpAddr, bool>,
 }
 
 impl Common {
@@ -66,14 +75,18 @@ impl Common {
         }
     }
 
-    /// The floating addresses that another machine said to have since the last call. Never waits.
-    pub(super) fn sightings(&mut self) -> BTreeSet<IpAddr> {
-        let mut seen = BTreeSet::new();
+    /// What other machines said about floating addresses since the last call. Never waits.
+    pub(super) fn neighbours(&mut self) -> Seen {
+        let mut seen = Seen::default();
         let mut failed = None;
         for watch in &self.watches {
             for _ in 0..FRAMES_MAX {
                 match watch.neighbours.hear() {
-                    Ok(Some(sighting)) => drop(seen.insert(sighting.address)),
+                    Ok(Some(Word::Has(other))) => drop(seen.had.insert(other.address)),
+                    Ok(Some(Word::Asks(other))) => {
+                        let first = seen.asked.entry(other.address).or_insert(false);
+                        *first |= other.mac < watch.neighbours.mac();
+                    }
                     Ok(None) => break,
                     Err(error) => {
                         failed = Some(error);

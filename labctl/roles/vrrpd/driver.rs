@@ -223,12 +223,19 @@ impl Driver {
         instance.receive(&mut self.buffer, elsewhere, &mut self.common)
     }
 
-    /// Hears who else says to have the addresses.
+    /// Hears who else says to have the addresses, or is about to take them.
     fn watch(&mut self) -> Result<(), Error> {
-        let seen = self.common.sightings();
+        let seen = self.common.neighbours();
         for which in 0..self.instances.len() {
-            if self.instances[which].has_one_of(seen.iter()) {
+            let instance = &self.instances[which];
+            let answered = seen.had.iter().any(|&address| instance.has(address));
+            let asked = seen.asked.iter().filter(|(address, _)| instance.has(**address));
+            let rival = asked.map(|(_, &first)| first).reduce(|one, other| one || other);
+            if answered {
                 self.feed(which, Input::Answered)?;
+            }
+            if let Some(first) = rival {
+                self.feed(which, Input::Rival { first })?;
             }
         }
         Ok(())

@@ -161,9 +161,9 @@ impl Instance {
         (self.links != Some(links)).then_some(Input::Links(links))
     }
 
-    /// Whether one of these addresses is its own.
-    pub(super) fn has_one_of<'a>(&self, mut addresses: impl Iterator<Item = &'a IpAddr>) -> bool {
-        addresses.any(|address| self.expected.addresses.contains(address))
+    /// Whether the address is one of its own.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        self.expected.addresses.contains(&address)
     }
 
     /// Takes the next packet from its socket. `elsewhere` says whether another instance will answer for a VRID.
