@@ -6,10 +6,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::unistd::Pid;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
-use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::AddressHeaderFlags;
 use rtnetlink::packet_route::link::{InfoData, InfoVeth};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{AddressMessageBuilder, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use super::clock;
@@ -39,7 +44,10 @@ pub(crate) struct Cable {
 
 impl Cable {
     /// `None`, and a line on the terminal, where this process may not have network namespaces.
+    ///
+    /// The calling thread stays on one processor from now on: frames, and answers to them, keep their order only there.
     pub(crate) fn new() -> Option<Self> {
+        stay_on_this_processor();
         let (mut left, mut right) = match (Machine::new(1), Machine::new(2)) {
             (Ok(left), Ok(right)) => (left, right),
             (Err(error), _) | (_, Err(error)) => {
@@ -117,6 +125,26 @@ impl Machine {
         self.ask(Request { message: RouteNetlinkMessage::NewAddress(message), flags: NLM_F_CREATE });
     }
 
+    /// Tells it for ever where a neighbour lives.
+    pub(crate) fn know(&mut self, address: IpAddr, mac: Mac) {
+        let mut message = NeighbourMessage::default();
+        message.header.ifindex = FRONT_INDEX;
+        message.header.state = NeighbourState::Permanent;
+        let destination = match address {
+            IpAddr::V4(address) => {
+                message.header.family = AddressFamily::Inet;
+                NeighbourAddress::Inet(address)
+            }
+            IpAddr::V6(address) => {
+                message.header.family = AddressFamily::Inet6;
+                NeighbourAddress::Inet6(address)
+            }
+        };
+        let mac = NeighbourAttribute::LinkLayerAddress(mac.to_vec());
+        message.attributes = vec![NeighbourAttribute::Destination(destination), mac];
+        self.ask(Request { message: RouteNetlinkMessage::NewNeighbour(message), flags: NLM_F_CREATE });
+    }
+
     /// Runs something on this machine.
     pub(crate) fn on<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.netns.enter(work).expect("the namespace can be entered")
@@ -126,6 +154,13 @@ impl Machine {
     pub(crate) fn link_local(&self) -> Ipv6Addr {
         link_local(self.port.mac)
     }
+}
+
+fn stay_on_this_processor() {
+    let mut processors = CpuSet::new();
+    let here = sched_getcpu().expect("the number of this processor");
+    processors.set(here).expect("a processor that is there");
+    sched_setaffinity(Pid::from_raw(0), &processors).expect("a thread may stay where it is");
 }
 
 /// Asks again and again until it is so.
