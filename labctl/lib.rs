@@ -5,6 +5,7 @@
 // Pure rooms: no clock, no I/O, no kernel.
 pub mod balancer;
 pub mod conversation;
+pub mod diagnosis;
 pub mod drill;
 pub mod plan;
 pub mod report;

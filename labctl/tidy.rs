@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms that decide and do nothing.
-const PURE: [&str; 7] = ["balancer", "conversation", "drill", "plan", "report", "topology", "vrrp"];
+const PURE: [&str; 8] =
+    ["balancer", "conversation", "diagnosis", "drill", "plan", "report", "topology", "vrrp"];
 /// Rooms that do what the pure ones decide.
 const SHELL: [&str; 5] = ["conformance", "dataplane", "holder", "kernel", "roles"];
 /// What a pure room has no use for.

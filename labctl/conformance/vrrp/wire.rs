@@ -276,9 +276,6 @@ fn ipv6(packet: &[u8]) -> Option<What> {
 fn of_ip(source: IpAddr, destination: IpAddr, ttl: u8, protocol: u8, payload: &[u8]) -> What {
     match protocol {
         PROTOCOL => What::Advert(Advert { source, destination, ttl, message: payload.to_vec() }),
-        _ => What::Ip {
-            destination,
-            protocol: (protocol, payload.first().copied().unwrap_or_default()),
-        },
+        _ => What::Ip { destination, protocol: (protocol, payload.first().copied().unwrap_or_default()) },
     }
 }
