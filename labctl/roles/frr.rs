@@ -2,6 +2,7 @@
 //! family, with the virtual MAC and the floating addresses on it. vrrpd takes such a link down while it is in backup.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::foreign::{self, Error, Instance, Program, Watched, instances};
@@ -46,7 +47,22 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     let program = |path: PathBuf, file: PathBuf, pid: &str| {
         let (file, pid) = (file.display().to_string(), format!("{RUN}/{pid}.pid"));
         let socket = format!("{RUN}/zserv.api");
-        let args = ["-f", &file, "-i", &pid, "-z", &socket, "--vty_socket", RUN, "-P", "0", "-u", "root", "-g", "root"];
+        let args = [
+            "-f",
+            &file,
+            "-i",
+            &pid,
+            "-z",
+            &socket,
+            "--vty_socket",
+            RUN,
+            "-P",
+            "0",
+            "-u",
+            "root",
+            "-g",
+            "root",
+        ];
         let mut args: Vec<String> = args.map(str::to_owned).into();
         args.extend(["--log", "stdout"].map(str::to_owned));
         Program { path, args }
@@ -83,14 +99,17 @@ fn configuration(failover: &Failover, routers: &[Instance]) -> Result<String, Er
         tracing::warn!("{ENGINE} uses the virtual MAC, whatever the topology says");
     }
     if !failover.checks.is_empty() || failover.sync || failover.holder_gateway.is_some() {
-        tracing::warn!("{ENGINE} knows neither checks nor groups nor routes of the holder: they are left out");
+        tracing::warn!(
+            "{ENGINE} knows neither checks nor groups nor routes of the holder: they are left out"
+        );
     }
     let mut text = format!("log stdout informational\ninterface {}\n", failover.network);
     let mut vrids: Vec<u8> = routers.iter().map(|router| router.vrid).collect();
     vrids.dedup();
     for vrid in vrids {
         let _ = writeln!(text, " vrrp {vrid} version {version}");
-        let _ = writeln!(text, " vrrp {vrid} advertisement-interval {}", failover.advert_interval.as_millis());
+        let _ =
+            writeln!(text, " vrrp {vrid} advertisement-interval {}", failover.advert_interval.as_millis());
         if !failover.preempt {
             let _ = writeln!(text, " no vrrp {vrid} preempt");
         }
@@ -116,7 +135,10 @@ fn make_links(failover: &Failover, routers: &[Instance]) -> Result<(), Error> {
         let port = macvlan::create(&mut netlink, &below, &name, mac)?;
         let mut requests = Vec::new();
         for floating in &router.addresses {
-            requests.push(link::add_address(port.index, floating.address, floating.prefix_len));
+            requests.push(match floating.address {
+                IpAddr::V4(address) => link::add_address(port.index, address, floating.prefix_len),
+                IpAddr::V6(address) => link::add_address6(port.index, address, floating.prefix_len),
+            });
         }
         requests.push(link::up(port.index));
         let refused = |source| Error::Link { name: name.clone(), on: failover.network.clone(), source };

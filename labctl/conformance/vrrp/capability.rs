@@ -21,9 +21,9 @@ pub(super) fn lack(engine: Engine, tag: &str) -> Option<&'static str> {
         ("needs-both-versions", Engine::Frr) => {
             Some("FRRouting speaks VRRPv2 or VRRPv3, not both at once (RFC 9568 section 8.4 is a MAY)")
         }
-        ("needs-owner", Engine::Frr) => {
-            Some("FRRouting cannot be told that it is the owner: it concludes that from the addresses of its interface")
-        }
+        ("needs-owner", Engine::Frr) => Some(
+            "FRRouting cannot be told that it is the owner: it concludes that from the addresses of its interface",
+        ),
         ("needs-own-mac", Engine::Frr) => Some("FRRouting knows the virtual MAC only"),
         ("needs-accept-choice", Engine::Frr) => {
             Some("FRRouting has no switch for Accept_Mode: it always accepts")
