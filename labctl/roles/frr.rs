@@ -2,8 +2,11 @@
 //! family, with the virtual MAC and the floating addresses on it. vrrpd takes such a link down while it is in backup.
 
 use std::fmt::Write as _;
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+use nix::unistd::{User, chown};
 
 use super::foreign::{self, Error, Instance, Program, Watched, instances};
 use super::{Reporter, Site};
@@ -22,6 +25,8 @@ const ZEBRA: &str = "zebra";
 pub const PROGRAM: &str = "vrrpd";
 /// Where its daemons meet, in the node's private `/run`.
 const RUN: &str = "/run/frr";
+/// User and group of its daemons on Debian.
+const USER: &str = "frr";
 /// The owner of the addresses: FRRouting concludes that from the addresses of the interface.
 const OWNER: u8 = 255;
 
@@ -43,26 +48,12 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     let failover = foreign::failover(&site.topology)?;
     let text = configuration(failover, &routers)?;
     make_links(failover, &routers)?;
-    std::fs::create_dir_all(RUN).map_err(|source| Error::Write { path: RUN.into(), source })?;
+    make_folder().map_err(|source| Error::Write { path: RUN.into(), source })?;
     let program = |path: PathBuf, file: PathBuf, pid: &str| {
         let (file, pid) = (file.display().to_string(), format!("{RUN}/{pid}.pid"));
         let socket = format!("{RUN}/zserv.api");
-        let args = [
-            "-f",
-            &file,
-            "-i",
-            &pid,
-            "-z",
-            &socket,
-            "--vty_socket",
-            RUN,
-            "-P",
-            "0",
-            "-u",
-            "root",
-            "-g",
-            "root",
-        ];
+        let args =
+            ["-f", &file, "-i", &pid, "-z", &socket, "--vty_socket", RUN, "-P", "0", "-u", USER, "-g", USER];
         let mut args: Vec<String> = args.map(str::to_owned).into();
         args.extend(["--log", "stdout"].map(str::to_owned));
         Program { path, args }
@@ -123,6 +114,13 @@ fn configuration(failover: &Failover, routers: &[Instance]) -> Result<String, Er
     }
     text += "exit\n";
     Ok(text)
+}
+
+/// Its daemons give up being root, and must still be able to meet.
+fn make_folder() -> io::Result<()> {
+    std::fs::create_dir_all(RUN)?;
+    let user = User::from_name(USER)?.ok_or_else(|| io::Error::other(format!("there is no user {USER}")))?;
+    Ok(chown(RUN, Some(user.uid), Some(user.gid))?)
 }
 
 /// What vrrpd looks for: a link above that of the election, with the virtual MAC of RFC 9568 section 7.3.
