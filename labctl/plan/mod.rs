@@ -44,6 +44,8 @@ pub struct ObservedInterface {
     pub up: bool,
     /// Address and prefix length.
     pub addresses: BTreeSet<(Ipv4Addr, u8)>,
+    /// The network lets nothing through, although there is a carrier.
+    pub cut: bool,
 }
 
 #[cfg(test)]
