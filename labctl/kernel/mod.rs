@@ -11,6 +11,7 @@ pub mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod packet;
+pub mod prober;
 pub mod process;
 pub mod realtime;
 pub mod socket;
