@@ -3,7 +3,11 @@
 
 pub mod balancer;
 pub mod db;
+pub mod foreign;
+pub mod frr;
 pub mod init;
+pub mod keepalived;
+pub mod inquiry;
 mod listener;
 pub mod load;
 mod random;

@@ -21,6 +21,9 @@ pub use self::settings::SettingsError;
 use super::{Reporter, Site};
 use crate::kernel::{netlink, packet};
 
+/// Where the daemon says how it is: an [`account::Account`].
+pub const SOCKET_PATH: &str = "/run/labctl/vrrpd.sock";
+
 /// Why the daemon ended by itself. Nothing that comes from the wire is a reason.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -23,8 +23,8 @@ use crate::kernel::realtime::{self, Alarm};
 use crate::report::What;
 use crate::roles::Reporter;
 use crate::vrrp::{
-    self, Action, Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Expected, Input, Machine, PROTOCOL, Received,
-    State,
+    self, Action, Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Envelope, Expected, Family, GROUP_V4, Input,
+    Machine, PROTOCOL, Received, State, Versions,
 };
 
 /// What checksums cover: what the RFC says. The other rule is for a peer that never heard of it.
@@ -60,7 +60,7 @@ impl Driver {
         let alarm = Alarm::new().map_err(|source| Error::System { act: "open a timer", source })?;
         let mut netlink = Netlink::open()?;
         let port = Port::find(&mut netlink, settings.interface.as_str())?;
-        let socket = GroupSocket::open(&port, settings.own, PROTOCOL, vrrp::GROUP, vrrp::TTL)?;
+        let socket = GroupSocket::open(&port, settings.own, PROTOCOL, GROUP_V4, vrrp::TTL)?;
         let mut ports = Vec::with_capacity(settings.floating.len());
         for floating in &settings.floating {
             ports.push(Port::find(&mut netlink, floating.interface.as_str())?);
@@ -72,8 +72,9 @@ impl Driver {
         };
         let way_out = way_out.as_ref().map(|(gateway, port)| (*gateway, port));
         let holdings = Holdings::new(netlink, &settings.floating, &ports, way_out);
-        let message =
-            |priority| vrrp::encode(&settings.advert(priority), CHECKSUM, settings.own, vrrp::GROUP);
+        let message = |priority| {
+            vrrp::encode(&settings.advert(priority), CHECKSUM, settings.own.into(), GROUP_V4.into())
+        };
         Ok(Self {
             machine: Machine::new(settings.config()),
             reporter,
@@ -146,7 +147,15 @@ impl Driver {
     /// Handles all packets that wait. This comes before the timer: a loop that woke late must not conclude from its own
     /// lateness that the Active is gone, while that one's adverts are in the queue.
     fn receive(&mut self) -> Result<(), Error> {
-        let expected = Expected { vrid: self.settings.vrid, checksum: CHECKSUM, own: self.settings.own };
+        let expected = Expected {
+            vrid: self.settings.vrid,
+            family: Family::V4,
+            versions: Versions::V3,
+            checksum: CHECKSUM,
+            own: self.settings.own.into(),
+            interval: self.settings.interval,
+            addresses: self.ours.addresses.clone(),
+        };
         for _ in 0..DRAIN_MAX {
             let len = match self.socket.receive(&mut self.buffer) {
                 Ok(len) => len,
@@ -156,12 +165,13 @@ impl Driver {
                     break;
                 }
             };
-            match vrrp::decode(&self.buffer[..len], &expected) {
+            let envelope = Envelope::of_ipv4(&self.buffer[..len]);
+            match envelope.and_then(|envelope| vrrp::decode(&envelope, &expected)) {
                 Ok(received) => {
                     self.compare(&received);
                     let advert = received.advert;
                     let (priority, interval) = (advert.priority, advert.interval);
-                    self.feed(Input::Advert { from: received.from.into(), priority, interval })?;
+                    self.feed(Input::Advert { from: received.from, priority, interval })?;
                 }
                 Err(rejection) => self.complain(rejection.kind(), || format!("packet dropped: {rejection}")),
             }
@@ -174,7 +184,7 @@ impl Driver {
         let ours = &self.ours;
         let differences = [
             (advert.interval != ours.interval, "interval-differs"),
-            (advert.addresses != ours.addresses, "addresses-differ"),
+            (!advert.lists(&ours.addresses), "addresses-differ"),
             (advert.priority == u8::MAX && ours.priority == u8::MAX, "two-owners"),
         ];
         for (_, kind) in differences.into_iter().filter(|&(differs, _)| differs) {

@@ -6,7 +6,7 @@ use std::num::NonZeroU8;
 
 use crate::roles::Site;
 use crate::topology::{NetworkName, NodeName};
-use crate::vrrp::{Advert, Config, Interval, IntervalError, Profile};
+use crate::vrrp::{Advert, Config, Interval, IntervalError, Profile, Version};
 
 /// Most addresses that an advertisement can count (RFC 9568 section 5.2.5).
 const ADDRESSES_MAX: usize = 255;
@@ -153,8 +153,8 @@ impl Settings {
 
     /// What this router advertises with a priority.
     pub(super) fn advert(&self, priority: u8) -> Advert {
-        let addresses = self.floating.iter().map(|floating| floating.address).collect();
-        Advert { vrid: self.vrid, priority, interval: self.interval, addresses }
+        let addresses = self.floating.iter().map(|floating| floating.address.into()).collect();
+        Advert { version: Version::V3, vrid: self.vrid, priority, interval: self.interval, addresses }
     }
 }
 
