@@ -151,7 +151,8 @@ fn unknown(probes: &[Probed], latest_ns: u64, allowed: Duration, window: Window)
 }
 
 fn rounds_ms(rounds: &[Round], is: impl Fn(u8) -> bool) -> f64 {
-    rounds.iter().filter(|round| is(round.who)).count() as f64 * watcher::INTERVAL.as_secs_f64() * 1e3
+    let count = rounds.iter().filter(|round| is(round.who)).count() as u64;
+    ms(count * nanos(watcher::INTERVAL))
 }
 
 /// Who has the VIP by the kernels' word at every change, beginning with what was so when the listeners began.

@@ -29,18 +29,21 @@ pub(super) fn missing() -> Option<(&'static str, &'static str)> {
 
 /// Takes part in the election through keepalived until SIGTERM.
 pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
-    let path =
-        process::find_program(PROGRAM).ok_or(Error::Missing { program: PROGRAM, package: PACKAGE })?;
+    let path = process::find_program(PROGRAM).ok_or(Error::Missing { program: PROGRAM, package: PACKAGE })?;
     let routers = instances(site)?;
     let failover = foreign::failover(&site.topology)?;
     for check in &failover.checks {
         match &check.probe {
             TrackProbe::Command(argv) => drop(foreign::write(&script_name(check), &script(argv))?),
-            TrackProbe::Balancer => tracing::warn!("{PROGRAM} cannot ask the balancer, so the check {} is left out", check.name),
+            TrackProbe::Balancer => {
+                tracing::warn!("{PROGRAM} cannot ask the balancer, so the check {} is left out", check.name)
+            }
         }
     }
     if failover.checksum == Checksum::Message && failover.version != VrrpVersion::V2 {
-        tracing::warn!("{PROGRAM} has a pseudo-header in the checksum of VRRPv3 over IPv4, whatever the topology says");
+        tracing::warn!(
+            "{PROGRAM} has a pseudo-header in the checksum of VRRPv3 over IPv4, whatever the topology says"
+        );
     }
     let file = foreign::write("keepalived.conf", &configuration(site, failover, &routers)?)?;
     let file = file.display().to_string();
@@ -59,7 +62,11 @@ fn configuration(site: &Site, failover: &Failover, routers: &[Instance]) -> Resu
         return Err(Error::Cannot { engine: PROGRAM, what });
     }
     let mut text = format!("# Written by labctl for {}.\n", site.me);
-    let _ = writeln!(text, "global_defs {{\n    router_id {}\n    script_user root\n    enable_script_security\n}}", site.me);
+    let _ = writeln!(
+        text,
+        "global_defs {{\n    router_id {}\n    script_user root\n    enable_script_security\n}}",
+        site.me
+    );
     let commands = failover.checks.iter().filter(|check| matches!(check.probe, TrackProbe::Command(_)));
     let scripts: Vec<&str> = commands.clone().map(|check| check.name.as_str()).collect();
     commands.for_each(|check| write_script(&mut text, check));
@@ -71,7 +78,9 @@ fn configuration(site: &Site, failover: &Failover, routers: &[Instance]) -> Resu
     }
     if failover.sync && routers.len() > 1 {
         text += "vrrp_sync_group all {\n";
-        block("group", routers.iter().map(instance_name)).iter().for_each(|line| drop(writeln!(text, "    {line}")));
+        block("group", routers.iter().map(instance_name))
+            .iter()
+            .for_each(|line| drop(writeln!(text, "    {line}")));
         text += "}\n";
     }
     Ok(text)
@@ -81,12 +90,18 @@ fn write_script(text: &mut String, check: &TrackCheck) {
     let weight = check.weight.map_or(0, |weight| -i32::from(weight));
     let _ = writeln!(text, "vrrp_script {} {{", check.name);
     let _ = writeln!(text, "    script \"/bin/sh {}/{}\"", foreign::FOLDER, script_name(check));
-    let _ = writeln!(text, "    interval {}\n    timeout {}", seconds(check.interval), seconds(check.timeout));
+    let _ =
+        writeln!(text, "    interval {}\n    timeout {}", seconds(check.interval), seconds(check.timeout));
     let _ = writeln!(text, "    weight {weight}\n    rise {}\n    fall {}\n}}", check.rise, check.fall);
 }
 
 /// The lines of one instance.
-fn instance(site: &Site, failover: &Failover, router: &Instance, scripts: &[&str]) -> Result<Vec<String>, Error> {
+fn instance(
+    site: &Site,
+    failover: &Failover,
+    router: &Instance,
+    scripts: &[&str],
+) -> Result<Vec<String>, Error> {
     let v2 = failover.version == VrrpVersion::V2 && !router.ipv6;
     let interval = failover.advert_interval;
     let owner = router.priority == OWNER;
@@ -114,8 +129,9 @@ fn instance(site: &Site, failover: &Failover, router: &Instance, scripts: &[&str
         let own = address_on_election(site, failover, &site.me, router.ipv6)?;
         lines.push(format!("unicast_src_ip {own}"));
         let peers = failover.priorities.keys().filter(|peer| **peer != site.me);
-        let peers: Vec<String> =
-            peers.map(|peer| address_on_election(site, failover, peer, router.ipv6)).collect::<Result<_, _>>()?;
+        let peers: Vec<String> = peers
+            .map(|peer| address_on_election(site, failover, peer, router.ipv6))
+            .collect::<Result<_, _>>()?;
         lines.extend(block("unicast_peer", peers));
     }
     let elsewhere = router.addresses.iter().map(|floating| &floating.interface);
@@ -144,23 +160,33 @@ fn way_out(site: &Site, failover: &Failover, router: &Instance) -> Result<Option
     if router.name.is_some() {
         return Ok(None);
     }
-    let (gateway, network): (IpAddr, _) = match (router.ipv6, failover.holder_gateway, failover.holder_gateway6) {
-        (false, Some(gateway), _) => {
-            (gateway.into(), on.find(|network| topology.networks[*network].contains(&gateway)))
-        }
-        (true, _, Some(gateway)) => {
-            let has = |network: &&NetworkName| topology.networks6.get(*network).is_some_and(|it| it.contains(&gateway));
-            (gateway.into(), on.find(has))
-        }
-        _ => return Ok(None),
-    };
-    let network = network
-        .ok_or_else(|| Error::Cannot { engine: PROGRAM, what: format!("reach the gateway {gateway} from {}", site.me) })?;
+    let (gateway, network): (IpAddr, _) =
+        match (router.ipv6, failover.holder_gateway, failover.holder_gateway6) {
+            (false, Some(gateway), _) => {
+                (gateway.into(), on.find(|network| topology.networks[*network].contains(&gateway)))
+            }
+            (true, _, Some(gateway)) => {
+                let has = |network: &&NetworkName| {
+                    topology.networks6.get(*network).is_some_and(|it| it.contains(&gateway))
+                };
+                (gateway.into(), on.find(has))
+            }
+            _ => return Ok(None),
+        };
+    let network = network.ok_or_else(|| Error::Cannot {
+        engine: PROGRAM,
+        what: format!("reach the gateway {gateway} from {}", site.me),
+    })?;
     let everywhere = if gateway.is_ipv6() { "::/0" } else { "0.0.0.0/0" };
     Ok(Some(format!("{everywhere} via {gateway} dev {network} metric {HOLDER_METRIC}")))
 }
 
-fn address_on_election(site: &Site, failover: &Failover, node: &NodeName, ipv6: bool) -> Result<String, Error> {
+fn address_on_election(
+    site: &Site,
+    failover: &Failover,
+    node: &NodeName,
+    ipv6: bool,
+) -> Result<String, Error> {
     let interface = site.topology.node(node).and_then(|node| node.on(&failover.network));
     let address = interface.and_then(|interface| match ipv6 {
         false => interface.addresses.first().map(ToString::to_string),

@@ -45,7 +45,8 @@ pub(in crate::roles) fn instances(site: &Site) -> Result<Vec<Instance>, Error> {
     let mut found = Vec::new();
     for (name, vrid, addresses, addresses6, priorities) in std::iter::once(first).chain(more) {
         let Some(&priority) = priorities.get(&site.me) else { continue };
-        let families = [(false, of_ipv4(site, addresses)?), (true, of_ipv6(site, failover, vrid.get(), addresses6)?)];
+        let families =
+            [(false, of_ipv4(site, addresses)?), (true, of_ipv6(site, failover, vrid.get(), addresses6)?)];
         for (ipv6, addresses) in families {
             if !addresses.is_empty() {
                 found.push(Instance { name: name.cloned(), vrid: vrid.get(), ipv6, priority, addresses });
@@ -84,7 +85,8 @@ fn of_ipv6(
             prefix_len: prefix_len.unwrap_or(LINK_LOCAL_PREFIX),
         })
     };
-    let mut all: Vec<Floating> = addresses.iter().filter(is_link_local).map(one).collect::<Result<_, Error>>()?;
+    let mut all: Vec<Floating> =
+        addresses.iter().filter(is_link_local).map(one).collect::<Result<_, Error>>()?;
     if all.is_empty() && !addresses.is_empty() {
         let address = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, u16::from(vrid));
         let interface = failover.network.clone();
