@@ -1,12 +1,12 @@
 //! Links, addresses and routes as netlink messages, one small function a verb, and what a dump says of them. Indices
 //! are the caller's: in a namespace of our own nobody else hands any out.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{
     BridgeStpState, InfoBridge, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State,
 };
@@ -116,6 +116,28 @@ pub fn add_address(index: u32, address: Ipv4Addr, prefix_len: u8) -> Request {
 pub fn delete_address(index: u32, address: Ipv4Addr, prefix_len: u8) -> Request {
     let message = AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, prefix_len).build();
     Request { message: RouteNetlinkMessage::DelAddress(message), flags: 0 }
+}
+
+/// The IPv6 link-local addresses of a link that may be sent from: their check for duplicates is over.
+pub fn link_locals(netlink: &mut Netlink, index: u32) -> Result<Vec<Ipv6Addr>, Error> {
+    let all = AddressMessageBuilder::<Ipv6Addr>::new().build();
+    let found = netlink.dump(RouteNetlinkMessage::GetAddress(all))?;
+    let unusable = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
+    Ok(found
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(message)
+                if message.header.index == index && !message.header.flags.intersects(unusable) =>
+            {
+                message.attributes.iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Address(IpAddr::V6(address)) => Some(*address),
+                    _ => None,
+                })
+            }
+            _ => None,
+        })
+        .filter(Ipv6Addr::is_unicast_link_local)
+        .collect())
 }
 
 fn default_route(gateway: Ipv4Addr, metric: u32) -> RouteMessage {

@@ -82,6 +82,15 @@ impl AsFd for NetNs {
     }
 }
 
+/// Runs something in the network namespace of that descriptor (of the namespace itself, or of a process), on a thread
+/// that ends with it.
+pub fn inside<T: Send>(of: BorrowedFd, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    on_a_thread(|| {
+        setns(of, CloneFlags::CLONE_NEWNET).map_err(Error::Enter)?;
+        Ok(work())
+    })
+}
+
 /// A thread that changed its namespace must not be used for anything else, so each gets its own.
 fn on_a_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, Error> {
     thread::scope(|scope| {

@@ -3,7 +3,7 @@
 //! It knows nothing of how an event travels.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -61,7 +61,7 @@ pub enum What {
         /// The interface's network.
         network: String,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// A node's PID 1 runs.
     NodeUp,
@@ -84,17 +84,17 @@ pub enum What {
     /// An interface got a floating address.
     AddressAdded {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// An interface lost a floating address.
     AddressRemoved {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
-    /// Gratuitous ARP for a floating address left the interface.
+    /// Gratuitous ARP for a floating address left the interface, or an unsolicited neighbour advertisement.
     Announced {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// A database member sees a leader, or none.
     RaftLeader {

@@ -19,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use super::inquiry::{self, Desk};
-use super::{Reporter, Site, stop};
+use super::{Reporter, Site, described, stop};
 use crate::balancer::{
     self, Check, Endpoint, Health, Real, Service, Standing, Thresholds, Transition, availability,
 };
@@ -370,12 +370,6 @@ impl Balancer {
 /// What counts about a real server when it comes to who is available.
 fn standing(wanted: &VirtualService, patient: &Patient) -> Standing {
     Standing { weight: wanted.reals[patient.real].weight, up: patient.health.is_up() }
-}
-
-/// An error with all that it comes from, in one line.
-fn described(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// A service of the site in the balancer's own terms.

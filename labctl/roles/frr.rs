@@ -3,8 +3,11 @@
 use super::foreign::Error;
 use super::{Reporter, Site};
 
+/// The daemon that takes part in the election.
+pub const PROGRAM: &str = "vrrpd";
+
 /// Its name and package, if it is not installed.
-pub(super) fn missing() -> Option<(&'static str, &'static str)> {
+pub fn missing() -> Option<(&'static str, &'static str)> {
     None
 }
 

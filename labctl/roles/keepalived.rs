@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const OWNER: u8 = 255;
 
 /// Its name and package, if it is not installed.
-pub(super) fn missing() -> Option<(&'static str, &'static str)> {
+pub fn missing() -> Option<(&'static str, &'static str)> {
     process::find_program(PROGRAM).is_none().then_some((PROGRAM, PACKAGE))
 }
 
@@ -73,14 +73,14 @@ fn configuration(site: &Site, failover: &Failover, routers: &[Instance]) -> Resu
     for router in routers {
         let lines = instance(site, failover, router, &scripts)?;
         let _ = writeln!(text, "vrrp_instance {} {{", instance_name(router));
-        lines.iter().for_each(|line| drop(writeln!(text, "    {line}")));
+        lines.iter().for_each(|line| text += &format!("    {line}\n"));
         text += "}\n";
     }
     if failover.sync && routers.len() > 1 {
         text += "vrrp_sync_group all {\n";
         block("group", routers.iter().map(instance_name))
             .iter()
-            .for_each(|line| drop(writeln!(text, "    {line}")));
+            .for_each(|line| text += &format!("    {line}\n"));
         text += "}\n";
     }
     Ok(text)

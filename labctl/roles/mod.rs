@@ -85,3 +85,9 @@ impl Site {
         self.topology.node(&self.me).expect("a site's own node is in its topology")
     }
 }
+
+/// An error with all that it comes from, in one line.
+fn described(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

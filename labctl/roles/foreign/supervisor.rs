@@ -156,14 +156,10 @@ impl Watch {
         let floating = self.routers.iter().flat_map(|(router, _)| &router.addresses);
         let held: BTreeSet<IpAddr> = floating.filter(|address| present.contains(address)).copied().collect();
         for address in held.difference(&self.held) {
-            if let IpAddr::V4(address) = *address {
-                self.reporter.emit_at(at_ns, What::AddressAdded { address });
-            }
+            self.reporter.emit_at(at_ns, What::AddressAdded { address: *address });
         }
         for address in self.held.difference(&held) {
-            if let IpAddr::V4(address) = *address {
-                self.reporter.emit_at(at_ns, What::AddressRemoved { address });
-            }
+            self.reporter.emit_at(at_ns, What::AddressRemoved { address: *address });
         }
         for (router, state) in &mut self.routers {
             // The last address of a series to come is the end of becoming active.

@@ -6,7 +6,6 @@ use rtnetlink::{LinkMessageBuilder, LinkUnspec};
 
 use super::*;
 use crate::roles::vrrpd::lookout::{Heard, Lookout};
-use crate::topology::NetworkName;
 
 /// Runs a test in an empty network namespace, or says why not.
 fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
@@ -26,14 +25,14 @@ fn holdings() -> Holdings {
     let request = Request { message: RouteNetlinkMessage::SetLink(up), flags: 0 };
     assert_eq!(netlink.run(&[request]).unwrap(), [Ok(())]);
 
-    let interface: NetworkName = "lo".parse().unwrap();
-    let floating = ["203.0.113.10", "10.10.1.1"].map(|address| Floating {
-        interface: interface.clone(),
+    let places = ["203.0.113.10", "10.10.1.1"].map(|address| Place {
         address: address.parse().unwrap(),
         prefix_len: 24,
+        link: port.clone(),
+        macvlan: None,
     });
-    let gateway = Gateway { interface, address: "203.0.113.1".parse().unwrap() };
-    Holdings::new(netlink, &floating, &[port.clone(), port.clone()], Some((&gateway, &port)))
+    let way_out = WayOut { gateway: "203.0.113.1".parse().unwrap(), device: port };
+    Holdings::new(netlink, &places, &[way_out])
 }
 
 fn results(changes: Vec<Change>) -> Vec<Result<(), Errno>> {
@@ -62,9 +61,10 @@ fn a_partial_release_says_what_was_there() {
         holdings.add_addresses().unwrap();
         let released = holdings.remove().unwrap();
         let there: Vec<_> =
-            released.iter().filter(|change| change.result.is_ok()).map(|c| c.address).collect();
-        assert_eq!(there, [Some("203.0.113.10".parse().unwrap()), Some("10.10.1.1".parse().unwrap())]);
-        assert!(released[0].address.is_none() && released[0].result.is_err_and(is_absence));
+            released.iter().filter(|change| change.result.is_ok()).map(|c| c.object.clone()).collect();
+        let address = |text: &str| Object::Address(text.parse().unwrap());
+        assert_eq!(there, [address("203.0.113.10"), address("10.10.1.1")]);
+        assert!(matches!(released[0].object, Object::Route(_)) && released[0].result.is_err_and(is_absence));
     });
 }
 
@@ -75,12 +75,12 @@ fn putting_back_says_what_was_gone_and_changes_nothing_else() {
         let mut holdings = holdings();
         holdings.add_addresses().unwrap();
         holdings.add_routes().unwrap();
-        let mut lookout = Lookout::open().unwrap();
+        let mut lookout = Lookout::open(&[]).unwrap();
         let here = Err(Errno::EEXIST);
         assert_eq!(results(holdings.put_back().unwrap()), [here, here, here]);
         assert_eq!(lookout.hear().unwrap(), Heard::default());
 
-        let first = holdings.remove[1].clone();
+        let first = holdings.remove[1].request.clone();
         assert_eq!(holdings.netlink.run(&[first]).unwrap(), [Ok(())]);
         assert!(lookout.hear().unwrap().anything);
         assert_eq!(holdings.put_back().unwrap()[0].result, Ok(()));
