@@ -1,6 +1,8 @@
 //! What is broken on purpose between a node and a network, and mended: a cable, the bridge's port, a floating address.
 //! It knows how each is done; when, and to whom, is a drill's business.
 
+use std::net::IpAddr;
+
 use super::{Error, Lab};
 use crate::holder::protocol::Cable;
 use crate::plan::{Step, between};
@@ -31,10 +33,9 @@ impl Lab {
         steps.retain(|step| match (becomes, step) {
             (Cable::Up, Step::LinkUp { node: of, network: on })
             | (Cable::Heal, Step::Join { node: of, network: on }) => of == node && on == network,
-            // The kernel forgets a route when the link that it leaves by goes down.
-            (Cable::Up, Step::AddRoute { node: of, gateway }) => {
-                of == node && self.topology.networks.get(network).is_some_and(|net| net.contains(gateway))
-            }
+            // The kernel forgets IPv6 addresses and every route when the link goes down.
+            (Cable::Up, Step::AddAddress { node: of, network: on, .. }) => of == node && on == network,
+            (Cable::Up, Step::AddRoute { node: of, gateway }) => of == node && self.is_on(*gateway, network),
             _ => false,
         });
         Ok(self.network.carry_out(&wanted, &steps)?)
@@ -63,6 +64,13 @@ impl Lab {
             }
         }
         Ok(())
+    }
+
+    fn is_on(&self, address: IpAddr, network: &NetworkName) -> bool {
+        match address {
+            IpAddr::V4(address) => self.topology.networks.get(network).is_some_and(|it| it.contains(&address)),
+            IpAddr::V6(address) => self.topology.networks6.get(network).is_some_and(|it| it.contains(&address)),
+        }
     }
 
     fn plugged(&self, node: &NodeName, network: &NetworkName) -> Result<(), Error> {
