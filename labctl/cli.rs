@@ -69,12 +69,16 @@ enum Verb {
     Validate(commands::validate::Args),
     /// Break a site by a timetable and report what survived
     Drill(commands::drill::Args),
+    /// Judge a daemon from outside, by packets sent and seen on the wire
+    Conformance(commands::conformance::Args),
     /// Print completions for a shell
     Completions(commands::completions::Args),
     #[command(name = "__holder", hide = true)]
     Holder,
     #[command(name = "__node", hide = true)]
     Node,
+    #[command(name = "__scenario", hide = true)]
+    Scenario(commands::conformance::One),
     #[command(name = "__role", hide = true)]
     Role(commands::role::Args),
     #[command(name = "__ask", hide = true)]
@@ -130,6 +134,8 @@ pub fn run() -> ExitCode {
         Verb::Kill(args) => commands::kill::run(&args),
         Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
         Verb::Drill(args) => commands::drill::run(&args),
+        Verb::Conformance(args) => commands::conformance::run(&args),
+        Verb::Scenario(args) => commands::conformance::one(&args),
         Verb::Completions(args) => commands::completions::run::<Cli>(&args),
         Verb::Holder => return crate::holder::run(),
         Verb::Node => commands::role::node(),

@@ -15,6 +15,7 @@ pub mod vrrp;
 // Shell rooms: they do what the pure rooms decide.
 pub mod cli;
 pub mod commands;
+pub mod conformance;
 pub mod dataplane;
 pub mod holder;
 pub mod kernel;

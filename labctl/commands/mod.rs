@@ -19,6 +19,7 @@ macro_rules! print_line {
 
 pub mod ask;
 pub mod completions;
+pub mod conformance;
 pub mod doctor;
 pub mod down;
 pub mod drill;

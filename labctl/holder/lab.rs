@@ -1,6 +1,8 @@
 //! The owner of a lab's state: one thread, one queue of inputs, no locks. It decides nothing about order or content of
 //! the network (the plan does) and says nothing to people (commands do).
 
+mod cable;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -19,7 +21,7 @@ use crate::kernel::clock;
 use crate::plan::{Observed, Step, Wanted, between};
 use crate::report::{Event, What};
 use crate::roles::init::Order;
-use crate::topology::{LabName, NodeName, Topology};
+use crate::topology::{LabName, NetworkName, NodeName, Topology};
 
 /// What the owner is told.
 #[derive(Debug)]
@@ -93,6 +95,22 @@ pub enum Error {
     /// It is on already.
     #[error("{0} is up already")]
     NodeIsUp(NodeName),
+    /// It has no cable to that.
+    #[error("{node} is not on {network}")]
+    NotPlugged {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
+    },
+    /// There is no address to take away.
+    #[error("{node} holds no floating address on {network}")]
+    HoldsNothing {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
+    },
     /// A descriptor cannot be handed out.
     #[error("open {path}")]
     Open {
@@ -206,7 +224,7 @@ impl Lab {
 
     fn compare(&mut self) -> Result<(Wanted, Observed), Error> {
         let wanted = Wanted::with(&self.topology, |name| self.on.contains(name));
-        let observed = self.network.observe(|name| self.running.contains_key(name))?;
+        let observed = self.network.observe(|name| self.running.contains_key(name), &wanted.floating)?;
         Ok((wanted, observed))
     }
 
@@ -299,6 +317,14 @@ impl Lab {
                 self.order(&node, &order)?;
                 Answer::Done.into()
             }
+            Request::Cable { node, network, becomes } => {
+                self.change_cable(&node, &network, becomes)?;
+                Answer::Done.into()
+            }
+            Request::DeleteFloating { node, network } => {
+                self.delete_floating(&node, &network)?;
+                Answer::Done.into()
+            }
             Request::Tie => match descriptors.first() {
                 Some(watcher) => Answer::Tied(self.network.tie(watcher.as_fd())?).into(),
                 None => Answer::Refused("no network namespace was sent along".to_owned()).into(),
@@ -351,10 +377,10 @@ impl Lab {
 
     fn holders(&mut self) -> Result<Vec<NodeName>, Error> {
         let Some(failover) = &self.topology.failover else { return Ok(Vec::new()) };
-        let Some(public) = failover.addresses.first() else { return Ok(Vec::new()) };
+        let Some(public) = failover.floating().next() else { return Ok(Vec::new()) };
         let mut holders = Vec::new();
         for candidate in failover.priorities.keys() {
-            if self.network.has_address(candidate, public.address)? {
+            if self.network.has_address(candidate, public)? {
                 holders.push(candidate.clone());
             }
         }

@@ -2,10 +2,11 @@
 //! the first byte of an answer. The socket has an abstract address, so it leaves no file and ends with the holder.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::report::Cable;
 use crate::roles::init::Order;
 use crate::topology::{LabName, NetworkName, NodeName, Role, ServiceName, Topology};
 
@@ -58,6 +59,22 @@ pub enum Request {
     PowerOn {
         /// The node.
         node: NodeName,
+    },
+    /// Break or mend one of a node's cables.
+    Cable {
+        /// The node.
+        node: NodeName,
+        /// Where the cable leads.
+        network: NetworkName,
+        /// What becomes of it.
+        becomes: Cable,
+    },
+    /// Take the floating addresses of a network from a node behind its daemon's back.
+    DeleteFloating {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
     },
     /// An order for a node's PID 1.
     Order {
@@ -134,9 +151,9 @@ pub struct NodeStatus {
     /// Process id of its PID 1, as the reader sees it; filled in by the client.
     pub pid: Option<i32>,
     /// Addresses in the kernel, floating ones included.
-    pub addresses: BTreeMap<NetworkName, Vec<Ipv4Addr>>,
+    pub addresses: BTreeMap<NetworkName, Vec<IpAddr>>,
     /// Default routes in the kernel, the one that counts first: next hop and metric.
-    pub default_routes: Vec<(Ipv4Addr, u32)>,
+    pub default_routes: Vec<(IpAddr, u32)>,
     /// Its services.
     pub services: BTreeMap<ServiceName, ServiceStatus>,
 }

@@ -1,7 +1,7 @@
 //! One change of the kernel's state. Steps are data: printed by `--dry-run`, applied by the holder.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::topology::{NetworkName, NodeName};
 
@@ -54,6 +54,13 @@ pub enum Step {
         /// The network.
         network: NetworkName,
     },
+    /// A network lets packets of a node through again.
+    Join {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
+    },
     /// An address on a node's end.
     AddAddress {
         /// The node.
@@ -61,7 +68,7 @@ pub enum Step {
         /// The network.
         network: NetworkName,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its prefix length.
         prefix_len: u8,
     },
@@ -72,23 +79,23 @@ pub enum Step {
         /// The network.
         network: NetworkName,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its prefix length.
         prefix_len: u8,
     },
-    /// A node's static default route.
+    /// A node's static default route, one for each family.
     AddRoute {
         /// The node.
         node: NodeName,
         /// Next hop.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     },
     /// A static default route goes.
     RemoveRoute {
         /// The node.
         node: NodeName,
         /// Next hop.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     },
     /// A node's PID 1, which starts its services.
     StartNode {
@@ -113,6 +120,7 @@ impl Step {
             | Self::RemoveLink { node, .. }
             | Self::LoopbackUp { node }
             | Self::LinkUp { node, .. }
+            | Self::Join { node, .. }
             | Self::AddAddress { node, .. }
             | Self::RemoveAddress { node, .. }
             | Self::AddRoute { node, .. }
@@ -134,6 +142,7 @@ impl fmt::Display for Step {
             Self::RemoveLink { node, network } => write!(f, "unplug {node} from {network}"),
             Self::LoopbackUp { node } => write!(f, "bring up loopback of {node}"),
             Self::LinkUp { node, network } => write!(f, "bring up {network} of {node}"),
+            Self::Join { node, network } => write!(f, "let {node} through on {network}"),
             Self::AddAddress { node, network, address, prefix_len } => {
                 write!(f, "add address {address}/{prefix_len} to {network} of {node}")
             }

@@ -1,0 +1,1 @@
+//! What keepalived is told of a site.
