@@ -81,7 +81,7 @@ impl Common {
         let mut failed = None;
         for watch in &self.watches {
             for _ in 0..FRAMES_MAX {
-                match watch.neighbours.hear() {
+                match watch.neighbours.next_word() {
                     Ok(Some(Word::Has(other))) => drop(seen.had.insert(other.address)),
                     Ok(Some(Word::Asks(other))) => {
                         let first = seen.asked.entry(other.address).or_insert(false);
