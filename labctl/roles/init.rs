@@ -1,6 +1,8 @@
 //! PID 1 of a node: makes the node's private view of the machine, starts its services, reaps whatever ends, restarts
 //! what should live, and obeys its holder. It is one thread, and it is the only process that knows a node from inside.
 
+mod hosts;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -202,7 +204,7 @@ fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
     };
     let site = serde_json::to_string(&spec.topology).map_err(Error::Parse)?;
     write(SITE_PATH, &site)?;
-    replace("/etc/hosts", "/run/labctl/hosts", &hosts(&spec.topology, node), write)?;
+    replace("/etc/hosts", "/run/labctl/hosts", &hosts::text(&spec.topology, node), write)?;
     replace("/etc/resolv.conf", "/run/labctl/resolv.conf", "# A lab has no name server.\n", write)?;
     replace("/etc/hostname", "/run/labctl/hostname", &format!("{}\n", node.name), write)?;
     if let (Role::Proxy, Some(failover)) = (node.role, &spec.topology.failover)
@@ -216,6 +218,7 @@ fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
         nft::guard(&Border {
             interface: public.network.as_str(),
             address: public.address,
+            own: node.on(&public.network).map(|it| it.addresses.as_slice()).unwrap_or_default(),
             services: floating.map(|service| service.port).collect(),
             reals: reals.map(|real| SocketAddrV4::new(real.address, real.port)).collect(),
         })?;
@@ -236,22 +239,6 @@ fn replace(
         mount::bind(Path::new(copy), Path::new(path))?;
     }
     Ok(())
-}
-
-/// Every node by name: at its address on a network shared with this node where there is one, else at its first.
-fn hosts(topology: &Topology, me: &Node) -> String {
-    let mut text = String::from("127.0.0.1 localhost\n");
-    for node in &topology.nodes {
-        let shared = me.interfaces.iter().find_map(|interface| node.address_on(&interface.network));
-        let first = node.interfaces.iter().find_map(|interface| interface.addresses.first().copied());
-        if let Some(address) = shared.or(first) {
-            text += &format!("{address} {}\n", node.name);
-        }
-    }
-    for floating in topology.failover.iter().flat_map(|failover| &failover.addresses) {
-        text += &format!("{} vip-{}\n", floating.address, floating.network);
-    }
-    text
 }
 
 /// What PID 1 knows of one service.

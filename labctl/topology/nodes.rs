@@ -44,10 +44,7 @@ impl Draft<'_> {
 
     /// All of its addresses.
     pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.interfaces.iter().flat_map(|interface| {
-            let v4 = interface.addresses.iter().copied().map(IpAddr::V4);
-            v4.chain(interface.addresses6.iter().copied().map(IpAddr::V6))
-        })
+        self.interfaces.iter().flat_map(Interface::all)
     }
 
     pub(super) fn holds(&self, address: Ipv4Addr) -> bool {
