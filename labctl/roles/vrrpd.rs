@@ -33,6 +33,9 @@ pub enum Error {
     /// The kernel's tables can no longer be changed at all. A single refused change is logged, not an end.
     #[error("change addresses and routes")]
     Netlink(#[from] netlink::Error),
+    /// The map of leases that PID 1 left is not one.
+    #[error("renew the leases")]
+    Leases(#[from] crate::dataplane::Error),
     /// Something that every Linux process can do failed.
     #[error("{act}")]
     System {

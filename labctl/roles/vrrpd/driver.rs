@@ -17,6 +17,7 @@ use super::complaints::Complaints;
 use super::holdings::{Change, Holdings, Object, Place, WayOut, is_absence};
 use super::lookout::{Heard, Lookout};
 use super::settings::{Floating, Settings};
+use crate::dataplane::gate::{Lease, Leases};
 use crate::kernel::clock;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::packet::{GroupSocket, Port, QUEUE_PACKETS_MAX};
@@ -43,6 +44,7 @@ pub(super) struct Driver {
     stop: SignalFd,
     alarm: Alarm,
     holdings: Holdings,
+    leases: Option<Leases>,
     lookout: Lookout,
     announcer: Announcer,
     complaints: Complaints,
@@ -89,6 +91,7 @@ impl Driver {
             stop,
             alarm,
             holdings,
+            leases: Leases::from_env()?,
             lookout: Lookout::open()?,
             announcer,
             complaints: Complaints::default(),
@@ -281,6 +284,7 @@ impl Driver {
     /// Addresses and announcement first, for each is an end to the outage; then the holder's way out. Events are
     /// emitted last, with the time at which each thing was done.
     fn take(&mut self) -> Result<(), Error> {
+        self.lease(Lease::FOR_EVER)?;
         let added = self.holdings.add_addresses()?;
         let added_at = nanoseconds(now());
         self.announcer.start(now());
@@ -310,7 +314,17 @@ impl Driver {
         Ok(())
     }
 
+    fn lease(&mut self, lease: Lease) -> Result<(), Error> {
+        for floating in &self.settings.floating {
+            if let Some(leases) = &mut self.leases {
+                leases.set(floating.address.into(), lease)?;
+            }
+        }
+        Ok(())
+    }
+
     fn release(&mut self) -> Result<(), Error> {
+        self.lease(Lease::NONE)?;
         self.announcer.stop();
         self.lookout.forget();
         let removed = self.holdings.remove()?;
