@@ -123,7 +123,7 @@ impl Instance {
                 Action::Probe => {}
                 Action::Lease { .. } if !takes && self.lease_lapsed() => after.push(After::LeaseRefused),
                 Action::Lease { until } => self.lease(until, common),
-                Action::Hush => self.hush(common),
+                Action::Hush => self.hush(common)?,
                 Action::TakeAddresses => self.take(common)?,
                 Action::ReleaseAddresses => self.release(common)?,
                 Action::Announce if self.announcer.is_busy() => {}
@@ -306,17 +306,27 @@ impl Instance {
         self.leased_until.is_some_and(|until| until <= now())
     }
 
-    fn hush(&mut self, common: &mut Common) {
+    /// Where there is no gate it cannot serve without answering, so it ceases to do both: an heir that hears an answer
+    /// does not take. That costs the few packets which the gate would have let pass.
+    fn hush(&mut self, common: &mut Common) -> Result<(), Error> {
         self.hushed = true;
         self.announcer.stop();
-        let passes_until = self.leased_until.unwrap_or_default();
-        common.lease(self.router.addresses(), Lease { answers_until: Duration::ZERO, passes_until });
+        let passes_until = if self.router.leases() {
+            self.leased_until.unwrap_or_default()
+        } else {
+            Lease::FOR_EVER.passes_until
+        };
+        let lease = Lease { answers_until: Duration::ZERO, passes_until };
+        if common.lease(self.router.addresses(), lease) { Ok(()) } else { self.release(common) }
     }
 
     /// Addresses and announcement first, for each is an end to the outage; then the holder's way out. Events are
     /// emitted last, with the time at which each thing was done.
     fn take(&mut self, common: &mut Common) -> Result<(), Error> {
         (self.holds, self.hushed) = (true, false);
+        if !self.router.leases() {
+            common.lease(self.router.addresses(), Lease::FOR_EVER);
+        }
         let added = self.holdings.add_addresses()?;
         let added_at = nanoseconds(now());
         self.announcer.start(now());
