@@ -10,6 +10,7 @@
 
 mod audit;
 mod cast;
+mod forge;
 mod steps;
 mod visit;
 mod world;

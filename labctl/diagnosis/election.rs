@@ -282,6 +282,8 @@ fn lease(scene: &Scene<'_>, witness: &Witness, account: &Account, router: &Route
     let next =
         format!("eBPF needs root of the machine: `labctl doctor` without a lab, and `labctl logs {node}`");
     let (what, at) = match router.lease_until_ns {
+        // What it must do without, it has told.
+        None if account.lacks.iter().any(|lack| lack.contains("lease")) => return None,
         None => (format!("{node} holds {} without a lease", instance(router)), "it has none".to_owned()),
         Some(until) if until < account.at_ns => (
             format!("the lease of {node} has lapsed, so its addresses of {} are dark", instance(router)),

@@ -266,7 +266,7 @@ fn happened(event: &Event) -> String {
         What::RaftLeader { leader: None, term } => {
             format!("it knows no leader of the databases in term {term}")
         }
-        What::RealUp { service, real } => format!("{real} gets connections of {service} again"),
+        What::RealUp { service, real } => format!("{real} gets connections of {service}"),
         What::RealDown { service, real, because } => {
             format!("{real} gets no more connections of {service}: {because}")
         }

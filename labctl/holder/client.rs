@@ -9,13 +9,13 @@ use std::process::{ChildStdin, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::protocol::{ADDRESS_PREFIX, Answer, Progress, Request, StartSpec, Status, address};
+use super::protocol::{ADDRESS_PREFIX, Answer, Cable, Progress, Request, StartSpec, Status, address};
 use super::tripwire::{self, Watcher};
 use crate::kernel::process::{PidFd, Spawn};
 use crate::kernel::{socket, wait};
 use crate::report::Event;
 use crate::roles::init::Order;
-use crate::topology::{LabName, NodeName, Topology};
+use crate::topology::{LabName, NetworkName, NodeName, Topology};
 
 /// How long `labctl up` waits for a lab to be ready unless told otherwise.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -311,6 +311,16 @@ impl Lab {
     /// Plugs a node in and starts it.
     pub fn power_on(&self, node: &NodeName) -> Result<(), Error> {
         self.tell(&Request::PowerOn { node: node.clone() })
+    }
+
+    /// Breaks or mends one of a node's cables.
+    pub fn cable(&self, node: &NodeName, network: &NetworkName, becomes: Cable) -> Result<(), Error> {
+        self.tell(&Request::Cable { node: node.clone(), network: network.clone(), becomes })
+    }
+
+    /// Takes the floating addresses of a network from a node behind its daemon's back.
+    pub fn delete_floating(&self, node: &NodeName, network: &NetworkName) -> Result<(), Error> {
+        self.tell(&Request::DeleteFloating { node: node.clone(), network: network.clone() })
     }
 
     /// Gives a node's PID 1 an order.

@@ -17,6 +17,7 @@ pub mod neighbour;
 pub mod netlink;
 pub mod nft;
 pub mod packet;
+pub mod prober;
 pub mod process;
 pub mod protocol;
 pub mod realtime;

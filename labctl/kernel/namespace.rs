@@ -71,6 +71,11 @@ impl NetNs {
     }
 }
 
+/// Moves the calling thread to the network namespace of a process, for good. Only for a thread that ends with its work.
+pub fn move_thread(process: BorrowedFd) -> Result<(), Error> {
+    setns(process, CloneFlags::CLONE_NEWNET).map_err(Error::Enter)
+}
+
 impl AsFd for NetNs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
