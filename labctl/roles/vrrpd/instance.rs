@@ -203,11 +203,11 @@ impl Instance {
     }
 
     fn admit(&mut self, received: Received, common: &mut Common) -> Taken {
-        self.compare(&received, common);
-        self.remember(&received);
         if !self.newer.admit(&received, now()) {
             return Taken::Ignored;
         }
+        self.compare(&received, common);
+        self.remember(&received);
         let Received { from, advert: Advert { priority, interval, .. } } = received;
         Taken::Advert(Input::Advert { from, priority, interval })
     }
