@@ -56,8 +56,9 @@ pub fn name(vrid: u8, v6: bool, link: &Port) -> String {
 /// Makes a macvlan on a link, down. One of that name that an earlier run left behind goes, with all it holds.
 pub fn create(netlink: &mut Netlink, link: &Port, name: &str, mac: Mac) -> Result<Port, Error> {
     remove(netlink, name)?;
-    // Private: there is one macvlan for each hardware address, and they have nothing to say to each other.
-    let made = LinkMacVlan::new(name, link.index, MacVlanMode::Private).address(mac.to_vec()).build();
+    // Not private: what another router of the group sends to everybody has the same hardware address as its source, and
+    // would then be for the macvlan alone, so that whoever listens on the link itself would never hear of that router.
+    let made = LinkMacVlan::new(name, link.index, MacVlanMode::Vepa).address(mac.to_vec()).build();
     let message = RouteNetlinkMessage::NewLink(made);
     ask(netlink, "create", name, Request { message, flags: NLM_F_CREATE | NLM_F_EXCL })?;
     // The kernel would make a link-local address of the hardware address: the same one on every router of the group. It

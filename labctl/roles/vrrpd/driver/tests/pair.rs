@@ -277,6 +277,11 @@ fn the_virtual_hardware_address_is_on_an_interface_of_its_own() {
             better.order(|driver| driver.feed_all(Input::Shutdown).unwrap());
             worse.until("the heir is active", is("active"));
             assert!(worse.has_the_vip());
+            // Whoever comes back has the same hardware address as who is there, and must be heard all the same.
+            better.order(|driver| driver.begin().unwrap());
+            better.until("the better one is back", is("active"));
+            worse.until("the heir has given it back", is("backup"));
+            assert!(better.has_the_vip() && !worse.has_the_vip());
         },
     );
 }
