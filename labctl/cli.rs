@@ -72,6 +72,8 @@ enum Verb {
     Node,
     #[command(name = "__role", hide = true)]
     Role(commands::role::Args),
+    #[command(name = "__ask", hide = true)]
+    Ask(commands::ask::Args),
 }
 
 /// A reader that has seen enough (`labctl events | head`) ends a command as it would end any other.
@@ -125,6 +127,7 @@ pub fn run() -> ExitCode {
         Verb::Holder => return crate::holder::run(),
         Verb::Node => commands::role::node(),
         Verb::Role(args) => commands::role::run(&args),
+        Verb::Ask(args) => commands::ask::run(&args),
     };
     result.unwrap_or_else(|failure| failure.print())
 }

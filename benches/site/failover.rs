@@ -4,7 +4,7 @@
 use std::num::NonZeroU8;
 use std::time::Duration;
 
-use labctl::vrrp::Interval;
+use labctl::vrrp::{Interval, SkewRule};
 
 use super::drill::{self, Drilled, Verdicts};
 use super::page::{Page, Table};
@@ -62,7 +62,7 @@ fn rounds(
                 let site = site.replace(ADVERT_ON_FILE, &format!("advert: {}ms", advert.as_millis()));
                 // In the middle of the run's own part of the interval.
                 let phase = advert * (2 * run + 1) / (2 * runs);
-                let down = interval.active_down(PRIORITY_OF_BACKUP);
+                let down = interval.active_down(PRIORITY_OF_BACKUP, SkewRule::OfInterval);
                 let drilled = drill::run_text(shell, &text(death, MARGIN + phase, down), &site)?;
                 let formula = format!("{:.0} ms", down.as_secs_f64() * 1e3);
                 let label = |figure| {

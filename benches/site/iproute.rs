@@ -62,7 +62,7 @@ impl<'a> Network<'a> {
                 }
                 let _ = writeln!(own, "link set {network} up");
             }
-            if let Some(gateway) = node.gateway {
+            for gateway in &node.gateways {
                 let _ = writeln!(own, "route add default via {gateway}");
             }
             nodes.insert(namespace, own);

@@ -59,17 +59,12 @@ fn same_processes(world: &mut World) -> Result<(), String> {
 #[then(regex = r"^every node has the addresses that (\S+) gives it, and none besides but floating ones$")]
 fn addresses_of_the_file(world: &mut World, file: String) -> Result<(), String> {
     let topology = topology(&file)?;
-    let floating: Vec<_> = topology
-        .failover
-        .iter()
-        .flat_map(|failover| &failover.addresses)
-        .map(|floating| floating.address)
-        .collect();
+    let floating: Vec<_> = topology.failover.iter().flat_map(|failover| failover.floating()).collect();
     let status = world.status()?;
     for node in &topology.nodes {
         let seen = status.node(&node.name).ok_or_else(|| format!("status has no {}", node.name))?;
         for interface in &node.interfaces {
-            let mut wanted = interface.addresses.clone();
+            let mut wanted: Vec<_> = interface.all().collect();
             let mut found = seen.addresses.get(&interface.network).cloned().unwrap_or_default();
             found.retain(|address| wanted.contains(address) || !floating.contains(address));
             wanted.sort();

@@ -17,6 +17,7 @@ macro_rules! print_line {
     }};
 }
 
+pub mod ask;
 pub mod completions;
 pub mod down;
 pub mod drill;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
@@ -90,23 +91,37 @@ fn row(node: &NodeStatus, colour: bool) -> Vec<Cell> {
         state,
         Cell::new(node.pid.map(|pid| pid.to_string()).unwrap_or_default()),
         Cell::new(addresses(&node.addresses)),
-        Cell::new(node.default_routes.first().map(|(gateway, _)| gateway.to_string()).unwrap_or_default()),
+        Cell::new(default_routes(&node.default_routes)),
         // What last happened to the services of a machine that is off is that it went off.
         Cell::new(if node.state == NodeState::Up { services(&node.services) } else { String::new() }),
     ]
 }
 
-fn addresses(all: &BTreeMap<NetworkName, Vec<std::net::Ipv4Addr>>) -> String {
-    let one = |(network, addresses): (&NetworkName, &Vec<std::net::Ipv4Addr>)| {
+/// The one that counts of each family.
+fn default_routes(all: &[(IpAddr, u32)]) -> String {
+    let of = |v6: bool| all.iter().find(|(gateway, _)| gateway.is_ipv6() == v6);
+    let counts = [of(false), of(true)].into_iter().flatten();
+    counts.map(|(gateway, _)| gateway.to_string()).collect::<Vec<_>>().join("\n")
+}
+
+fn addresses(all: &BTreeMap<NetworkName, Vec<IpAddr>>) -> String {
+    let some = |addresses: Vec<&IpAddr>| {
         let mut shown: Vec<String> =
             addresses.iter().take(ADDRESSES_SHOWN).map(ToString::to_string).collect();
         if addresses.len() > ADDRESSES_SHOWN {
             shown.push(format!("+{}", addresses.len() - ADDRESSES_SHOWN));
         }
-        if shown.is_empty() {
-            shown.push("-".to_owned());
+        shown.join(" ")
+    };
+    let one = |(network, addresses): (&NetworkName, &Vec<IpAddr>)| {
+        let (v4, v6): (Vec<&IpAddr>, Vec<&IpAddr>) = addresses.iter().partition(|address| address.is_ipv4());
+        match (v4.is_empty(), v6.is_empty()) {
+            (true, true) => format!("{network} -"),
+            (false, true) => format!("{network} {}", some(v4)),
+            (true, false) => format!("{network} {}", some(v6)),
+            // Those of IPv6 are long enough for a line of their own.
+            (false, false) => format!("{network} {}\n{network} {}", some(v4), some(v6)),
         }
-        format!("{network} {}", shown.join(" "))
     };
     all.iter().map(one).collect::<Vec<_>>().join("\n")
 }

@@ -206,7 +206,7 @@ impl Lab {
 
     fn compare(&mut self) -> Result<(Wanted, Observed), Error> {
         let wanted = Wanted::with(&self.topology, |name| self.on.contains(name));
-        let observed = self.network.observe(|name| self.running.contains_key(name))?;
+        let observed = self.network.observe(|name| self.running.contains_key(name), &wanted.floating)?;
         Ok((wanted, observed))
     }
 
@@ -351,10 +351,10 @@ impl Lab {
 
     fn holders(&mut self) -> Result<Vec<NodeName>, Error> {
         let Some(failover) = &self.topology.failover else { return Ok(Vec::new()) };
-        let Some(public) = failover.addresses.first() else { return Ok(Vec::new()) };
+        let Some(public) = failover.floating().next() else { return Ok(Vec::new()) };
         let mut holders = Vec::new();
         for candidate in failover.priorities.keys() {
-            if self.network.has_address(candidate, public.address)? {
+            if self.network.has_address(candidate, public)? {
                 holders.push(candidate.clone());
             }
         }

@@ -2,7 +2,7 @@
 //! of a plan and says what is there; which steps, and when, is decided elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,8 @@ struct Numbers {
     networks: Vec<NetworkName>,
     nodes: Vec<NodeName>,
     cables: BTreeMap<NodeName, Vec<NetworkName>>,
+    /// Nodes with IPv6. The others are never asked about it.
+    v6: BTreeSet<NodeName>,
 }
 
 impl Numbers {
@@ -82,10 +84,12 @@ impl Numbers {
             let networks = node.interfaces.iter().map(|interface| interface.network.clone()).collect();
             (node.name.clone(), networks)
         });
+        let v6 = topology.nodes.iter().filter(|node| topology.has_ipv6(node));
         Self {
             networks: topology.networks.keys().cloned().collect(),
             nodes: topology.nodes.iter().map(|node| node.name.clone()).collect(),
             cables: cables.collect(),
+            v6: v6.map(|node| node.name.clone()).collect(),
         }
     }
 
@@ -221,13 +225,27 @@ impl Network {
             Step::LoopbackUp { .. } => link::up(LOOPBACK),
             Step::LinkUp { node, network } => link::up(numbers.cable(node, network)),
             Step::AddAddress { node, network, address, prefix_len } => {
-                link::add_address(numbers.cable(node, network), *address, *prefix_len)
+                let cable = numbers.cable(node, network);
+                match *address {
+                    IpAddr::V4(address) => link::add_address(cable, address, *prefix_len),
+                    IpAddr::V6(address) => link::add_address6(cable, address, *prefix_len),
+                }
             }
             Step::RemoveAddress { node, network, address, prefix_len } => {
-                link::delete_address(numbers.cable(node, network), *address, *prefix_len)
+                let cable = numbers.cable(node, network);
+                match *address {
+                    IpAddr::V4(address) => link::delete_address(cable, address, *prefix_len),
+                    IpAddr::V6(address) => link::delete_address6(cable, address, *prefix_len),
+                }
             }
-            Step::AddRoute { gateway, .. } => link::add_default_route(*gateway, STATIC_METRIC),
-            Step::RemoveRoute { gateway, .. } => link::delete_default_route(*gateway, STATIC_METRIC),
+            Step::AddRoute { gateway: IpAddr::V4(hop), .. } => link::add_default_route(*hop, STATIC_METRIC),
+            Step::AddRoute { gateway: IpAddr::V6(hop), .. } => link::add_default_route6(*hop, STATIC_METRIC),
+            Step::RemoveRoute { gateway: IpAddr::V4(hop), .. } => {
+                link::delete_default_route(*hop, STATIC_METRIC)
+            }
+            Step::RemoveRoute { gateway: IpAddr::V6(hop), .. } => {
+                link::delete_default_route6(*hop, STATIC_METRIC)
+            }
             Step::AddNamespace { .. }
             | Step::RemoveNamespace { .. }
             | Step::StartNode { .. }
@@ -297,9 +315,13 @@ impl Network {
     }
 
     /// Whether a node has an address now.
-    pub fn has_address(&mut self, node: &NodeName, address: Ipv4Addr) -> Result<bool, Error> {
+    pub fn has_address(&mut self, node: &NodeName, address: IpAddr) -> Result<bool, Error> {
         let Some(namespace) = self.nodes.get_mut(node) else { return Ok(false) };
-        Ok(link::addresses(&mut namespace.netlink)?.iter().any(|held| held.address == address))
+        let all = match address {
+            IpAddr::V4(_) => link::addresses(&mut namespace.netlink)?,
+            IpAddr::V6(_) => link::addresses6(&mut namespace.netlink)?,
+        };
+        Ok(all.iter().any(|held| held.address == address))
     }
 
     /// TCP ports that somebody listens on, per node.
@@ -311,8 +333,12 @@ impl Network {
         Ok(all)
     }
 
-    /// What there is; `running` says whose PID 1 lives.
-    pub fn observe(&mut self, running: impl Fn(&NodeName) -> bool) -> Result<Observed, Error> {
+    /// What there is; `running` says whose PID 1 lives, and `floating` which addresses may live on a macvlan.
+    pub fn observe(
+        &mut self,
+        running: impl Fn(&NodeName) -> bool,
+        floating: &BTreeSet<IpAddr>,
+    ) -> Result<Observed, Error> {
         let in_fabric = link::links(&mut self.fabric.netlink)?;
         let exists = |index: u32| in_fabric.iter().any(|link| link.index == index);
         let numbers = &self.numbers;
@@ -320,7 +346,7 @@ impl Network {
         let mut observed = Observed { bridges: bridges.collect(), nodes: BTreeMap::new() };
         for (name, namespace) in &mut self.nodes {
             let ours = numbers.cables.get(name).map(Vec::as_slice).unwrap_or_default();
-            let mut node = observe_node(&mut namespace.netlink, ours)?;
+            let mut node = observe_node(&mut namespace.netlink, ours, numbers.v6.contains(name), floating)?;
             node.running = running(name);
             observed.nodes.insert(name.clone(), node);
         }
@@ -329,23 +355,37 @@ impl Network {
 }
 
 /// Interfaces are named after their networks, so the kernel's names say it all. Those that somebody made on the node are
-/// not the plan's.
-fn observe_node(netlink: &mut Netlink, ours: &[NetworkName]) -> Result<ObservedNode, Error> {
+/// not the plan's, but for the macvlan of a virtual router: what floats on it is held on the cable below.
+fn observe_node(
+    netlink: &mut Netlink,
+    ours: &[NetworkName],
+    v6: bool,
+    floating: &BTreeSet<IpAddr>,
+) -> Result<ObservedNode, Error> {
     let mut node = ObservedNode::default();
-    let addresses = link::addresses(netlink)?;
-    for link in link::links(netlink)? {
+    let mut addresses = link::addresses(netlink)?;
+    let mut routes = link::default_routes(netlink)?;
+    if v6 {
+        addresses.extend(link::addresses6(netlink)?);
+        routes.extend(link::default_routes6(netlink)?);
+    }
+    let links = link::links(netlink)?;
+    for link in &links {
         if link.index == LOOPBACK {
             node.loopback_up = link.admin_up;
             continue;
         }
         let Some(network) = ours.iter().find(|network| network.as_str() == link.name) else { continue };
-        let own = addresses.iter().filter(|address| address.index == link.index);
+        let above = |index: u32| links.iter().any(|it| it.index == index && it.lower == Some(link.index));
+        let own = addresses
+            .iter()
+            .filter(|held| held.index == link.index || floating.contains(&held.address) && above(held.index));
         let interface = ObservedInterface {
             up: link.admin_up,
-            addresses: own.map(|address| (address.address, address.prefix_len)).collect(),
+            addresses: own.map(|held| (held.address, held.prefix_len)).collect(),
         };
         node.interfaces.insert(network.clone(), interface);
     }
-    node.routes = link::default_routes(netlink)?.iter().map(|route| (route.gateway, route.metric)).collect();
+    node.routes = routes.iter().map(|route| (route.gateway, route.metric)).collect();
     Ok(node)
 }

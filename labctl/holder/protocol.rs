@@ -2,7 +2,7 @@
 //! the first byte of an answer. The socket has an abstract address, so it leaves no file and ends with the holder.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -134,9 +134,9 @@ pub struct NodeStatus {
     /// Process id of its PID 1, as the reader sees it; filled in by the client.
     pub pid: Option<i32>,
     /// Addresses in the kernel, floating ones included.
-    pub addresses: BTreeMap<NetworkName, Vec<Ipv4Addr>>,
+    pub addresses: BTreeMap<NetworkName, Vec<IpAddr>>,
     /// Default routes in the kernel, the one that counts first: next hop and metric.
-    pub default_routes: Vec<(Ipv4Addr, u32)>,
+    pub default_routes: Vec<(IpAddr, u32)>,
     /// Its services.
     pub services: BTreeMap<ServiceName, ServiceStatus>,
 }

@@ -1,7 +1,7 @@
 //! Ready means ready: what a lab still waits for, decided from facts that others gathered.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::record::Record;
 use crate::plan::Observed;
@@ -75,17 +75,15 @@ fn database(facts: &Facts, missing: &mut Vec<String>) {
 
 fn floating(facts: &Facts, missing: &mut Vec<String>) {
     let Some(failover) = &facts.topology.failover else { return };
-    for floating in &failover.addresses {
-        match with_address(facts.observed, floating.address).as_slice() {
+    // A link-local address is not observed; it moves with the others of its virtual router.
+    let local = |address: &IpAddr| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    for address in failover.floating().filter(|address| !local(address)) {
+        match with_address(facts.observed, address).as_slice() {
             [_] => {}
-            [] => missing.push(format!("a holder of {}", floating.address)),
+            [] => missing.push(format!("a holder of {address}")),
             several => {
                 let names: Vec<&str> = several.iter().map(|name| name.as_str()).collect();
-                missing.push(format!(
-                    "one holder of {} instead of {}",
-                    floating.address,
-                    names.join(" and ")
-                ));
+                missing.push(format!("one holder of {address} instead of {}", names.join(" and ")));
             }
         }
     }
@@ -118,7 +116,7 @@ fn unsettled(facts: &Facts, failover: &Failover, missing: &mut Vec<String>) {
     }
 }
 
-fn with_address(observed: &Observed, address: Ipv4Addr) -> Vec<NodeName> {
+fn with_address(observed: &Observed, address: IpAddr) -> Vec<NodeName> {
     let has = |node: &crate::plan::ObservedNode| {
         node.interfaces.values().flat_map(|interface| &interface.addresses).any(|(held, _)| *held == address)
     };
@@ -127,6 +125,6 @@ fn with_address(observed: &Observed, address: Ipv4Addr) -> Vec<NodeName> {
 
 /// Who has the public floating address in the kernel.
 pub fn holders(topology: &Topology, observed: &Observed) -> Vec<NodeName> {
-    let public = topology.failover.as_ref().and_then(|failover| failover.addresses.first());
-    public.map(|public| with_address(observed, public.address)).unwrap_or_default()
+    let public = topology.failover.as_ref().and_then(|failover| failover.floating().next());
+    public.map(|public| with_address(observed, public)).unwrap_or_default()
 }

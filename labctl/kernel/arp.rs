@@ -24,19 +24,37 @@ pub fn probe(address: Ipv4Addr, mac: Mac) -> Vec<u8> {
 /// The address that a frame's sender claims as its own, and its hardware address, be it in a request or in a reply.
 /// `None` for a probe, which claims nothing, and for anything malformed.
 pub fn claim(frame: &[u8]) -> Option<(Ipv4Addr, Mac)> {
+    let packet = read(frame)?;
+    let address = address(packet.sender_protocol_addr())?;
+    (!address.is_unspecified()).then_some((address, mac(&packet)?))
+}
+
+/// The address that a frame probes for, and the hardware address of who asks. `None` for anything else.
+pub fn asked(frame: &[u8]) -> Option<(Ipv4Addr, Mac)> {
+    let packet = read(frame)?;
+    let from_nobody = address(packet.sender_protocol_addr())?.is_unspecified();
+    let asks = from_nobody && packet.operation() == ArpOperation::REQUEST;
+    asks.then_some((address(packet.target_protocol_addr())?, mac(&packet)?))
+}
+
+/// A request or reply about an IPv4 address on Ethernet.
+fn read(frame: &[u8]) -> Option<ArpPacketSlice<'_>> {
     if frame.get(12..14)? != ETHERTYPE_ARP {
         return None;
     }
     let packet = ArpPacketSlice::from_slice(frame.get(ETHERNET_BYTES..)?).ok()?;
-    if packet.hw_addr_type() != ArpHardwareId::ETHERNET
-        || packet.proto_addr_type() != EtherType::IPV4
-        || !matches!(packet.operation(), ArpOperation::REQUEST | ArpOperation::REPLY)
-    {
-        return None;
-    }
-    let mac = Mac::try_from(packet.sender_hw_addr()).ok()?;
-    let address = Ipv4Addr::from(<[u8; 4]>::try_from(packet.sender_protocol_addr()).ok()?);
-    (!address.is_unspecified()).then_some((address, mac))
+    let sound = packet.hw_addr_type() == ArpHardwareId::ETHERNET
+        && packet.proto_addr_type() == EtherType::IPV4
+        && matches!(packet.operation(), ArpOperation::REQUEST | ArpOperation::REPLY);
+    sound.then_some(packet)
+}
+
+fn address(octets: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(octets).ok().map(Ipv4Addr::from)
+}
+
+fn mac(packet: &ArpPacketSlice<'_>) -> Option<Mac> {
+    Mac::try_from(packet.sender_hw_addr()).ok()
 }
 
 fn request(sender: Ipv4Addr, target: Ipv4Addr, mac: Mac) -> Vec<u8> {
@@ -79,6 +97,8 @@ mod tests {
         assert_eq!(frame[38..42], [203, 0, 113, 10], "target");
         assert_eq!(frame[6..12], [2, 0, 0, 0, 0, 7]);
         assert_eq!(claim(&frame), None);
+        assert_eq!(asked(&frame), Some((Ipv4Addr::new(203, 0, 113, 10), [2, 0, 0, 0, 0, 7])));
+        assert_eq!(asked(&gratuitous(Ipv4Addr::new(203, 0, 113, 10), [2, 0, 0, 0, 0, 7])), None);
     }
 
     #[test]

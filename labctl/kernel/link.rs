@@ -1,12 +1,12 @@
 //! Links, addresses and routes as netlink messages, one small function a verb, and what a dump says of them. Indices
 //! are the caller's: in a namespace of our own nobody else hands any out.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
     BridgeStpState, InfoBridge, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State,
 };
@@ -99,14 +99,67 @@ pub fn add_address(index: u32, address: Ipv4Addr, prefix_len: u8) -> Request {
     Request { message: RouteNetlinkMessage::NewAddress(message), flags: CREATE }
 }
 
+/// The same in IPv6. It is good at once: nobody is asked first whether it is a duplicate.
+pub fn add_address6(index: u32, address: Ipv6Addr, prefix_len: u8) -> Request {
+    let mut message = address6(index, address, prefix_len);
+    message.header.flags |= AddressHeaderFlags::Nodad;
+    Request { message: RouteNetlinkMessage::NewAddress(message), flags: CREATE }
+}
+
+fn address6(index: u32, address: Ipv6Addr, prefix_len: u8) -> AddressMessage {
+    AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(address, prefix_len).build()
+}
+
+/// The same as [`delete_address`] in IPv6.
+pub fn delete_address6(index: u32, address: Ipv6Addr, prefix_len: u8) -> Request {
+    let message = address6(index, address, prefix_len);
+    Request { message: RouteNetlinkMessage::DelAddress(message), flags: 0 }
+}
+
 /// Takes an address from a link; refused with `EADDRNOTAVAIL` if it does not have it.
 pub fn delete_address(index: u32, address: Ipv4Addr, prefix_len: u8) -> Request {
     let message = AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, prefix_len).build();
     Request { message: RouteNetlinkMessage::DelAddress(message), flags: 0 }
 }
 
+/// The IPv6 link-local addresses of a link that may be sent from: their check for duplicates is over.
+pub fn link_locals(netlink: &mut Netlink, index: u32) -> Result<Vec<Ipv6Addr>, Error> {
+    let all = AddressMessageBuilder::<Ipv6Addr>::new().build();
+    let found = netlink.dump(RouteNetlinkMessage::GetAddress(all))?;
+    let unusable = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
+    Ok(found
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(message)
+                if message.header.index == index && !message.header.flags.intersects(unusable) =>
+            {
+                message.attributes.iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Address(IpAddr::V6(address)) => Some(*address),
+                    _ => None,
+                })
+            }
+            _ => None,
+        })
+        .filter(Ipv6Addr::is_unicast_link_local)
+        .collect())
+}
+
 fn default_route(gateway: Ipv4Addr, metric: u32) -> RouteMessage {
     RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).priority(metric).build()
+}
+
+fn default_route6(gateway: Ipv6Addr, metric: u32) -> RouteMessage {
+    RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).priority(metric).build()
+}
+
+/// Adds an IPv6 default route.
+pub fn add_default_route6(gateway: Ipv6Addr, metric: u32) -> Request {
+    Request { message: RouteNetlinkMessage::NewRoute(default_route6(gateway, metric)), flags: CREATE }
+}
+
+/// Removes an IPv6 default route.
+pub fn delete_default_route6(gateway: Ipv6Addr, metric: u32) -> Request {
+    Request { message: RouteNetlinkMessage::DelRoute(default_route6(gateway, metric)), flags: 0 }
 }
 
 /// Adds a default route; of several, that with the lowest metric counts.
@@ -132,24 +185,26 @@ pub struct Link {
     pub operational: bool,
     /// The bridge that it is a port of.
     pub controller: Option<u32>,
+    /// The link of the same namespace that it sits on, as a macvlan does.
+    pub lower: Option<u32>,
 }
 
-/// What a dump says of one IPv4 address.
+/// What a dump says of one address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// Index of its interface.
     pub index: u32,
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its prefix length.
     pub prefix_len: u8,
 }
 
-/// What a dump says of one IPv4 default route of the main table.
+/// What a dump says of one default route of the main table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefaultRoute {
     /// Next hop.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// Lower wins.
     pub metric: u32,
     /// Index of the interface it leaves by.
@@ -175,28 +230,45 @@ fn read_link(message: LinkMessage) -> Link {
         admin_up: message.header.flags.contains(LinkFlags::Up),
         operational: false,
         controller: None,
+        lower: None,
     };
+    // The other end of a veth pair is another namespace's, and so is the number that it is known by.
+    let mut elsewhere = false;
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::OperState(state) => link.operational = state == State::Up,
             LinkAttribute::Controller(index) => link.controller = Some(index),
+            LinkAttribute::Link(index) => link.lower = Some(index),
+            LinkAttribute::LinkNetNsId(_) => elsewhere = true,
             _ => {}
         }
     }
+    link.lower = link.lower.filter(|_| !elsewhere);
     link
 }
 
 /// All IPv4 addresses of a namespace but those of loopback.
 pub fn addresses(netlink: &mut Netlink) -> Result<Vec<Address>, Error> {
-    let all = AddressMessageBuilder::<Ipv4Addr>::new().build();
+    dump_addresses(netlink, AddressMessageBuilder::<Ipv4Addr>::new().build())
+}
+
+/// All IPv6 addresses of a namespace but those of loopback and those that mean something on one link only.
+pub fn addresses6(netlink: &mut Netlink) -> Result<Vec<Address>, Error> {
+    let mut found = dump_addresses(netlink, AddressMessageBuilder::<Ipv6Addr>::new().build())?;
+    found.retain(|held| !matches!(held.address, IpAddr::V6(address) if address.is_unicast_link_local()));
+    Ok(found)
+}
+
+fn dump_addresses(netlink: &mut Netlink, all: AddressMessage) -> Result<Vec<Address>, Error> {
     let found = netlink.dump(RouteNetlinkMessage::GetAddress(all))?;
     Ok(found
         .into_iter()
         .filter_map(|message| match message {
             RouteNetlinkMessage::NewAddress(message) if message.header.index != LOOPBACK => {
                 let address = message.attributes.iter().find_map(|attribute| match attribute {
-                    AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+                    AddressAttribute::Local(address @ IpAddr::V4(_)) => Some(*address),
+                    AddressAttribute::Address(address @ IpAddr::V6(_)) => Some(*address),
                     _ => None,
                 })?;
                 Some(Address { index: message.header.index, address, prefix_len: message.header.prefix_len })
@@ -208,7 +280,15 @@ pub fn addresses(netlink: &mut Netlink) -> Result<Vec<Address>, Error> {
 
 /// All IPv4 default routes of a namespace.
 pub fn default_routes(netlink: &mut Netlink) -> Result<Vec<DefaultRoute>, Error> {
-    let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+    dump_default_routes(netlink, RouteMessageBuilder::<Ipv4Addr>::new().build())
+}
+
+/// All IPv6 default routes of a namespace.
+pub fn default_routes6(netlink: &mut Netlink) -> Result<Vec<DefaultRoute>, Error> {
+    dump_default_routes(netlink, RouteMessageBuilder::<Ipv6Addr>::new().build())
+}
+
+fn dump_default_routes(netlink: &mut Netlink, all: RouteMessage) -> Result<Vec<DefaultRoute>, Error> {
     let found = netlink.dump(RouteNetlinkMessage::GetRoute(all))?;
     Ok(found
         .into_iter()
@@ -227,7 +307,8 @@ fn read_default_route(route: &RouteMessage) -> Option<DefaultRoute> {
     let mut index = 0;
     for attribute in &route.attributes {
         match attribute {
-            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some(*address),
+            RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some((*address).into()),
+            RouteAttribute::Gateway(RouteAddress::Inet6(address)) => gateway = Some((*address).into()),
             RouteAttribute::Priority(priority) => metric = *priority,
             RouteAttribute::Oif(oif) => index = *oif,
             _ => {}

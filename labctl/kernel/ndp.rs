@@ -46,6 +46,25 @@ pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
 /// The address that a frame's sender claims as its own, and its hardware address: by an advertisement of it, or by a
 /// solicitation that comes from it. `None` for a probe, which claims nothing, and for anything malformed.
 pub fn claim(frame: &[u8]) -> Option<(Ipv6Addr, Mac)> {
+    let (sender, ip, message) = read(frame)?;
+    let (address, option) = match message[0] {
+        ADVERTISEMENT => (target(message)?, TARGET_LINK_LAYER),
+        SOLICITATION => (Ipv6Addr::from(ip.source), SOURCE_LINK_LAYER),
+        _ => return None,
+    };
+    let mac = link_layer(&message[MESSAGE_BYTES_MIN..], option)?;
+    (!address.is_unspecified() && !address.is_multicast()).then_some((address, mac.unwrap_or(sender)))
+}
+
+/// The address that a frame probes for, and the hardware address of who asks. `None` for anything else.
+pub fn asked(frame: &[u8]) -> Option<(Ipv6Addr, Mac)> {
+    let (sender, ip, message) = read(frame)?;
+    let asks = message[0] == SOLICITATION && Ipv6Addr::from(ip.source).is_unspecified();
+    asks.then_some((target(message)?, sender))
+}
+
+/// The sender of a frame, and the sound ICMPv6 message in it with its IPv6 header; it has room for a target address.
+fn read(frame: &[u8]) -> Option<(Mac, Ipv6Header, &[u8])> {
     let sender = Mac::try_from(frame.get(6..12)?).ok()?;
     let packet = frame.get(ETHERNET_BYTES..)?;
     if frame.get(12..14)? != ETHERTYPE_IPV6 {
@@ -59,16 +78,11 @@ pub fn claim(frame: &[u8]) -> Option<(Ipv6Addr, Mac)> {
     }
     let (header, body) = Icmpv6Header::from_slice(message).ok()?;
     let checksum = header.icmp_type.calc_checksum(ip.source, ip.destination, body).ok()?;
-    if checksum != header.checksum || message[1] != 0 {
-        return None;
-    }
-    let (address, option) = match message[0] {
-        ADVERTISEMENT => (<[u8; 16]>::try_from(&message[8..24]).ok()?.into(), TARGET_LINK_LAYER),
-        SOLICITATION => (Ipv6Addr::from(ip.source), SOURCE_LINK_LAYER),
-        _ => return None,
-    };
-    let mac = link_layer(&message[MESSAGE_BYTES_MIN..], option)?;
-    (!address.is_unspecified() && !address.is_multicast()).then_some((address, mac.unwrap_or(sender)))
+    (checksum == header.checksum && message[1] == 0).then_some((sender, ip, message))
+}
+
+fn target(message: &[u8]) -> Option<Ipv6Addr> {
+    message.get(8..MESSAGE_BYTES_MIN)?.first_chunk::<16>().copied().map(Ipv6Addr::from)
 }
 
 /// The hardware address among the options, if there is one; `None` if they are malformed.
@@ -138,6 +152,8 @@ mod tests {
         golden.extend(ADDRESS.octets());
         assert_eq!(probe(ADDRESS, [2, 0, 0, 0, 0, 7]), golden);
         assert_eq!(claim(&probe(ADDRESS, MAC)), None);
+        assert_eq!(asked(&probe(ADDRESS, MAC)), Some((ADDRESS, MAC)));
+        assert_eq!(asked(&unsolicited(ADDRESS, MAC)), None);
     }
 
     #[test]

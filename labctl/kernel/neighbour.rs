@@ -2,7 +2,7 @@
 //! sees every frame of that kind that arrives, whatever becomes of it later. It does not know who ought to have an address.
 
 use std::io::{self, Read};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::libc;
@@ -20,12 +20,21 @@ const FRAME_BYTES_MAX: usize = 1514;
 /// Not to be told of what this machine sends: `PACKET_IGNORE_OUTGOING`, since Linux 4.20.
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 
-/// Another machine that has an address.
+/// What another machine said about an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// It has it.
+    Has(Sighting),
+    /// It probes for it: it is about to take it if nobody answers.
+    Asks(Sighting),
+}
+
+/// An address, and another machine that has it or probes for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {
     /// The address.
     pub address: IpAddr,
-    /// The hardware address that it answers with.
+    /// The hardware address that it answers or asks with.
     pub mac: Mac,
 }
 
@@ -67,9 +76,26 @@ impl NeighbourWatch {
         })
     }
 
-    /// The next other machine that has one of the watched addresses; `None` if nothing more is waiting. Frames that say
-    /// nothing about them are skipped, at most a queue full in one call.
+    /// This machine's hardware address on the link.
+    pub fn mac(&self) -> Mac {
+        self.mac
+    }
+
+    /// The next other machine that has one of the watched addresses; `None` if nothing more is waiting.
     pub fn hear(&self) -> io::Result<Option<Sighting>> {
+        for _ in 0..QUEUE_FRAMES_MAX {
+            match self.next_word()? {
+                Some(Word::Has(sighting)) => return Ok(Some(sighting)),
+                Some(Word::Asks(_)) => {}
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next word of another machine about one of the watched addresses; `None` if nothing more is waiting. Frames that
+    /// say nothing about them are skipped, at most a queue full in one call.
+    pub fn next_word(&self) -> io::Result<Option<Word>> {
         let mut buffer = [0; FRAME_BYTES_MAX];
         for _ in 0..QUEUE_FRAMES_MAX {
             let len = match (&self.socket).read(&mut buffer) {
@@ -77,18 +103,21 @@ impl NeighbourWatch {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(error) => return Err(error),
             };
-            if let Some(sighting) = self.sighting(&buffer[..len]) {
-                return Ok(Some(sighting));
+            if let Some(word) = self.word(&buffer[..len]) {
+                return Ok(Some(word));
             }
         }
         Ok(None)
     }
 
-    fn sighting(&self, frame: &[u8]) -> Option<Sighting> {
-        let by_arp = || arp::claim(frame).map(|(address, mac)| (IpAddr::V4(address), mac));
-        let by_ndp = || ndp::claim(frame).map(|(address, mac)| (IpAddr::V6(address), mac));
-        let (address, mac) = by_arp().or_else(by_ndp)?;
-        (mac != self.mac && self.watched.contains(&address)).then_some(Sighting { address, mac })
+    fn word(&self, frame: &[u8]) -> Option<Word> {
+        let v4 = |(address, mac): (Ipv4Addr, Mac)| Sighting { address: address.into(), mac };
+        let v6 = |(address, mac): (Ipv6Addr, Mac)| Sighting { address: address.into(), mac };
+        let claim = || arp::claim(frame).map(v4).or_else(|| ndp::claim(frame).map(v6));
+        let asked = || arp::asked(frame).map(v4).or_else(|| ndp::asked(frame).map(v6));
+        let word = claim().map(Word::Has).or_else(|| asked().map(Word::Asks))?;
+        let (Word::Has(sighting) | Word::Asks(sighting)) = word;
+        (sighting.mac != self.mac && self.watched.contains(&sighting.address)).then_some(word)
     }
 }
 

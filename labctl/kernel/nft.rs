@@ -48,6 +48,8 @@ pub struct Border<'a> {
     pub interface: &'a str,
     /// The public address.
     pub address: Ipv4Addr,
+    /// Other addresses that this machine has there: what it says in its own name stays as it is.
+    pub own: &'a [Ipv4Addr],
     /// TCP ports of the public address that only the data plane serves.
     pub services: Vec<u16>,
     /// Who answers behind it.
@@ -91,6 +93,10 @@ fn rules<'a>(border: &Border) -> Batch<'a> {
         port: None,
         flags: None,
     }));
+    for own in border.own {
+        let leaves = is_interface(MetaKey::Oifname, border.interface);
+        batch.add(rule(OUTSIDE, vec![leaves, is_address("saddr", *own), Statement::Accept(None)]));
+    }
     batch.add(rule(OUTSIDE, vec![is_interface(MetaKey::Oifname, border.interface), carries]));
     if !border.services.is_empty() {
         batch.add(chain(SERVICES, NfChainType::Filter, NfHook::Input, PRIORITY_FILTER));
@@ -165,10 +171,10 @@ mod tests {
     use super::*;
 
     /// One line a rule: its chain, and the values of what it says.
-    fn written(services: Vec<u16>) -> String {
+    fn written(own: &[Ipv4Addr], services: Vec<u16>) -> String {
         let reals = ["10.10.1.21:8080", "10.10.1.22:8080"].map(|real| real.parse().expect("an endpoint"));
         let address = Ipv4Addr::new(203, 0, 113, 10);
-        let border = Border { interface: "front", address, services, reals: reals.into() };
+        let border = Border { interface: "front", address, own, services, reals: reals.into() };
         let batch = serde_json::to_value(rules(&border).to_nftables()).expect("JSON");
         let objects = batch["nftables"].as_array().expect("objects");
         let lines = objects.iter().filter_map(|object| object.pointer("/add/rule"));
@@ -182,7 +188,7 @@ mod tests {
                 .iter()
                 .filter(|(key, _)| *key != "op")
                 .map(|(key, part)| match key.as_str() {
-                    "drop" | "snat" => format!(" {key}{}", words(part)),
+                    "accept" | "drop" | "snat" => format!(" {key}{}", words(part)),
                     _ => words(part),
                 })
                 .collect(),
@@ -193,7 +199,7 @@ mod tests {
 
     #[test]
     fn virtual_services_are_the_data_planes_alone() {
-        insta::assert_snapshot!(written(vec![80]), @r#"
+        insta::assert_snapshot!(written(&[], vec![80]), @r#"
         "outside": "oifname" "front" snat "203.0.113.10"
         "services": "iifname" "front" "daddr" "ip" "203.0.113.10" "dport" "tcp" 80 drop
         "answers": "oifname" "front" "saddr" "ip" "10.10.1.21" "sport" "tcp" 8080 drop
@@ -203,6 +209,14 @@ mod tests {
 
     #[test]
     fn without_virtual_services_there_is_only_source_nat() {
-        insta::assert_snapshot!(written(vec![]), @r#""outside": "oifname" "front" snat "203.0.113.10""#);
+        insta::assert_snapshot!(written(&[], vec![]), @r#""outside": "oifname" "front" snat "203.0.113.10""#);
+    }
+    #[test]
+    fn a_machine_speaks_in_its_own_name_where_it_has_one() {
+        let own = [Ipv4Addr::new(203, 0, 113, 11)];
+        insta::assert_snapshot!(written(&own, vec![]), @r#"
+        "outside": "oifname" "front" "saddr" "ip" "203.0.113.11" accept
+        "outside": "oifname" "front" snat "203.0.113.10"
+        "#);
     }
 }

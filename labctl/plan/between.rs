@@ -2,7 +2,7 @@
 //! one namespace stand together, so that they can be sent to it in one go.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::{Observed, ObservedInterface, ObservedNode, STATIC_METRIC, Step, Wanted, WantedNode};
 use crate::topology::NetworkName;
@@ -52,16 +52,16 @@ fn remove_unwanted(wanted: &Wanted, observed: &Observed, steps: &mut Vec<Step>) 
     }
 }
 
-fn configure(node: &WantedNode, seen: &ObservedNode, floating: &BTreeSet<Ipv4Addr>, steps: &mut Vec<Step>) {
+fn configure(node: &WantedNode, seen: &ObservedNode, floating: &BTreeSet<IpAddr>, steps: &mut Vec<Step>) {
     let unplugged = ObservedInterface::default();
     let name = || node.name.clone();
     if !seen.loopback_up {
         steps.push(Step::LoopbackUp { node: name() });
     }
-    let is_ours = |&(_, metric): &(Ipv4Addr, u32)| metric == STATIC_METRIC;
-    let routes: BTreeSet<Ipv4Addr> =
+    let is_ours = |&(_, metric): &(IpAddr, u32)| metric == STATIC_METRIC;
+    let routes: BTreeSet<IpAddr> =
         seen.routes.iter().copied().filter(is_ours).map(|(gateway, _)| gateway).collect();
-    for &gateway in routes.iter().filter(|gateway| node.gateway != Some(**gateway)) {
+    for &gateway in routes.difference(&node.gateways) {
         steps.push(Step::RemoveRoute { node: name(), gateway });
     }
     for (network, addresses) in &node.interfaces {
@@ -78,7 +78,7 @@ fn configure(node: &WantedNode, seen: &ObservedNode, floating: &BTreeSet<Ipv4Add
             steps.push(Step::AddAddress { node: name(), network: network.clone(), address, prefix_len });
         }
     }
-    if let Some(gateway) = node.gateway.filter(|gateway| !routes.contains(gateway)) {
+    for &gateway in node.gateways.difference(&routes) {
         steps.push(Step::AddRoute { node: name(), gateway });
     }
 }

@@ -11,7 +11,7 @@ pub use step::Step;
 pub use wanted::{STATIC_METRIC, Wanted, WantedNode};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::topology::{NetworkName, NodeName};
 
@@ -32,7 +32,7 @@ pub struct ObservedNode {
     /// Its cables.
     pub interfaces: BTreeMap<NetworkName, ObservedInterface>,
     /// Default routes: next hop and metric. Those with another metric than ours are a daemon's business.
-    pub routes: BTreeSet<(Ipv4Addr, u32)>,
+    pub routes: BTreeSet<(IpAddr, u32)>,
     /// Its PID 1 runs.
     pub running: bool,
 }
@@ -42,8 +42,8 @@ pub struct ObservedNode {
 pub struct ObservedInterface {
     /// The node's end is up.
     pub up: bool,
-    /// Address and prefix length.
-    pub addresses: BTreeSet<(Ipv4Addr, u8)>,
+    /// Address and prefix length. The link-local ones of IPv6 are the kernel's, and not here.
+    pub addresses: BTreeSet<(IpAddr, u8)>,
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One change of the kernel's state. Steps are data: printed by `--dry-run`, applied by the holder.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::topology::{NetworkName, NodeName};
 
@@ -61,7 +61,7 @@ pub enum Step {
         /// The network.
         network: NetworkName,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its prefix length.
         prefix_len: u8,
     },
@@ -72,23 +72,23 @@ pub enum Step {
         /// The network.
         network: NetworkName,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Its prefix length.
         prefix_len: u8,
     },
-    /// A node's static default route.
+    /// A node's static default route, one for each family.
     AddRoute {
         /// The node.
         node: NodeName,
         /// Next hop.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     },
     /// A static default route goes.
     RemoveRoute {
         /// The node.
         node: NodeName,
         /// Next hop.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     },
     /// A node's PID 1, which starts its services.
     StartNode {

@@ -13,8 +13,12 @@ fn network(at: usize) -> NetworkName {
     NETWORKS[at].parse().expect("a good name")
 }
 
-fn address(network: usize, host: u8) -> (Ipv4Addr, u8) {
-    (Ipv4Addr::new(10, 10, network as u8, host), 24)
+fn address(network: usize, host: u8) -> (IpAddr, u8) {
+    // Every other one is of IPv6, so that no step can do without a family.
+    match host % 2 {
+        0 => (IpAddr::from([0xfd00, 0x10, network as u16, 0, 0, 0, 0, u16::from(host)]), 64),
+        _ => (IpAddr::from([10, 10, network as u8, host]), 24),
+    }
 }
 
 type Cables = BTreeMap<usize, Vec<u8>>;
@@ -23,7 +27,7 @@ fn cables() -> impl Strategy<Value = Cables> {
     prop::collection::btree_map(0..NETWORKS.len(), prop::collection::vec(1..5u8, 0..3), 0..3)
 }
 
-fn wanted_node(name: &str, cables: Cables, gateway: Option<u8>) -> WantedNode {
+fn wanted_node(name: &str, cables: Cables, gateway: Option<Vec<u8>>) -> WantedNode {
     let interfaces = cables
         .into_iter()
         .map(|(at, hosts)| (network(at), hosts.into_iter().map(|host| address(at, host)).collect()));
@@ -31,14 +35,14 @@ fn wanted_node(name: &str, cables: Cables, gateway: Option<u8>) -> WantedNode {
         name: name.parse().expect("a good name"),
         settings: Vec::new(),
         interfaces: interfaces.collect(),
-        gateway: gateway.map(|host| address(0, host).0),
+        gateways: gateway.into_iter().flatten().map(|host| address(0, host).0).collect(),
     }
 }
 
 prop_compose! {
     fn any_wanted()(
         bridges in prop::collection::btree_set(0..NETWORKS.len(), 0..=NETWORKS.len()),
-        nodes in prop::collection::btree_map(0..NODES.len(), (cables(), prop::option::of(1..4u8)), 0..4),
+        nodes in prop::collection::btree_map(0..NODES.len(), (cables(), prop::option::of(prop::collection::vec(1..5u8, 1..3))), 0..4),
     ) -> Wanted {
         Wanted {
             bridges: bridges.into_iter().map(network).collect(),
@@ -58,7 +62,7 @@ fn observed_node(wanted: WantedNode, up: bool, running: bool, floats: bool, fore
         interface.addresses.insert(address(0, 250));
     }
     let mut routes: std::collections::BTreeSet<_> =
-        wanted.gateway.into_iter().map(|gateway| (gateway, STATIC_METRIC)).collect();
+        wanted.gateways.into_iter().map(|gateway| (gateway, STATIC_METRIC)).collect();
     if foreign {
         routes.insert((address(2, 1).0, 10));
     }
@@ -131,14 +135,14 @@ fn steps_of_a_small_site() {
     let wanted = Wanted {
         bridges: [network(0), network(2)].into(),
         nodes: vec![
-            wanted_node("proxy1", [(0, vec![11]), (2, vec![])].into(), Some(1)),
+            wanted_node("proxy1", [(0, vec![11, 12]), (2, vec![])].into(), Some(vec![1, 2])),
             wanted_node("web1", [(0, vec![21])].into(), None),
         ],
         floating: [address(0, 1).0].into(),
     };
     let steps = between(&wanted, &Observed::default());
     let text: Vec<String> = steps.iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(text.join("\n"), @r"
+    insta::assert_snapshot!(text.join("\n"), @"
     add bridge back
     add bridge front
     add network namespace of proxy1
@@ -149,8 +153,10 @@ fn steps_of_a_small_site() {
     bring up loopback of proxy1
     bring up back of proxy1
     add address 10.10.0.11/24 to back of proxy1
+    add address fd00:10::c/64 to back of proxy1
     bring up front of proxy1
     add default route of proxy1 by 10.10.0.1
+    add default route of proxy1 by fd00:10::2
     bring up loopback of web1
     bring up back of web1
     add address 10.10.0.21/24 to back of web1
@@ -172,5 +178,50 @@ fn a_node_that_is_switched_off_is_stopped_unplugged_and_forgotten() {
     stop web1
     unplug web1 from back
     remove network namespace of web1
+    ");
+}
+
+/// The IPv6 settings of a node of the dual-stack site, and whether the plan asks more than IPv4 of it.
+fn ipv6_of(name: &str) -> (Vec<String>, bool) {
+    let text = include_str!("../../topologies/dual-stack.yaml");
+    let topology = crate::topology::parse("dual-stack.yaml", text).expect("a topology");
+    let wanted = Wanted::of(&topology);
+    let node = wanted.nodes.iter().find(|node| node.name.as_str() == name).expect("a node");
+    let settings = node.settings.iter().filter(|(key, _)| key.contains("ipv6"));
+    let own = node.interfaces.values().flatten().map(|(address, _)| address).chain(&node.gateways);
+    (settings.map(|(key, value)| format!("{key} = {value}")).collect(), { own }.any(IpAddr::is_ipv6))
+}
+
+#[test]
+fn ipv6_is_off_where_nobody_uses_it() {
+    for without in ["attacker", "db1"] {
+        let (settings, asks) = ipv6_of(without);
+        assert_eq!(
+            settings,
+            ["?net.ipv6.conf.all.disable_ipv6 = 1", "?net.ipv6.conf.default.disable_ipv6 = 1"]
+        );
+        assert!(!asks, "{without} has neither address nor route");
+    }
+}
+
+#[test]
+fn ipv6_is_on_before_there_is_a_cable() {
+    let (client, asks) = ipv6_of("client");
+    assert!(asks);
+    assert!(!client.iter().any(|setting| setting.contains("forwarding")), "a client is no router");
+    let (proxy, _) = ipv6_of("proxy1");
+    insta::assert_snapshot!(proxy.join("\n"), @"
+    net.ipv6.conf.all.disable_ipv6 = 0
+    net.ipv6.conf.default.disable_ipv6 = 0
+    net.ipv6.conf.all.accept_dad = 0
+    net.ipv6.conf.default.accept_dad = 0
+    net.ipv6.conf.all.accept_ra = 0
+    net.ipv6.conf.default.accept_ra = 0
+    net.ipv6.conf.all.accept_redirects = 0
+    net.ipv6.conf.default.accept_redirects = 0
+    net.ipv6.conf.all.keep_addr_on_down = 1
+    net.ipv6.conf.default.keep_addr_on_down = 1
+    net.ipv6.conf.all.forwarding = 1
+    net.ipv6.conf.default.forwarding = 1
     ");
 }

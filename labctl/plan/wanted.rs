@@ -1,9 +1,9 @@
 //! What a topology wants of the kernel, spelled out: every address, route and setting of every node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use crate::topology::{NetworkName, Node, NodeName, Role, Topology};
+use crate::topology::{Failover, NetworkName, Node, NodeName, Role, Topology};
 
 /// Metric of a node's static default route. A daemon that has a better one for a while uses a lower metric, so that
 /// the static one is there again by itself when the better one goes.
@@ -17,7 +17,7 @@ pub struct Wanted {
     /// The nodes in the order of the file.
     pub nodes: Vec<WantedNode>,
     /// Addresses that move between nodes: whoever has them, it is none of the plan's business.
-    pub floating: BTreeSet<Ipv4Addr>,
+    pub floating: BTreeSet<IpAddr>,
 }
 
 /// What must exist of one node.
@@ -28,9 +28,9 @@ pub struct WantedNode {
     /// `net.*` settings of its network namespace; `?` before a key means "where this kernel has it".
     pub settings: Vec<(String, String)>,
     /// Its cables, each with its own addresses and their prefix length.
-    pub interfaces: BTreeMap<NetworkName, BTreeSet<(Ipv4Addr, u8)>>,
-    /// Next hop of its static default route.
-    pub gateway: Option<Ipv4Addr>,
+    pub interfaces: BTreeMap<NetworkName, BTreeSet<(IpAddr, u8)>>,
+    /// Next hops of its static default routes, at most one a family.
+    pub gateways: BTreeSet<IpAddr>,
 }
 
 impl Wanted {
@@ -41,7 +41,6 @@ impl Wanted {
 
     /// What a topology wants when those nodes run that `on` names.
     pub fn with(topology: &Topology, on: impl Fn(&NodeName) -> bool) -> Self {
-        let floating = topology.failover.iter().flat_map(|failover| &failover.addresses);
         Self {
             bridges: topology.networks.keys().cloned().collect(),
             nodes: topology
@@ -50,7 +49,7 @@ impl Wanted {
                 .filter(|node| on(&node.name))
                 .map(|node| WantedNode::of(topology, node))
                 .collect(),
-            floating: floating.map(|floating| floating.address).collect(),
+            floating: topology.failover.iter().flat_map(Failover::floating).collect(),
         }
     }
 
@@ -63,25 +62,44 @@ impl Wanted {
 impl WantedNode {
     fn of(topology: &Topology, node: &Node) -> Self {
         let interfaces = node.interfaces.iter().map(|interface| {
-            let prefix_len = topology.prefix_len(&interface.network);
-            let addresses = interface.addresses.iter().map(|&address| (address, prefix_len)).collect();
+            let prefix_len = |address| topology.prefix_len_of(&interface.network, address);
+            let addresses = interface.all().map(|address| (address, prefix_len(address))).collect();
             (interface.network.clone(), addresses)
         });
+        let v6 = topology.has_ipv6(node);
         Self {
             name: node.name.clone(),
-            settings: settings(node.role),
+            settings: settings(node.role, v6),
             interfaces: interfaces.collect(),
-            gateway: node.gateway,
+            gateways: node.gateway.map(IpAddr::V4).into_iter().chain(node.gateway6.map(IpAddr::V6)).collect(),
         }
     }
 }
 
-/// What every node needs, and what its role adds.
-fn settings(role: Role) -> Vec<(String, String)> {
+/// What a node with IPv6 needs. No `?`: a kernel without IPv6 cannot run such a topology, and should say so.
+const SETTINGS_OF_IPV6: [(&str, &str); 10] = [
+    ("net.ipv6.conf.all.disable_ipv6", "0"),
+    ("net.ipv6.conf.default.disable_ipv6", "0"),
+    // Addresses are unique by the topology; to look for duplicates would keep each one tentative for a second.
+    ("net.ipv6.conf.all.accept_dad", "0"),
+    ("net.ipv6.conf.default.accept_dad", "0"),
+    // Routes are the topology's, and the daemons'.
+    ("net.ipv6.conf.all.accept_ra", "0"),
+    ("net.ipv6.conf.default.accept_ra", "0"),
+    ("net.ipv6.conf.all.accept_redirects", "0"),
+    ("net.ipv6.conf.default.accept_redirects", "0"),
+    // A cable that was cut comes back with its addresses, as it does with those of IPv4.
+    ("net.ipv6.conf.all.keep_addr_on_down", "1"),
+    ("net.ipv6.conf.default.keep_addr_on_down", "1"),
+];
+const FORWARDING_OF_IPV6: [(&str, &str); 2] =
+    [("net.ipv6.conf.all.forwarding", "1"), ("net.ipv6.conf.default.forwarding", "1")];
+
+/// What every node needs, and what its role and IPv6 add. They are set before the node has a cable, so those of
+/// `default` are what its cables begin with.
+fn settings(role: Role, v6: bool) -> Vec<(String, String)> {
+    let forwards = matches!(role, Role::Router | Role::Proxy);
     let mut all = vec![
-        // Topologies are IPv4 so far; duplicate address detection of link-local addresses would cost a second.
-        ("?net.ipv6.conf.all.disable_ipv6", "1"),
-        ("?net.ipv6.conf.default.disable_ipv6", "1"),
         // Routes of a proxy are asymmetric by design while roles swap.
         ("net.ipv4.conf.all.rp_filter", "0"),
         ("net.ipv4.conf.default.rp_filter", "0"),
@@ -96,7 +114,14 @@ fn settings(role: Role) -> Vec<(String, String)> {
         ("net.ipv4.tcp_orphan_retries", "1"),
         ("net.ipv4.tcp_fin_timeout", "2"),
     ];
-    if matches!(role, Role::Router | Role::Proxy) {
+    if v6 {
+        all.extend(SETTINGS_OF_IPV6);
+        all.extend(FORWARDING_OF_IPV6.into_iter().filter(|_| forwards));
+    } else {
+        // Without any use for it, link-local addresses and their chatter are only noise.
+        all.extend([("?net.ipv6.conf.all.disable_ipv6", "1"), ("?net.ipv6.conf.default.disable_ipv6", "1")]);
+    }
+    if forwards {
         all.extend([
             ("net.ipv4.ip_forward", "1"),
             ("net.ipv4.conf.all.send_redirects", "0"),

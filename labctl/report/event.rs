@@ -3,7 +3,7 @@
 //! It knows nothing of how an event travels.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -65,17 +65,17 @@ pub enum What {
     /// An interface got a floating address.
     AddressAdded {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// An interface lost a floating address.
     AddressRemoved {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
-    /// Gratuitous ARP for a floating address left the interface.
+    /// Gratuitous ARP for a floating address left the interface, or an unsolicited neighbour advertisement.
     Announced {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// A database member sees a leader, or none.
     RaftLeader {

@@ -2,6 +2,7 @@
 //! what should live, and obeys its holder. It is one thread, and it is the only process that knows a node from inside.
 
 mod gate;
+mod hosts;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -226,7 +227,7 @@ fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
     };
     let site = serde_json::to_string(&spec.topology).map_err(Error::Parse)?;
     write(SITE_PATH, &site)?;
-    replace("/etc/hosts", "/run/labctl/hosts", &hosts(&spec.topology, node), write)?;
+    replace("/etc/hosts", "/run/labctl/hosts", &hosts::text(&spec.topology, node), write)?;
     replace("/etc/resolv.conf", "/run/labctl/resolv.conf", "# A lab has no name server.\n", write)?;
     replace("/etc/hostname", "/run/labctl/hostname", &format!("{}\n", node.name), write)?;
     if let (Role::Proxy, Some(failover)) = (node.role, &spec.topology.failover)
@@ -243,6 +244,7 @@ fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
             nft::guard(&Border {
                 interface: &interface,
                 address: public.address,
+                own: node.on(&public.network).map(|it| it.addresses.as_slice()).unwrap_or_default(),
                 services: services.clone(),
                 reals: reals.clone(),
             })?;
@@ -276,22 +278,6 @@ fn replace(
         mount::bind(Path::new(copy), Path::new(path))?;
     }
     Ok(())
-}
-
-/// Every node by name: at its address on a network shared with this node where there is one, else at its first.
-fn hosts(topology: &Topology, me: &Node) -> String {
-    let mut text = String::from("127.0.0.1 localhost\n");
-    for node in &topology.nodes {
-        let shared = me.interfaces.iter().find_map(|interface| node.address_on(&interface.network));
-        let first = node.interfaces.iter().find_map(|interface| interface.addresses.first().copied());
-        if let Some(address) = shared.or(first) {
-            text += &format!("{address} {}\n", node.name);
-        }
-    }
-    for floating in topology.failover.iter().flat_map(|failover| &failover.addresses) {
-        text += &format!("{} vip-{}\n", floating.address, floating.network);
-    }
-    text
 }
 
 /// What PID 1 knows of one service.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
+use super::checks::{Timing, timing};
 use super::failover::Election;
 use super::file::{File, FileCheck, FileVirtual};
 use super::names::{NetworkName, NodeName, ServiceName};
@@ -14,13 +14,6 @@ use super::scalars::Weight;
 use super::site::{
     Balancer, Conversation, Forward, HealthCheck, Probe, RealServer, Role, Scheduler, VirtualService,
 };
-
-/// Time between checks of a file that names none.
-const INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
-/// Patience of a check of a file that names none.
-const TIMEOUT_DEFAULT: Duration = Duration::from_millis(500);
-/// One lost packet must not take a server out, nor one lucky answer bring it back.
-const RISE_FALL_DEFAULT: u32 = 2;
 
 /// Reads the balancer. `None` if the file has none, or only a broken one.
 pub(super) fn balancer(
@@ -63,6 +56,7 @@ impl Directors<'_, '_> {
         problems: &mut Problems,
     ) -> Option<VirtualService> {
         let address = self.entrance(name, given, problems);
+        self.check_accepted(name, address, problems);
         let port = given.real_port.value().map_or(self.conversation.web_port, |port| port.0);
         let reals = self.reals(name, given, port, problems);
         let check = check(given.check.value(), problems);
@@ -99,7 +93,7 @@ impl Directors<'_, '_> {
             .usual_entrance()
             .map(|usual| format!("the usual one is {usual}; leave `address` out to have it"));
         let kind = match self.election {
-            Some(election) if election.addresses.iter().any(|floating| floating.address == address.0) => None,
+            Some(election) if election.floats(address.0.into()) => None,
             Some(_) => Some(ProblemKind::NotFloating(address.0)),
             None if self.machines.of(Role::Proxy).any(|proxy| proxy.holds(address.0)) => None,
             None => Some(ProblemKind::NotOnProxy(address.0)),
@@ -110,10 +104,21 @@ impl Directors<'_, '_> {
         Some(address.0)
     }
 
+    /// An address that accepts nothing is no entrance.
+    fn check_accepted(&self, name: &At<ServiceName>, address: Option<Ipv4Addr>, problems: &mut Problems) {
+        let refuses = self.election.and_then(|election| election.refuses.as_ref());
+        if let (Some(span), Some(address)) = (refuses, address) {
+            let kind = ProblemKind::NotAccepted(address, name.value.clone());
+            let problem =
+                Problem::new(kind, span).help("remove it: `accept` is true unless the file says otherwise");
+            problems.push(problem.also(&name.span, "the virtual service"));
+        }
+    }
+
     /// The public floating address; without an election, a proxy's own address where the router is.
     fn usual_entrance(&self) -> Option<Ipv4Addr> {
         if let Some(election) = self.election {
-            return election.addresses.first().map(|floating| floating.address);
+            return election.public();
         }
         let mut routers = self.machines.of(Role::Router);
         routers.find_map(|router| self.machines.of(Role::Proxy).find_map(|proxy| router.reaches(proxy)))
@@ -122,7 +127,7 @@ impl Directors<'_, '_> {
     /// Every address that an entrance could be is known.
     fn certain(&self) -> bool {
         self.proxies_known()
-            && self.election.is_none_or(|election| election.whole && !election.addresses.is_empty())
+            && self.election.is_none_or(|election| election.whole && election.public().is_some())
     }
 
     /// There are proxies, and everything that they are on is known.
@@ -190,36 +195,16 @@ impl Directors<'_, '_> {
 }
 
 fn check(given: Option<&FileCheck>, problems: &mut Problems) -> HealthCheck {
-    let Some(given) = given else {
-        return HealthCheck {
-            probe: Probe::Tcp,
-            interval: INTERVAL_DEFAULT,
-            timeout: TIMEOUT_DEFAULT,
-            rise: RISE_FALL_DEFAULT,
-            fall: RISE_FALL_DEFAULT,
-        };
-    };
-    let interval = given.interval.value().map_or(INTERVAL_DEFAULT, |interval| interval.0);
-    // A short interval alone is no mistake: the default patience then ends with it.
-    let timeout = given.timeout.value().map_or(TIMEOUT_DEFAULT.min(interval), |timeout| timeout.0);
-    if let Some(at) = given.timeout.given()
-        && timeout > interval
-        && !given.interval.is_broken()
-    {
-        let kind = ProblemKind::SlowCheck(format!("{timeout:?}"), format!("{interval:?}"));
-        let problem =
-            Problem::new(kind, &at.span).help(format!("at most {interval:?}, or a longer interval"));
-        problems.push(match given.interval.given() {
-            Some(interval) => problem.also(&interval.span, "the interval"),
-            None => problem,
-        });
-    }
+    let timing = given.map_or_else(Timing::default, |given| {
+        timing(&given.interval, &given.timeout, (&given.rise, &given.fall), problems)
+    });
+    let path = given.and_then(|given| given.http.value());
     HealthCheck {
-        probe: given.http.value().map_or(Probe::Tcp, |path| Probe::Http(path.0.clone())),
-        interval,
-        timeout,
-        rise: given.rise.value().map_or(RISE_FALL_DEFAULT, |rise| rise.0),
-        fall: given.fall.value().map_or(RISE_FALL_DEFAULT, |fall| fall.0),
+        probe: path.map_or(Probe::Tcp, |path| Probe::Http(path.0.clone())),
+        interval: timing.interval,
+        timeout: timing.timeout,
+        rise: timing.rise,
+        fall: timing.fall,
     }
 }
 

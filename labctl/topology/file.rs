@@ -2,14 +2,14 @@
 //! keys in a suggestion and `topologies/schema.json` are all made from it. What the values mean together is checked
 //! elsewhere.
 
+use super::addresses::{Address, Addresses, AnyAddress, Gateway, Prefix};
 use super::names::{LabName, NetworkName, NodeName, ServiceName, Vrid};
 use super::problem::Problems;
-use super::read::{At, Map, Read, Record, Slot, record};
-use super::scalars::{
-    Address, Addresses, Argument, Choice, Count, Gateway, Interval, Off, Path, Port, Prefix, Priority,
-    Switch, Weight,
+use super::read::{At, Map, Read, Record, Several, Slot, record};
+use super::scalars::{Argument, Choice, Count, Interval, Off, Path, Penalty, Port, Priority, Switch, Weight};
+use super::site::{
+    Checksum, Engine, Forward, MacMode, Memory, Profile, Restart, Role, Scheduler, VrrpVersion,
 };
-use super::site::{Forward, Memory, Restart, Role, Scheduler};
 use super::tree::{Tree, Value};
 
 record! {
@@ -19,8 +19,9 @@ record! {
     required {
         /// The name of the lab, unless `labctl up --name` gives another.
         name: LabName,
-        /// Every layer-2 network and its prefix. Its name is also the name of each interface plugged into it.
-        networks: Map<NetworkName, Prefix>,
+        /// Every layer-2 network and its IPv4 prefix, or `[IPv4 prefix, IPv6 prefix]`. Its name is also the name of each
+        /// interface plugged into it.
+        networks: Map<NetworkName, Several<Prefix>>,
         /// Every machine. Output follows this order.
         nodes: Map<NodeName, FileNode>,
     }
@@ -40,15 +41,20 @@ record! {
     required {
         /// What it is for: this decides its default services, gateway and sysctls.
         role: Choice<Role>,
-        /// The networks it is on, and its addresses there.
-        on: Map<NetworkName, Addresses>,
+        /// The networks it is on, and its addresses there: one, a range of IPv4, a list of these, or `none`. A node with
+        /// an IPv6 address has IPv6 on all of its interfaces; the others have it on none.
+        on: Map<NetworkName, Several<Addresses>>,
     }
     optional {
         /// The next hop of its default route, or `none`. Default: the router for clients, remotes and lone proxies,
-        /// the inner floating address for webs and elected proxies, nothing for databases and routers.
-        gateway: Gateway,
-        /// Priority of a proxy in the election, 1 to 254; the highest wins. Default: 100.
+        /// the inner floating address for webs and elected proxies, nothing for databases and routers. A list has one
+        /// of each family; the family that it leaves out keeps its default.
+        gateway: Several<Gateway>,
+        /// Priority of a proxy in the election, 1 to 255; the highest wins. 255 is that of the owner of the addresses,
+        /// which begins as their holder and always takes them back. Default: 100.
         priority: Priority,
+        /// The program by which a proxy takes part in the election. Default: `engine` of `failover`.
+        engine: Choice<Engine>,
         /// What is done when a service ends; each service may say otherwise. Default: always.
         restart: Choice<Restart>,
         /// Services beside those of its role, or changes to these.
@@ -71,21 +77,89 @@ record! {
 }
 
 record! {
-    /// The floating addresses and their election by VRRP (RFC 9568) among the proxies.
+    /// The floating addresses and their election by VRRP (RFC 9568) among the proxies. A proxy whose `services` say
+    /// `vrrpd: off` takes no part in it; whatever the proxies run instead then moves the addresses.
     FileFailover = "failover"
     required {
         /// The network that carries the advertisements.
         network: NetworkName,
-        /// The floating address on each network that has one; the first is the public one.
-        vip: Map<NetworkName, Address>,
+        /// The floating addresses on each network that has some; the first IPv4 address is the public one. IPv4 and
+        /// IPv6 are elected each by itself unless `sync` ties them; the link-local address that IPv6 needs is made of
+        /// the VRID unless there is one here.
+        vip: Map<NetworkName, Several<AnyAddress>>,
     }
     optional {
         /// Virtual router identifier, 1 to 255. Default: 51.
         vrid: Vrid,
-        /// Time between advertisements, 10 ms to 40.95 s in steps of 10 ms. Default: 1s.
+        /// Time between advertisements, 10 ms to 40.95 s in steps of 10 ms; whole seconds wherever VRRPv2 is spoken.
+        /// Default: 1s.
         advert: Interval,
         /// May a proxy with a higher priority take over from one that works? Default: true.
         preempt: Switch,
+        /// How long such a proxy waits first, counted from when it started. Default: not at all.
+        preempt_delay: Interval,
+        /// `rfc9568` is nothing but the RFC; `lab` adds what keeps two from holding an address and one from losing it
+        /// without need. Only our own engine has profiles. Default: lab.
+        profile: Choice<Profile>,
+        /// The version of VRRP: 2, 3, or `2+3` for both. Version 2 is IPv4 only. Default: 3.
+        version: Choice<VrrpVersion>,
+        /// What the checksum of VRRPv3 over IPv4 covers: `message` (the RFC), or `pseudo-header` too, as keepalived up to
+        /// 2.2.7 and FRRouting have it. Default: message.
+        checksum: Choice<Checksum>,
+        /// The hardware address of the floating addresses: that of the interface (`physical`), or that of the virtual
+        /// router (`virtual`, RFC 9568 section 7.3). Default: virtual if an engine is frr, else physical.
+        mac: Choice<MacMode>,
+        /// Does the holder answer on the floating addresses although it does not own them? Default: true.
+        accept: Switch,
+        /// Do the addresses fall silent as soon as the daemon stops to renew its permit in the kernel? Only our own engine
+        /// can do that. Default: true for profile lab, false for rfc9568.
+        lease: Switch,
+        /// Are advertisements sent to each other proxy by itself instead of to the group? Default: false.
+        unicast: Switch,
+        /// The program by which the proxies take part. Default: labctl, which is our own.
+        engine: Choice<Engine>,
+        /// Do all virtual routers of a proxy, and both families, change their state together? Default: true for profile
+        /// lab if there are several and none orders the proxies otherwise than the first, else false.
+        sync: Switch,
+        /// What counts against a proxy while it fails. The name `balancer` without `run` asks the proxy's own balancer.
+        checks: Map<ServiceName, FileTrack>,
+        /// Further virtual routers of the same proxies.
+        more: Map<ServiceName, FileRouter>,
+    }
+}
+
+record! {
+    /// A further virtual router: addresses that may have another holder than those of `failover`.
+    FileRouter = "a virtual router"
+    required {
+        /// Virtual router identifier, 1 to 255.
+        vrid: Vrid,
+        /// Its floating addresses.
+        vip: Map<NetworkName, Several<AnyAddress>>,
+    }
+    optional {
+        /// Priorities of proxies. Default: those of the nodes.
+        priority: Map<NodeName, Priority>,
+    }
+}
+
+record! {
+    /// A tracked check.
+    FileTrack = "a tracked check"
+    required {}
+    optional {
+        /// The program and its arguments; status 0 is a success. It is not given to a shell.
+        run: Vec<At<Argument>>,
+        /// By how much the priority is lowered while it fails. Default: the proxy leaves the election.
+        weight: Penalty,
+        /// Time from one check to the next. Default: 1s.
+        interval: Interval,
+        /// How long an answer may take, at most the interval. Default: 500ms.
+        timeout: Interval,
+        /// Consecutive successes that end a failure. Default: 2.
+        rise: Count,
+        /// Consecutive failures that begin one. Default: 2.
+        fall: Count,
     }
 }
 

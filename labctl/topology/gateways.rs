@@ -1,21 +1,24 @@
 //! Default routes: what the file says, what it leaves to us, and that no packet can go round in a circle.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
+use super::addresses::{Family, Gateway};
 use super::failover::Election;
 use super::nodes::{Draft, Machines};
 use super::problem::{Problem, ProblemKind, Problems, Span};
-use super::read::Slot;
+use super::read::{At, Slot};
 use super::site::Role;
 
-/// The gateway of each node, in the order of the nodes.
+/// The gateway of each node in one family, in the order of the nodes.
 pub(super) fn gateways(
+    family: Family,
     machines: &Machines<'_>,
     election: Option<&Election>,
     problems: &mut Problems,
-) -> Vec<Option<Ipv4Addr>> {
+) -> Vec<Option<IpAddr>> {
     let site = Routes {
+        family,
         machines,
         election,
         owners: owners(machines, election),
@@ -35,47 +38,69 @@ enum Hop {
 }
 
 struct Routes<'a, 'f> {
+    family: Family,
     machines: &'a Machines<'f>,
     election: Option<&'a Election>,
-    owners: HashMap<Ipv4Addr, Hop>,
+    owners: HashMap<IpAddr, Hop>,
     routers: Vec<&'a Draft<'f>>,
     proxies: Vec<&'a Draft<'f>>,
 }
 
-fn owners(machines: &Machines<'_>, election: Option<&Election>) -> HashMap<Ipv4Addr, Hop> {
+fn owners(machines: &Machines<'_>, election: Option<&Election>) -> HashMap<IpAddr, Hop> {
     let mut owners = HashMap::new();
     for (index, node) in machines.nodes.iter().enumerate() {
-        let addresses = node.interfaces.iter().flat_map(|interface| &interface.addresses);
-        owners.extend(addresses.map(|address| (*address, Hop::Node(index))));
+        owners.extend(node.addresses().map(|address| (address, Hop::Node(index))));
     }
-    let floating = election.into_iter().flat_map(|election| &election.addresses);
+    let floating = election.into_iter().flat_map(Election::all);
     owners.extend(floating.map(|floating| (floating.address, Hop::Holder)));
     owners
 }
 
 impl Routes<'_, '_> {
-    fn gateway(&self, node: &Draft<'_>, problems: &mut Problems) -> Option<Ipv4Addr> {
+    fn gateway(&self, node: &Draft<'_>, problems: &mut Problems) -> Option<IpAddr> {
         match node.file.map(|file| &file.gateway) {
             Some(Slot::Given(given)) => {
-                if let Some(hop) = given.value.0 {
-                    self.check(node, hop, &given.span, problems);
+                let hops = || given.value.0.iter().filter_map(|at| Some((at.value.0?, &at.span)));
+                let mut ours = hops().filter(|(hop, _)| Family::of(*hop) == self.family);
+                let Some((hop, span)) = ours.next() else {
+                    // Written for the other family alone, which leaves this one its default unless it says `none`.
+                    let none = given.value.0.iter().any(|at| at.value.0.is_none());
+                    return self.default_of(node).filter(|_| !none);
+                };
+                self.check(node, hop, span, problems);
+                if let Some((_, second)) = ours.next() {
+                    let kind = ProblemKind::TwiceInFamily("the gateway", self.family);
+                    problems.push(Problem::new(kind, second).help("remove one of them"));
                 }
-                given.value.0
+                Some(hop)
             }
             Some(Slot::Absent) => self.default_of(node),
             Some(Slot::Broken) | None => None,
         }
     }
 
-    fn default_of(&self, node: &Draft<'_>) -> Option<Ipv4Addr> {
+    fn default_of(&self, node: &Draft<'_>) -> Option<IpAddr> {
+        self.usual(node).filter(|hop| self.is_on_link(node, *hop))
+    }
+
+    /// IPv6 is not everywhere: a node without an address beside the next hop has no use for it.
+    fn is_on_link(&self, node: &Draft<'_>, hop: IpAddr) -> bool {
+        let networks = &self.machines.networks;
+        let holds =
+            |network| networks.prefix(network, self.family).is_some_and(|prefix| prefix.contains(&hop));
+        let speaks = |network| self.family == Family::V4 || node.first_on(network, self.family).is_some();
+        node.interfaces.iter().any(|it| holds(&it.network) && speaks(&it.network))
+    }
+
+    fn usual(&self, node: &Draft<'_>) -> Option<IpAddr> {
         match node.role? {
             Role::Router | Role::Db => None,
             Role::Client | Role::Remote => self.router(node),
             Role::Proxy => match self.election {
                 // Static: it serves while the proxy is not the holder. The holder's better route comes with the role.
                 Some(election) => {
-                    let inner = |network| election.addresses.iter().find(|it| Some(&it.network) == network);
-                    inner(election.network.as_ref()).map(|floating| floating.address)
+                    let mut own = election.of(self.family);
+                    own.find(|it| Some(&it.network) == election.network.as_ref()).map(|it| it.address)
                 }
                 None => self.router(node),
             },
@@ -83,26 +108,25 @@ impl Routes<'_, '_> {
         }
     }
 
-    fn router(&self, node: &Draft<'_>) -> Option<Ipv4Addr> {
-        self.routers.iter().find_map(|router| node.reaches(router))
+    fn router(&self, node: &Draft<'_>) -> Option<IpAddr> {
+        self.routers.iter().find_map(|router| node.reaches_in(self.family, router))
     }
 
-    fn proxy(&self, node: &Draft<'_>) -> Option<Ipv4Addr> {
-        self.proxies.iter().find_map(|proxy| node.reaches(proxy))
+    fn proxy(&self, node: &Draft<'_>) -> Option<IpAddr> {
+        self.proxies.iter().find_map(|proxy| node.reaches_in(self.family, proxy))
     }
 
     /// The floating address on one of the node's networks.
-    fn floating(&self, node: &Draft<'_>) -> Option<Ipv4Addr> {
-        let addresses = &self.election?.addresses;
-        addresses.iter().find(|floating| node.is_on(&floating.network)).map(|floating| floating.address)
+    fn floating(&self, node: &Draft<'_>) -> Option<IpAddr> {
+        let mut floating = self.election?.of(self.family);
+        floating.find(|floating| node.is_on(&floating.network)).map(|floating| floating.address)
     }
 
-    fn check(&self, node: &Draft<'_>, hop: Ipv4Addr, span: &Span, problems: &mut Problems) {
+    fn check(&self, node: &Draft<'_>, hop: IpAddr, span: &Span, problems: &mut Problems) {
         let networks = &self.machines.networks;
-        let prefixes: Vec<_> = node.interfaces.iter().map(|on| networks.prefix(&on.network)).collect();
-        let unsure = !node.whole || prefixes.contains(&None);
-        let on_link = prefixes.iter().flatten().any(|prefix| prefix.contains(&hop));
-        if !on_link && !unsure {
+        let on = || node.interfaces.iter().map(|interface| &interface.network);
+        let unsure = !node.whole || !on().all(|network| networks.is_certain(network));
+        if !self.is_on_link(node, hop) && !unsure {
             let kind = ProblemKind::GatewayOffLink(hop, node.name.value.clone());
             let problem = Problem::new(kind, span).help("leave `gateway` out to have the usual one");
             problems.push(problem.maybe(self.suggestion(node)));
@@ -123,13 +147,13 @@ impl Routes<'_, '_> {
             && self.election.is_none_or(|election| election.whole)
     }
 
-    fn owner(&self, address: Ipv4Addr) -> Option<Hop> {
+    fn owner(&self, address: IpAddr) -> Option<Hop> {
         self.owners.get(&address).copied()
     }
 
-    fn check_cycles(&self, gateways: &[Option<Ipv4Addr>], problems: &mut Problems) {
-        let holder_next =
-            self.election.and_then(|election| election.holder_gateway).and_then(|hop| self.owner(hop));
+    fn check_cycles(&self, gateways: &[Option<IpAddr>], problems: &mut Problems) {
+        let way_out = self.election.and_then(|election| election.holder_gateway(self.family));
+        let holder_next = way_out.and_then(|hop| self.owner(hop));
         let next: Vec<Option<Hop>> =
             gateways.iter().map(|gateway| gateway.and_then(|hop| self.owner(hop))).collect();
         let follow = |hop: Hop| match hop {
@@ -168,7 +192,11 @@ impl Routes<'_, '_> {
             })
         };
         // A route that somebody wrote is a better place to look at than one that followed from it.
-        let written = nodes().find_map(|node| Some(node.file?.gateway.given()?.span.clone()));
+        let written = nodes().find_map(|node| {
+            let hops = &node.file?.gateway.value()?.0;
+            let ours = |at: &&At<Gateway>| at.value.0.is_some_and(|hop| Family::of(hop) == self.family);
+            hops.iter().find(ours).map(|at| at.span.clone())
+        });
         let Some(span) = written.or_else(|| nodes().next().map(|node| node.name.span.clone())) else {
             return;
         };

@@ -4,7 +4,10 @@
 //! The way of a file: `tree` (YAML with places) -> `read` + `scalars` (typed values, as `file` describes them) ->
 //! `resolve` and its helpers (names found, defaults filled in, contradictions refused) -> [`Topology`].
 
+mod addresses;
 mod balancer;
+mod checks;
+mod engines;
 mod failover;
 mod file;
 mod gateways;
@@ -14,6 +17,7 @@ mod nodes;
 mod problem;
 mod read;
 mod resolve;
+mod routers;
 mod scalars;
 mod services;
 mod site;
@@ -22,6 +26,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
+pub use addresses::Family;
 pub use names::*;
 pub use problem::{Invalid, Problem, ProblemKind, Span};
 pub use site::*;

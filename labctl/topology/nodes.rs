@@ -1,13 +1,14 @@
 //! The nodes as far as the file describes them: role, interfaces, addresses. Gateways and services come later, since
 //! they depend on what other nodes are for.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use super::addresses::{Addresses, Family};
 use super::file::{File, FileNode};
 use super::names::{NetworkName, NodeName};
 use super::networks::{Book, Networks};
 use super::problem::{Problem, ProblemKind, Problems, did_you_mean};
-use super::read::At;
+use super::read::{At, Several};
 use super::site::{Interface, Role};
 
 /// A node of the file.
@@ -32,6 +33,20 @@ impl Draft<'_> {
         on.map_or(&[], |interface| &interface.addresses)
     }
 
+    /// Its first address on a network in one family.
+    pub(super) fn first_on(&self, network: &NetworkName, family: Family) -> Option<IpAddr> {
+        let on = self.interfaces.iter().find(|interface| &interface.network == network)?;
+        match family {
+            Family::V4 => on.addresses.first().copied().map(IpAddr::V4),
+            Family::V6 => on.addresses6.first().copied().map(IpAddr::V6),
+        }
+    }
+
+    /// All of its addresses.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.interfaces.iter().flat_map(Interface::all)
+    }
+
     pub(super) fn holds(&self, address: Ipv4Addr) -> bool {
         self.interfaces.iter().any(|interface| interface.addresses.contains(&address))
     }
@@ -40,6 +55,11 @@ impl Draft<'_> {
     pub(super) fn reaches(&self, other: &Draft<'_>) -> Option<Ipv4Addr> {
         let networks = self.interfaces.iter().map(|interface| &interface.network);
         networks.filter_map(|network| other.addresses_on(network).first()).next().copied()
+    }
+
+    /// The same in one family.
+    pub(super) fn reaches_in(&self, family: Family, other: &Draft<'_>) -> Option<IpAddr> {
+        self.interfaces.iter().find_map(|interface| other.first_on(&interface.network, family))
     }
 }
 
@@ -103,21 +123,21 @@ fn draft<'f>(
     for (network, slot) in &on.value.entries {
         let known = networks.check(network, problems);
         draft.whole &= known && slot.given().is_some();
-        let addresses = slot.value().map(|addresses| addresses.list()).unwrap_or_default();
-        if let Some(at) = slot.given() {
-            book.claim(
-                networks,
-                &network.value,
-                &addresses,
-                (&format!("node {}", name.value), &at.span),
-                problems,
-            );
+        let mut interface =
+            Interface { network: network.value.clone(), addresses: Vec::new(), addresses6: Vec::new() };
+        if let Some(given) = slot.value() {
+            check_none(given, problems);
+            let who = format!("node {}", name.value);
+            for At { value: addresses, span } in &given.0 {
+                let addresses = addresses.list();
+                book.claim(networks, &network.value, &addresses, (&who, span), problems);
+                addresses.into_iter().for_each(|address| match address {
+                    IpAddr::V4(address) => interface.addresses.push(address),
+                    IpAddr::V6(address) => interface.addresses6.push(address),
+                });
+            }
         }
-        draft.interfaces.push(Interface {
-            network: network.value.clone(),
-            addresses,
-            addresses6: Vec::new(),
-        });
+        draft.interfaces.push(interface);
     }
     draft.whole &= !on.value.incomplete;
     if draft.whole && draft.interfaces.is_empty() {
@@ -126,6 +146,16 @@ fn draft<'f>(
     }
     check_priority(&draft, problems);
     draft
+}
+
+/// `none` beside an address.
+fn check_none(given: &Several<Addresses>, problems: &mut Problems) {
+    if given.0.len() > 1 {
+        for at in given.0.iter().filter(|at| matches!(at.value, Addresses::None)) {
+            let kind = ProblemKind::WrongType("an address", "`none`".to_owned());
+            problems.push(Problem::new(kind, &at.span).help("remove it: `none` stands alone"));
+        }
+    }
 }
 
 fn check_priority(draft: &Draft<'_>, problems: &mut Problems) {

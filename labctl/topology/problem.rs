@@ -2,12 +2,13 @@
 //! in the source, and a way out. It knows nothing of how mistakes are found or of how a terminal shows them.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-use super::names::{NameError, NetworkName, NodeName, ServiceName};
+use super::addresses::Family;
+use super::names::{NameError, NetworkName, NodeName, ServiceName, Vrid};
 use super::site::Role;
 
 /// Where something stands in the source, in bytes.
@@ -68,15 +69,24 @@ kinds! {
     /// A word outside a closed list: what, word.
     #[error("`{1}` is not a {0}")]
     UnknownWord(&'static str, String) => "unknown_word", "unknown";
-    /// IPv6.
-    #[error("`{0}` is IPv6, which topologies do not support yet")]
-    Ipv6(String) => "ipv6", "write an IPv4 address or prefix";
+    /// IPv6 where only IPv4 can be: as written, where.
+    #[error("`{0}` is IPv6, and {1} is IPv4 so far")]
+    Ipv6(String, &'static str) => "ipv6", "write an IPv4 address";
+    /// A network without an IPv4 prefix.
+    #[error("network {0} has no IPv4 prefix, which every network needs")]
+    NoIpv4Prefix(NetworkName) => "no_ipv4_prefix", "IPv6 comes beside IPv4";
+    /// An IPv6 address on a network without an IPv6 prefix.
+    #[error("{0} is on network {1}, which has no IPv6 prefix")]
+    NoIpv6Prefix(IpAddr, NetworkName) => "no_ipv6_prefix", "no prefix for it";
+    /// More of one family than there can be: what, family.
+    #[error("{0} for {1} is given twice")]
+    TwiceInFamily(&'static str, Family) => "twice_in_family", "the second one";
     /// A prefix with bits set after its length: as written.
     #[error("{0} is the prefix of a host, not of a network")]
-    HostBits(Ipv4Net) => "host_bits", "has bits set after the prefix length";
+    HostBits(IpNet) => "host_bits", "has bits set after the prefix length";
     /// A network on which no node can have an address.
     #[error("{0} cannot number machines")]
-    UnusableNetwork(Ipv4Net) => "unusable_network", "reserved by the protocol or too small";
+    UnusableNetwork(IpNet) => "unusable_network", "reserved by the protocol or too small";
     /// Two networks share addresses.
     #[error("network {0} overlaps network {1}")]
     OverlappingNetworks(NetworkName, NetworkName) => "overlapping_networks", "overlaps";
@@ -94,22 +104,22 @@ kinds! {
     BackwardRange(String) => "backward_range", "ends before it begins";
     /// An address outside of its network.
     #[error("{0} is not in network {1} ({2})")]
-    OutsideNetwork(Ipv4Addr, NetworkName, Ipv4Net) => "outside_network", "outside of its network";
+    OutsideNetwork(IpAddr, NetworkName, IpNet) => "outside_network", "outside of its network";
     /// The address of the network itself.
     #[error("{0} is the address of network {1} itself")]
-    NetworkAddress(Ipv4Addr, NetworkName) => "network_address", "no node can have it";
+    NetworkAddress(IpAddr, NetworkName) => "network_address", "no node can have it";
     /// The broadcast address.
     #[error("{0} is the broadcast address of network {1}")]
     BroadcastAddress(Ipv4Addr, NetworkName) => "broadcast_address", "no node can have it";
     /// An address that is somewhere else already: address, holder.
     #[error("{0} already belongs to {1}")]
-    DuplicateAddress(Ipv4Addr, String) => "duplicate_address", "used again here";
+    DuplicateAddress(IpAddr, String) => "duplicate_address", "used again here";
     /// A gateway on a network that the node is not on.
     #[error("node {1} is on no network with its gateway {0}")]
-    GatewayOffLink(Ipv4Addr, NodeName) => "gateway_off_link", "out of reach";
+    GatewayOffLink(IpAddr, NodeName) => "gateway_off_link", "out of reach";
     /// A gateway that no node has.
     #[error("no node has the address {0} of this gateway")]
-    GatewayUnheld(Ipv4Addr) => "gateway_unheld", "nobody answers here";
+    GatewayUnheld(IpAddr) => "gateway_unheld", "nobody answers here";
     /// Gateways that lead back to where they began.
     #[error("the default routes go round in a circle: {0}")]
     GatewayCycle(String) => "gateway_cycle", "part of the circle";
@@ -117,17 +127,50 @@ kinds! {
     #[error("{0}")]
     Vrid(NameError) => "vrid", "not a VRID";
     /// A number outside of the range of a priority.
-    #[error("{0} is not a priority; RFC 9568 section 5.2.4 leaves 1 to 254 to routers that do not own the address")]
+    #[error("{0} is not a priority; RFC 9568 section 5.2.4 allows 1 to 255, which is the owner's")]
     Priority(i64) => "priority", "not a priority";
     /// A priority on a node that takes part in no election.
     #[error("node {0} is a {1}; only a proxy has a priority")]
     PriorityWithoutElection(NodeName, Role) => "priority_without_election", "takes part in no election";
+    /// An engine on a node that takes part in no election.
+    #[error("node {0} takes part in no election, so no engine runs on it")]
+    EngineWithoutElection(NodeName) => "engine_without_election", "takes part in no election";
     /// An interval that no advertisement can carry: as written.
     #[error("an advertisement interval is 10 ms to 40.95 s in steps of 10 ms, not {0}")]
     AdvertInterval(String) => "advert_interval", "not an advertisement interval";
+    /// An interval that no VRRPv2 advertisement can carry: as written.
+    #[error("VRRPv2 has an interval in whole seconds (RFC 3768 section 5.3.7), not {0}")]
+    AdvertSeconds(String) => "advert_seconds", "not whole seconds";
     /// An election about nothing.
-    #[error("failover has no floating address to move")]
-    NoFloatingAddress => "no_floating_address", "empty";
+    #[error("{0} has no floating address to move")]
+    NoFloatingAddress(String) => "no_floating_address", "empty";
+    /// More addresses than one advertisement should list: how many, family, at most.
+    #[error("{0} floating {1} addresses are more than the {2} that one virtual router can have")]
+    TooManyAddresses(usize, Family, usize) => "too_many_addresses", "split it: `more` has further virtual routers";
+    /// Two virtual routers with one identifier: it, the other.
+    #[error("VRID {0} already belongs to {1}")]
+    DuplicateVrid(Vrid, String) => "duplicate_vrid", "used again here";
+    /// A rule for the checksum of another version.
+    #[error("a checksum over a pseudo-header is a matter of VRRPv3, and the version is 2")]
+    ChecksumWithV2 => "checksum_with_v2", "not in this version";
+    /// An IPv6 address that nothing elects.
+    #[error("{0} is IPv6, which VRRPv2 does not have")]
+    Ipv6WithV2(IpAddr) => "ipv6_with_v2", "not in this version";
+    /// A virtual service on an address that accepts nothing: address, service.
+    #[error("{0} is not to accept anything, and virtual service {1} is on it")]
+    NotAccepted(Ipv4Addr, ServiceName) => "not_accepted", "drops what the service is for";
+    /// Unicast without anybody to send to.
+    #[error("unicast needs two proxies or more")]
+    UnicastAlone => "unicast_alone", "nobody to send to";
+    /// A setting that the engine of a proxy does not have: setting, engine, proxy, why.
+    #[error("{0} is not for {1}, the engine of {2}: {3}")]
+    EngineCannot(&'static str, &'static str, NodeName, &'static str) => "engine_cannot", "not with this engine";
+    /// A tracked check that asks nothing.
+    #[error("check {0} has no program to run; only `balancer` needs none")]
+    CheckWithoutProgram(ServiceName) => "check_without_program", "asks nothing";
+    /// A check of a balancer that is not there.
+    #[error("check balancer asks the proxy's own balancer, and the file has none")]
+    CheckWithoutBalancer => "check_without_balancer", "nobody to ask";
     /// A part of the file that only proxies can do: which.
     #[error("{0} needs a node of role proxy, and there is none")]
     NoProxy(&'static str) => "no_proxy", "nobody does this";
@@ -140,7 +183,7 @@ kinds! {
         "proxy_without_election_address", "advertisements need a source address";
     /// A proxy that could never hold an address.
     #[error("proxy {0} is not on network {1}, so it can never hold {2}")]
-    ProxyOffFloating(NodeName, NetworkName, Ipv4Addr) => "proxy_off_floating", "cannot hold the address";
+    ProxyOffFloating(NodeName, NetworkName, IpAddr) => "proxy_off_floating", "cannot hold the address";
     /// No address can be found for a virtual service.
     #[error("virtual service {0} needs `address`: there is neither a floating address nor a proxy with its own")]
     NoEntrance(ServiceName) => "no_entrance", "has no address";

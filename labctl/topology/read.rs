@@ -128,6 +128,34 @@ impl<T: Read> Read for Vec<At<T>> {
     }
 }
 
+/// One value or a list of them, each in its place.
+#[derive(Debug)]
+pub(super) struct Several<T>(pub(super) Vec<At<T>>);
+
+impl<T: Scalar> Read for Several<T> {
+    fn read(tree: &Tree, problems: &mut Problems) -> Option<Self> {
+        match &tree.value {
+            Value::List(items) if items.is_empty() => {
+                let kind = ProblemKind::WrongType(T::EXPECTED, "an empty list".to_owned());
+                problems.push(Problem::new(kind, &tree.span));
+                None
+            }
+            Value::List(_) => Vec::read(tree, problems).map(Self),
+            _ => {
+                let value = T::read(tree, problems)?;
+                Some(Self(vec![At { value, span: tree.span.clone() }]))
+            }
+        }
+    }
+}
+
+impl<T> Several<T> {
+    /// The values without their places.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|at| &at.value)
+    }
+}
+
 /// A mapping whose keys are the author's, in the order of the file.
 #[derive(Debug)]
 pub(super) struct Map<K, V> {
@@ -263,6 +291,19 @@ impl<T: JsonSchema> JsonSchema for At<T> {
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         T::json_schema(generator)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Several<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        format!("Several{}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one, "minItems": 1 }] })
     }
 }
 

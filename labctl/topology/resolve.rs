@@ -1,10 +1,12 @@
 //! From a typed file to a site: names are found, defaults filled in, contradictions refused, each part by its own
 //! module in the order in which they depend on each other.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use super::addresses::{Family, v4, v6};
 use super::balancer::balancer;
+use super::engines::check_engines;
 use super::failover::election;
 use super::file::File;
 use super::gateways::gateways;
@@ -25,25 +27,27 @@ pub(super) fn topology(file: &File, problems: &mut Problems) -> Option<Topology>
     let mut book = Book::new(mentioned(file));
     let machines = Machines::new(file, networks, &mut book, problems);
     let election = election(file, &machines, &mut book, problems);
-    let gateways = gateways(&machines, election.as_ref(), problems);
+    check_engines(file, &machines, election.as_ref(), problems);
+    let [gateways, gateways6] =
+        Family::BOTH.map(|family| gateways(family, &machines, election.as_ref(), problems));
     let conversation = conversation(file, &machines, problems);
     let balancer = balancer(file, &machines, election.as_ref(), &conversation, problems);
     let mut nodes = Vec::with_capacity(machines.nodes.len());
-    for (draft, gateway) in machines.nodes.iter().zip(gateways) {
+    for (draft, (gateway, gateway6)) in machines.nodes.iter().zip(gateways.into_iter().zip(gateways6)) {
         let services = services(file, &conversation, draft, problems);
         nodes.extend(draft.role.map(|role| Node {
             name: draft.name.value.clone(),
             role,
             interfaces: draft.interfaces.clone(),
-            gateway,
-            gateway6: None,
+            gateway: gateway.and_then(v4),
+            gateway6: gateway6.and_then(v6),
             services,
         }));
     }
     Some(Topology {
         name: file.name.value()?.clone(),
         networks: machines.networks.prefixes(),
-        networks6: BTreeMap::new(),
+        networks6: machines.networks.prefixes6(),
         nodes,
         failover: election.and_then(|election| election.failover),
         balancer,
@@ -52,13 +56,17 @@ pub(super) fn topology(file: &File, problems: &mut Problems) -> Option<Topology>
 }
 
 /// Every address of the file.
-fn mentioned(file: &File) -> BTreeSet<Ipv4Addr> {
+fn mentioned(file: &File) -> BTreeSet<IpAddr> {
     let nodes = file.nodes.value().into_iter().flat_map(|map| &map.entries);
     let on = nodes.filter_map(|(_, node)| node.value()?.on.value()).flat_map(|map| &map.entries);
-    let own = on.filter_map(|(_, addresses)| addresses.value()).flat_map(|addresses| addresses.list());
-    let vip = file.failover.value().and_then(|failover| failover.vip.value());
-    let floating = vip.into_iter().flat_map(|map| &map.entries).filter_map(|(_, address)| address.value());
-    own.chain(floating.map(|address| address.0)).collect()
+    let own = on.filter_map(|(_, addresses)| addresses.value());
+    let own = own.flat_map(|several| several.values()).flat_map(|addresses| addresses.list());
+    let failover = file.failover.value();
+    let more = failover.and_then(|failover| failover.more.value()).into_iter().flat_map(|map| &map.entries);
+    let more = more.filter_map(|(_, router)| router.value()?.vip.value());
+    let vips = failover.and_then(|failover| failover.vip.value()).into_iter().chain(more);
+    let floating = vips.flat_map(|map| &map.entries).filter_map(|(_, addresses)| addresses.value());
+    own.chain(floating.flat_map(|several| several.values()).map(|address| address.0)).collect()
 }
 
 fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -> Conversation {

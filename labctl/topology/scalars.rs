@@ -3,10 +3,8 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use ipnet::{Ipv4Net, Ipv6Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::de::{Deserialize, Deserializer, Error as _, IntoDeserializer, Visitor};
@@ -14,7 +12,9 @@ use serde::de::{Deserialize, Deserializer, Error as _, IntoDeserializer, Visitor
 use super::names::{LabName, NameError, NetworkName, NodeName, ServiceName, Vrid};
 use super::problem::{ProblemKind, did_you_mean};
 use super::read::{Refusal, Scalar, not_a};
-use super::site::{Forward, Memory, Restart, Role, Scheduler};
+use super::site::{
+    Checksum, Engine, Forward, MacMode, Memory, Profile, Restart, Role, Scheduler, VrrpVersion,
+};
 
 /// Gives a type its schema, in place wherever it is used.
 macro_rules! schema {
@@ -32,6 +32,7 @@ macro_rules! schema {
         }
     };
 }
+pub(super) use schema;
 
 /// Names that the kernel gives to its own: the loopback interface, and two folders beside the interfaces' sysctls.
 const RESERVED_NETWORKS: [&str; 3] = ["lo", "all", "default"];
@@ -61,119 +62,6 @@ fn tidy<T: std::str::FromStr>(text: &str) -> Option<String> {
     let lower = text.to_lowercase().replace(['_', '.', ' '], "-");
     let tidied = lower.trim_matches('-');
     (tidied != text && tidied.parse::<T>().is_ok()).then(|| format!("did you mean `{tidied}`?"))
-}
-
-fn ipv6(text: &str, instead: &str) -> Refusal {
-    (ProblemKind::Ipv6(text.to_owned()), Some(instead.to_owned()))
-}
-
-fn address<T: Scalar>(text: &str) -> Result<Ipv4Addr, Refusal> {
-    match text.parse() {
-        Ok(address) => Ok(address),
-        Err(_) if text.parse::<Ipv6Addr>().is_ok() => {
-            Err(ipv6(text, "give an address of the network's IPv4 prefix"))
-        }
-        Err(_) => Err(not_a::<T>(text)),
-    }
-}
-
-/// The prefix of a network.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Prefix(pub(super) Ipv4Net);
-schema!(Prefix, "Prefix", { "type": "string", "pattern": r"^\d+\.\d+\.\d+\.\d+/\d+$", "examples": ["10.10.1.0/24"] });
-
-impl Scalar for Prefix {
-    const EXPECTED: &'static str = "a prefix such as 10.10.1.0/24";
-    fn parse(text: &str) -> Result<Self, Refusal> {
-        match text.parse::<Ipv4Net>() {
-            Ok(net) if net != net.trunc() => {
-                Err((ProblemKind::HostBits(net), Some(format!("did you mean `{}`?", net.trunc()))))
-            }
-            Ok(net) if unusable(&net) => {
-                let help = "take one of 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or a documentation prefix, /30 or wider";
-                Err((ProblemKind::UnusableNetwork(net), Some(help.to_owned())))
-            }
-            Ok(net) => Ok(Self(net)),
-            Err(_) if text.parse::<Ipv6Net>().is_ok() => {
-                Err(ipv6(text, "give the network an IPv4 prefix, such as 10.10.1.0/24"))
-            }
-            Err(_) => Err(not_a::<Self>(text)),
-        }
-    }
-}
-
-/// "This network", loopback, multicast and everything above, and prefixes without room for two machines.
-fn unusable(net: &Ipv4Net) -> bool {
-    let first = net.network().octets()[0];
-    first == 0 || first == 127 || first >= 224 || net.prefix_len() > 30
-}
-
-/// One address.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Address(pub(super) Ipv4Addr);
-schema!(Address, "Address", { "type": "string", "format": "ipv4" });
-
-impl Scalar for Address {
-    const EXPECTED: &'static str = "an address such as 10.10.1.21";
-    fn parse(text: &str) -> Result<Self, Refusal> {
-        address::<Self>(text).map(Self)
-    }
-}
-
-/// The addresses of an interface: none, or first to last.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Addresses {
-    None,
-    Range(Ipv4Addr, Ipv4Addr),
-}
-schema!(Addresses, "Addresses", {
-    "type": "string",
-    "pattern": r"^(none|\d+\.\d+\.\d+\.\d+(-\d+)?)$",
-    "examples": ["10.10.1.21", "198.51.100.10-29", "none"]
-});
-
-impl Scalar for Addresses {
-    const EXPECTED: &'static str = "an address, a range such as 10.10.1.10-29, or `none`";
-    fn parse(text: &str) -> Result<Self, Refusal> {
-        if text == "none" {
-            return Ok(Self::None);
-        }
-        let Some((first, last)) = text.split_once('-') else {
-            return address::<Self>(text).map(|only| Self::Range(only, only));
-        };
-        let first = address::<Self>(first.trim_end()).map_err(|_| not_a::<Self>(text))?;
-        let last: u8 = last.trim().parse().map_err(|_| not_a::<Self>(text))?;
-        let [a, b, c, d] = first.octets();
-        match d <= last {
-            true => Ok(Self::Range(first, Ipv4Addr::new(a, b, c, last))),
-            false => {
-                let help = format!("did you mean `{}-{d}`?", Ipv4Addr::new(a, b, c, last));
-                Err((ProblemKind::BackwardRange(text.to_owned()), Some(help)))
-            }
-        }
-    }
-}
-
-impl Addresses {
-    /// One by one; at most 256, since a range ends in the last byte.
-    pub(super) fn list(self) -> Vec<Ipv4Addr> {
-        match self {
-            Self::None => Vec::new(),
-            Self::Range(first, last) => (u32::from(first)..=u32::from(last)).map(Ipv4Addr::from).collect(),
-        }
-    }
-}
-
-/// A next hop, or the wish for none.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Gateway(pub(super) Option<Ipv4Addr>);
-schema!(Gateway, "Gateway", { "anyOf": [{ "const": "none" }, { "type": "string", "format": "ipv4" }] });
-
-impl Scalar for Gateway {
-    const EXPECTED: &'static str = "an address, or `none`";
-    fn parse(text: &str) -> Result<Self, Refusal> {
-        if text == "none" { Ok(Self(None)) } else { address::<Self>(text).map(|hop| Self(Some(hop))) }
-    }
 }
 
 /// A span of time.
@@ -228,17 +116,22 @@ number!(
     Count(u32), "a number from 1 to 1000", 1, 1000
 );
 
-/// Priority of a proxy (RFC 9568 section 5.2.4).
+number!(
+    /// By how much a check lowers a priority: never below 1, since 0 says that a router gives up.
+    Penalty(u8), "a weight from 1 to 254", 1, 254
+);
+
+/// Priority of a proxy (RFC 9568 section 5.2.4). 255 is the owner's: it begins as Active and preempts always.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Priority(pub(super) u8);
-schema!(Priority, "Priority", { "type": "integer", "minimum": 1, "maximum": 254 });
+schema!(Priority, "Priority", { "type": "integer", "minimum": 1, "maximum": 255 });
 
 impl Scalar for Priority {
-    const EXPECTED: &'static str = "a priority from 1 to 254";
+    const EXPECTED: &'static str = "a priority from 1 to 255";
     fn parse(text: &str) -> Result<Self, Refusal> {
         let number: i64 = text.parse().map_err(|_| not_a::<Self>(text))?;
         match u8::try_from(number) {
-            Ok(priority @ 1..=254) => Ok(Self(priority)),
+            Ok(priority @ 1..) => Ok(Self(priority)),
             _ => Err((ProblemKind::Priority(number), None)),
         }
     }
@@ -329,6 +222,11 @@ words! {
     Forward = "forwarding method", "a forwarding method";
     Scheduler = "scheduler", "a scheduler";
     Memory = "kind of memory", "a kind of memory";
+    Engine = "known engine", "an engine";
+    Profile = "profile", "a profile";
+    VrrpVersion = "version of VRRP", "a version of VRRP";
+    Checksum = "rule of the checksum", "a rule of the checksum";
+    MacMode = "hardware address", "a hardware address";
 }
 
 impl<T: Words> Scalar for Choice<T> {
@@ -350,7 +248,10 @@ impl<T: Words> JsonSchema for Choice<T> {
         T::WHAT.into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "enum": variants::<T>() })
+        // A version may be written as the number that it looks like.
+        let words = variants::<T>().iter().map(|word| serde_json::Value::from(*word));
+        let numbers = variants::<T>().iter().filter_map(|word| word.parse::<u8>().ok()).map(Into::into);
+        json_schema!({ "enum": words.chain(numbers).collect::<Vec<_>>() })
     }
 }
 

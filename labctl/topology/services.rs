@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::checks::check_program;
+use super::engines::engine_of;
 use super::file::{File, FileNode, FileService, ServiceChange};
 use super::names::ServiceName;
 use super::nodes::Draft;
 use super::problem::{Problem, ProblemKind, Problems, Span, did_you_mean};
-use super::read::At;
-use super::site::{Builtin, Conversation, Restart, Role, Run, Service};
+use super::read::{At, Slot};
+use super::site::{Builtin, Conversation, Engine, Restart, Role, Run, Service};
 
 /// Port of the server that tells callers their address: that of HTTP, since it stands for any site of the world.
 const WHOAMI_PORT: u16 = 80;
@@ -20,15 +22,15 @@ pub(super) fn services(
     problems: &mut Problems,
 ) -> Vec<Service> {
     let restart = node.file.and_then(|file| file.restart.value()).map(|choice| choice.0).unwrap_or_default();
-    let mut services = of_role(file, conversation, node.role, restart);
+    let mut services = of_role(file, conversation, node, restart);
     let changes = node.file.and_then(|file: &FileNode| file.services.value());
     let Some(changes) = changes else { return services };
     let mut spans: BTreeMap<&ServiceName, &Span> = BTreeMap::new();
     for (name, slot) in &changes.entries {
         let Some(change) = slot.given() else { continue };
         spans.insert(&name.value, &name.span);
-        if let ServiceChange::Set(set) = &change.value {
-            check_program(set, problems);
+        if let ServiceChange::Set(FileService { run: Slot::Given(run), .. }) = &change.value {
+            check_program(&words(&run.value), run, problems);
         }
         let position = services.iter().position(|service| service.name == name.value);
         match (&change.value, position) {
@@ -52,12 +54,17 @@ pub(super) fn services(
     services
 }
 
-fn of_role(file: &File, conversation: &Conversation, role: Option<Role>, restart: Restart) -> Vec<Service> {
-    let builtins: Vec<(Builtin, Vec<u16>)> = match role {
+fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: Restart) -> Vec<Service> {
+    let builtins: Vec<(Builtin, Vec<u16>)> = match node.role {
         Some(Role::Proxy) => {
             let elects = !file.failover.is_absent();
             let balances = !file.balancer.is_absent();
-            let both = [(Builtin::Vrrpd, elects), (Builtin::Balancer, balances)];
+            let engine = match engine_of(file, node) {
+                Engine::Labctl => Builtin::Vrrpd,
+                Engine::Keepalived => Builtin::Keepalived,
+                Engine::Frr => Builtin::Frr,
+            };
+            let both = [(engine, elects), (Builtin::Balancer, balances)];
             both.into_iter().filter(|(_, wanted)| *wanted).map(|(builtin, _)| (builtin, Vec::new())).collect()
         }
         Some(Role::Web) => vec![(Builtin::Web, vec![conversation.web_port])],
@@ -93,7 +100,11 @@ fn added(name: &At<ServiceName>, set: &FileService, restart: Restart) -> Service
 }
 
 fn command(run: &[At<super::scalars::Argument>]) -> Run {
-    Run::Command(run.iter().map(|argument| argument.value.0.clone()).collect())
+    Run::Command(words(run))
+}
+
+fn words(run: &[At<super::scalars::Argument>]) -> Vec<String> {
+    run.iter().map(|argument| argument.value.0.clone()).collect()
 }
 
 fn without_program(name: &At<ServiceName>) -> Problem {
@@ -116,14 +127,5 @@ fn check_ports(
             let problem = Problem::new(kind, span(&service.name)).help("give one of them another port");
             problems.push(problem.also(span(before), format!("service {before}")));
         }
-    }
-}
-
-/// A command line that names no program.
-fn check_program(set: &FileService, problems: &mut Problems) {
-    let Some(run) = set.run.given() else { return };
-    if run.value.first().is_none_or(|program| program.value.0.is_empty()) {
-        let kind = ProblemKind::WrongType("a program and its arguments", "nothing to run".to_owned());
-        problems.push(Problem::new(kind, &run.span).help("write it as [\"/path/of/program\", \"argument\"]"));
     }
 }

@@ -2,7 +2,7 @@
 //! in. It knows nothing of YAML, files or the kernel; [`super::file`] makes it, and nobody else can make a wrong one.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipnet::{Ipv4Net, Ipv6Net};
@@ -437,6 +437,22 @@ impl Failover {
     }
 }
 
+impl Failover {
+    /// Every floating address of every virtual router, the public one first.
+    pub fn floating(&self) -> impl Iterator<Item = IpAddr> {
+        let more = self.more.iter().map(|router| (&router.addresses, &router.addresses6));
+        std::iter::once((&self.addresses, &self.addresses6)).chain(more).flat_map(|(v4, v6)| {
+            let v4 = v4.iter().map(|floating| IpAddr::V4(floating.address));
+            v4.chain(v6.iter().map(|floating| IpAddr::V6(floating.address)))
+        })
+    }
+
+    /// Does it move an IPv6 address?
+    pub fn has_ipv6(&self) -> bool {
+        self.floating().any(|address| address.is_ipv6())
+    }
+}
+
 impl Topology {
     /// The node of this name.
     pub fn node(&self, name: &NodeName) -> Option<&Node> {
@@ -455,6 +471,31 @@ impl Topology {
     pub fn prefix_len(&self, network: &NetworkName) -> u8 {
         self.networks[network].prefix_len()
     }
+
+    /// The prefix length of an address on a network: that of the network in its family, and 64 for a link-local one.
+    pub fn prefix_len_of(&self, network: &NetworkName, address: IpAddr) -> u8 {
+        const LINK_LOCAL: u8 = 64;
+        let v6 = |address: Ipv6Addr| self.networks6.get(network).filter(|net| net.contains(&address));
+        match address {
+            IpAddr::V4(_) => self.prefix_len(network),
+            IpAddr::V6(address) => v6(address).map_or(LINK_LOCAL, Ipv6Net::prefix_len),
+        }
+    }
+
+    /// Does this node speak IPv6: because it has an address or a route of it, or may win one?
+    pub fn has_ipv6(&self, node: &Node) -> bool {
+        let own = node.interfaces.iter().any(|interface| !interface.addresses6.is_empty());
+        let elected = || node.role == Role::Proxy && self.failover.as_ref().is_some_and(Failover::has_ipv6);
+        own || node.gateway6.is_some() || elected()
+    }
+}
+
+impl Interface {
+    /// Its own addresses of both families.
+    pub fn all(&self) -> impl Iterator<Item = IpAddr> {
+        let v4 = self.addresses.iter().copied().map(IpAddr::V4);
+        v4.chain(self.addresses6.iter().copied().map(IpAddr::V6))
+    }
 }
 
 impl Node {
@@ -466,6 +507,11 @@ impl Node {
     /// Its first address on a network.
     pub fn address_on(&self, network: &NetworkName) -> Option<Ipv4Addr> {
         self.on(network)?.addresses.first().copied()
+    }
+
+    /// Its first IPv6 address on a network.
+    pub fn address6_on(&self, network: &NetworkName) -> Option<Ipv6Addr> {
+        self.on(network)?.addresses6.first().copied()
     }
 }
 
@@ -479,6 +525,17 @@ impl std::fmt::Display for Role {
             Self::Web => "web",
             Self::Db => "db",
         })
+    }
+}
+
+impl Engine {
+    /// Its word in a topology.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Labctl => "labctl",
+            Self::Keepalived => "keepalived",
+            Self::Frr => "frr",
+        }
     }
 }
 

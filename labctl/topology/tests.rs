@@ -1,5 +1,6 @@
 //! Tests of the whole way from text to topology. What a mistake looks like is in `tests/mistakes.rs`.
 
+mod elections;
 mod mistakes;
 mod properties;
 
@@ -24,6 +25,16 @@ failover: { network: back, vip: { front: 203.0.113.10, back: 10.10.1.1 } }
 balancer: { services: { web: { port: 80 } } }
 conversation: { memory: database }
 ";
+
+/// [`SITE`] with IPv6 on `front` and `back`.
+fn dual() -> String {
+    SITE.replace("front: 203.0.113.0/24", "front: [203.0.113.0/24, 2001:db8:f::/64]")
+        .replace("back: 10.10.1.0/24", "back: [10.10.1.0/24, fd00:10:1::/64]")
+        .replace("front: 203.0.113.1 ", "front: [203.0.113.1, 2001:db8:f::1] ")
+        .replace("back: 10.10.1.21", "back: [10.10.1.21, fd00:10:1::21]")
+        .replace("front: 203.0.113.10,", "front: [203.0.113.10, 2001:db8:f::10],")
+        .replace("back: 10.10.1.1 }", "back: [10.10.1.1, fd00:10:1::1] }")
+}
 
 /// [`SITE`] with one text put for another, which must be there.
 fn changed(from: &str, to: &str) -> String {

@@ -14,6 +14,16 @@ const CENTISECOND: Duration = Duration::from_millis(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Interval(u16);
 
+/// What `Skew_Time` is a part of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SkewRule {
+    /// The interval (RFC 9568 section 6.1), so that short intervals have short skews.
+    #[default]
+    OfInterval,
+    /// A second, whatever the interval (RFC 3768 section 6.1).
+    OfSecond,
+}
+
 /// Why a time cannot be an advertisement interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an advertisement interval: those are 10 ms to 40.95 s in steps of 10 ms")]
@@ -35,14 +45,18 @@ impl Interval {
         CENTISECOND * u32::from(self.0)
     }
 
-    /// `Skew_Time`: the lower the priority, the longer a backup holds back, up to one interval (section 6.1).
-    pub fn skew(self, priority: NonZeroU8) -> Duration {
-        self.duration() * (256 - u32::from(priority.get())) / 256
+    /// `Skew_Time`: the lower the priority, the longer a backup holds back, up to one interval or second (section 6.1).
+    pub fn skew(self, priority: NonZeroU8, rule: SkewRule) -> Duration {
+        let whole = match rule {
+            SkewRule::OfInterval => self.duration(),
+            SkewRule::OfSecond => Duration::from_secs(1),
+        };
+        whole * (256 - u32::from(priority.get())) / 256
     }
 
     /// `Active_Down_Interval`: the silence after which the Active counts as gone (section 6.1).
-    pub fn active_down(self, priority: NonZeroU8) -> Duration {
-        3 * self.duration() + self.skew(priority)
+    pub fn active_down(self, priority: NonZeroU8, rule: SkewRule) -> Duration {
+        3 * self.duration() + self.skew(priority, rule)
     }
 }
 
@@ -72,7 +86,17 @@ mod tests {
     fn times(centiseconds: u16, priority: u8) -> (Duration, Duration) {
         let interval = Interval::from_centiseconds(centiseconds).unwrap();
         let priority = NonZeroU8::new(priority).unwrap();
-        (interval.skew(priority), interval.active_down(priority))
+        let rule = SkewRule::OfInterval;
+        (interval.skew(priority, rule), interval.active_down(priority, rule))
+    }
+
+    #[test]
+    fn the_skew_of_version_2_is_a_part_of_a_second() {
+        let interval = Interval::from_centiseconds(300).unwrap();
+        let priority = NonZeroU8::new(100).unwrap();
+        let skew = Duration::from_micros(609_375);
+        assert_eq!(interval.skew(priority, SkewRule::OfSecond), skew);
+        assert_eq!(interval.active_down(priority, SkewRule::OfSecond), Duration::from_secs(9) + skew);
     }
 
     #[test]

@@ -2,203 +2,43 @@
 //! socket, no clock and no address of the virtual router; whoever drives it does.
 //!
 //! The driver calls [`Machine::handle`] for everything that happens and once [`Machine::deadline`] has come. It must
-//! hand over every advertisement that already waits before it says [`Input::TimerExpired`]: a process that ran late
-//! must not take over from an Active whose advertisements are in its own queue.
+//! hand over every advertisement, answer and rival that already waits before it says [`Input::TimerExpired`]: a process
+//! that ran late must not take over from an Active whose advertisements are in its own queue.
 
-use std::fmt;
+mod active;
+mod backup;
+mod contract;
+mod handover;
+mod search;
+
 use std::net::IpAddr;
 use std::num::NonZeroU8;
-use std::time::Duration;
 
+use self::active::Hold;
+use self::backup::Watch;
+pub use self::contract::{
+    Action, Cause, Config, Degraded, Health, Input, LabRules, Links, Profile, State, Time,
+};
+use self::handover::Handover;
+use self::search::InFlight;
 use super::Interval;
-
-/// A point in time: the span since a start that only the driver knows.
-pub type Time = Duration;
 
 /// The priority of the owner of the addresses (section 5.2.4).
 const OWNER: u8 = 255;
-/// Shortest time between two announcements because of conflicts: a peer that never gives in must not turn the holder
-/// into a source of broadcasts, and a link that heals twice a second still gets its announcement.
-const CONFLICT_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
-
-/// What is configured for a virtual router (section 6.1).
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// This router's priority; 255 owns the addresses.
-    pub priority: NonZeroU8,
-    /// This router's advertisement interval.
-    pub interval: Interval,
-    /// Does this router take over from a live Active of lower priority (Preempt_Mode)? An owner always does.
-    pub preempt: bool,
-    /// How long after its start a router waits before it takes over from a live Active of lower priority.
-    pub preempt_delay: Duration,
-    /// This router's primary address on the link, which breaks ties.
-    pub address: IpAddr,
-    /// What is added to the RFC.
-    pub profile: Profile,
-}
-
-/// What a router does beyond RFC 9568.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
-    /// Nothing.
-    Rfc9568,
-    /// Two silences before it takes, make before break, and a lease that must not lapse.
-    Lab(LabRules),
-}
-
-/// The figures of [`Profile::Lab`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LabRules {
-    /// How many configured routers have a higher priority, not counting the one that resigns: an heir of rank 0 takes at
-    /// once.
-    pub rank: u32,
-    /// Can other holders be noticed on the links of the addresses? Without that there is only one silence.
-    pub probes: bool,
-    /// Is there a lease to renew, and to step down without?
-    pub lease: bool,
-}
-
-/// The links of a router, as far as the election depends on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Links {
-    /// Adverts can be sent and received.
-    pub election: bool,
-    /// Every link that has a public floating address but carries no adverts is up.
-    pub service: bool,
-}
-
-/// What the tracked checks say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Health {
-    /// By how much the priority is lowered.
-    pub lowered_by: u8,
-    /// Out of the election altogether.
-    pub fault: bool,
-}
-
-/// The states of section 6.4.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Waits for its start.
-    Initialize,
-    /// Watches the Active.
-    Backup,
-    /// Holds the addresses.
-    Active,
-}
-
-/// What can happen to a virtual router.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// The interface is ready.
-    Startup,
-    /// The router shall stop.
-    Shutdown,
-    /// The deadline has come. Said too early it does nothing.
-    TimerExpired,
-    /// An advertisement passed the checks of section 7.1.
-    Advert {
-        /// Its sender's primary address.
-        from: IpAddr,
-        /// Its priority; 0 gives up the Active role.
-        priority: u8,
-        /// Its sender's advertisement interval.
-        interval: Interval,
-    },
-    /// The probes that [`Action::Probe`] asked for have really left.
-    Probed,
-    /// Another machine answered for one of the addresses, or announced it.
-    Answered,
-    /// The links changed.
-    Links(Links),
-    /// The checks changed.
-    Health(Health),
-    /// Another virtual router of the same group became Active.
-    GroupTook,
-    /// Another virtual router of the same group ceased to be Active.
-    GroupReleased,
-}
-
-/// What the driver shall do, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Send one advertisement with this priority.
-    SendAdvert {
-        /// The own priority, or 0 to give up.
-        priority: u8,
-    },
-    /// Ask who has the addresses, on their own links, and say [`Input::Probed`] once the frames have left.
-    Probe,
-    /// Let the lease run until then. Until it is renewed for the first time, and after it has run out, the kernel neither
-    /// answers for the addresses nor passes their traffic.
-    Lease {
-        /// When it runs out.
-        until: Time,
-    },
-    /// Stop answering for the addresses, but go on serving those who know the way: the heir is about to announce them.
-    Hush,
-    /// Add the addresses, announce them, set the routes.
-    TakeAddresses,
-    /// Remove routes and addresses.
-    ReleaseAddresses,
-    /// Announce the addresses again: another router that thought itself Active may have announced them since.
-    Announce,
-    /// Tell whoever wants to know.
-    Transition {
-        /// The state before.
-        from: State,
-        /// The state from now on.
-        to: State,
-        /// Why.
-        because: Cause,
-    },
-}
-
-/// Why the state changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// It was started.
-    Started,
-    /// It was started as the owner of the addresses.
-    StartedAsOwner,
-    /// It was told to stop.
-    Stopped,
-    /// Nobody advertised for the Active_Down_Interval.
-    AdvertsMissed,
-    /// The Active gave up by priority 0, and nobody was quicker.
-    Resigned {
-        /// Who gave up.
-        by: IpAddr,
-    },
-    /// The Active has a lower priority than this router.
-    Preempted {
-        /// The Active.
-        active: IpAddr,
-        /// Its priority.
-        priority: u8,
-    },
-    /// An Active with a higher priority, or as high and with a greater address, is there.
-    Outranked {
-        /// The other Active.
-        by: IpAddr,
-        /// Its priority.
-        priority: u8,
-    },
-    /// A link without which it cannot serve went down.
-    LinkDown,
-    /// A tracked check failed.
-    CheckFailed,
-    /// It was not on time for its own lease.
-    LeaseLapsed,
-    /// Another virtual router of its group changed.
-    Group,
-}
 
 /// One virtual router.
 #[derive(Clone, Debug)]
 pub struct Machine {
     config: Config,
+    links: Links,
+    health: Health,
+    /// Between Startup and Shutdown, whatever keeps it from taking part.
+    started: bool,
+    /// Before this it does not take over from a live Active of lower priority.
+    preempts_from: Time,
+    probes_in_flight: InFlight,
+    /// A rival that probes for the addresses has until then to take them.
+    rival_until: Time,
     phase: Phase,
 }
 
@@ -206,34 +46,33 @@ pub struct Machine {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Initialize,
-    Backup {
-        /// Active_Adver_Interval: what the Active last said, and the own interval before that.
-        active_interval: Interval,
-        /// When the Active_Down_Timer fires.
-        down_at: Time,
-        /// What it means when it does.
-        because: Cause,
-    },
-    Active {
-        /// When the Adver_Timer fires.
-        advert_at: Time,
-        /// Conflicts before this are not announced.
-        quiet_until: Time,
-    },
+    Backup(Watch),
+    Active(Hold),
+    /// Active still, but about to be no more: only [`Profile::Lab`] has it.
+    Leaving(Handover),
 }
 
 impl Machine {
-    /// A virtual router that waits for [`Input::Startup`].
+    /// A virtual router that waits for [`Input::Startup`]. All is well with its links and checks until it hears otherwise.
     pub fn new(config: Config) -> Self {
-        Self { config, phase: Phase::Initialize }
+        Self {
+            config,
+            links: Links { election: true, service: true },
+            health: Health::default(),
+            started: false,
+            preempts_from: Time::ZERO,
+            probes_in_flight: InFlight::default(),
+            rival_until: Time::ZERO,
+            phase: Phase::Initialize,
+        }
     }
 
     /// Its state now.
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Initialize => State::Initialize,
-            Phase::Backup { .. } => State::Backup,
-            Phase::Active { .. } => State::Active,
+            Phase::Backup(_) => State::Backup,
+            Phase::Active(_) | Phase::Leaving(_) => State::Active,
         }
     }
 
@@ -241,172 +80,255 @@ impl Machine {
     pub fn deadline(&self) -> Option<Time> {
         match self.phase {
             Phase::Initialize => None,
-            Phase::Backup { down_at, .. } => Some(down_at),
-            Phase::Active { advert_at, .. } => Some(advert_at),
+            Phase::Backup(watch) => self.watch_deadline(watch),
+            Phase::Active(hold) => Some(hold.advert_at),
+            Phase::Leaving(handover) => Some(handover.ends_at()),
         }
     }
 
-    /// Takes one input and says what to do about it. The guards of an arm are tried in the order of the RFC's text.
+    /// The priority that it takes part with, after the checks; 0 while one keeps it out of the election.
+    pub fn effective_priority(&self) -> u8 {
+        if self.health.fault { 0 } else { self.priority().get() }
+    }
+
+    /// What is wrong although its state is right.
+    pub fn degraded(&self) -> Option<Degraded> {
+        let cut_off = (!self.links.election).then_some(Degraded::ElectionLinkDown);
+        match self.phase {
+            Phase::Initialize if !self.started || self.is_fit() => None,
+            Phase::Initialize if self.health.fault => Some(Degraded::CheckFailed),
+            Phase::Initialize => Some(Degraded::LinkDown),
+            Phase::Backup(watch) => cut_off.or(watch.degraded),
+            Phase::Active(hold) => cut_off.or(hold.contested_until.map(|_| Degraded::Contested)),
+            Phase::Leaving(_) => cut_off,
+        }
+    }
+
+    /// Takes one input and says what to do about it.
     pub fn handle(&mut self, input: Input, now: Time) -> Vec<Action> {
+        let mut actions = self.step_down_if_lapsed(now);
+        actions.extend(self.step(input, now));
+        actions
+    }
+
+    /// The guards of an arm are tried in the order of the RFC's text. Arms without a section are not of the RFC; those of
+    /// links, checks and groups are everybody's, all others are [`Profile::Lab`]'s.
+    fn step(&mut self, input: Input, now: Time) -> Vec<Action> {
         match (self.phase, input) {
             // 6.4.1: the owner is Active at once, anybody else listens first.
-            (Phase::Initialize, Input::Startup) if self.is_owner() => {
-                self.become_active(State::Initialize, Cause::StartedAsOwner, now)
-            }
             (Phase::Initialize, Input::Startup) => {
-                self.watch(self.config.interval, now);
-                vec![transition(State::Initialize, State::Backup, Cause::Started)]
+                self.started = true;
+                self.begin_if_fit(now)
             }
-            // 6.4.1 knows no other event; a timer of an earlier life may still come.
-            (Phase::Initialize, Input::Shutdown | Input::TimerExpired | Input::Advert { .. }) => vec![],
-            (
-                _,
-                Input::Probed
-                | Input::Answered
-                | Input::Links(_)
-                | Input::Health(_)
-                | Input::GroupTook
-                | Input::GroupReleased,
-            ) => vec![],
-
-            // 6.4.2: a backup leaves without a word.
-            (Phase::Backup { .. }, Input::Shutdown) => {
-                self.phase = Phase::Initialize;
-                vec![transition(State::Backup, State::Initialize, Cause::Stopped)]
-            }
-            // A timer that was moved since it was set.
-            (Phase::Backup { down_at, .. }, Input::TimerExpired) if now < down_at => vec![],
-            // 6.4.2: Active_Down_Timer.
-            (Phase::Backup { because, .. }, Input::TimerExpired) => {
-                self.become_active(State::Backup, because, now)
-            }
-            // 6.4.2: the Active gives up; the skew decides between the backups.
-            (Phase::Backup { active_interval, .. }, Input::Advert { from, priority: 0, .. }) => {
-                let down_at = now + active_interval.skew(self.config.priority);
-                self.phase =
-                    Phase::Backup { active_interval, down_at, because: Cause::Resigned { by: from } };
+            (Phase::Initialize, Input::Shutdown) => {
+                self.started = false;
                 vec![]
             }
+            // 6.4.1 knows no other event; a timer of an earlier life may still come.
+            (Phase::Initialize, Input::TimerExpired | Input::Advert { .. }) => vec![],
+            // What kept it out may be over.
+            (Phase::Initialize, Input::Links(links)) => {
+                self.links = links;
+                self.begin_if_fit(now)
+            }
+            (Phase::Initialize, Input::Health(health)) => {
+                self.health = health;
+                self.begin_if_fit(now)
+            }
+            (Phase::Initialize, Input::Answered | Input::GroupTook | Input::GroupReleased) => vec![],
+
+            // 6.4.2: a backup leaves without a word.
+            (Phase::Backup(_), Input::Shutdown) => {
+                self.started = false;
+                self.initialize(State::Backup, Cause::Stopped)
+            }
+            // 6.4.2: Active_Down_Timer.
+            (Phase::Backup(watch), Input::TimerExpired) => self.watch_expired(watch, now),
+            // 6.4.2: the Active gives up; the skew decides between the backups.
+            (Phase::Backup(watch), Input::Advert { from, priority: 0, .. }) => self.succeed(watch, from, now),
             // 6.4.2: an Active to be content with, so its interval counts.
-            (Phase::Backup { .. }, Input::Advert { priority, interval, .. })
-                if !self.preempts() || priority >= self.config.priority.get() =>
+            (Phase::Backup(_), Input::Advert { from, priority, interval })
+                if !self.preempts(now) || priority >= self.priority().get() =>
             {
-                self.watch(interval, now);
+                self.watch(interval, Some((from, priority)), now);
                 vec![]
             }
             // 6.4.2: discarded. The timer runs on, and once it fires this is why.
-            (Phase::Backup { active_interval, down_at, .. }, Input::Advert { from, priority, .. }) => {
-                let because = Cause::Preempted { active: from, priority };
-                self.phase = Phase::Backup { active_interval, down_at, because };
-                vec![]
+            (Phase::Backup(watch), Input::Advert { from, priority, .. }) => {
+                self.discard(watch, from, priority, now)
             }
-            // Already started.
-            (Phase::Backup { .. } | Phase::Active { .. }, Input::Startup) => vec![],
+            // The second silence, or its end.
+            (Phase::Backup(watch), Input::Answered) => self.somebody_answers(watch, now),
+            (Phase::Backup(watch), Input::Rival { first }) => self.give_way(watch, first, now),
+            // Fit no more, or cut off, or able to hear again.
+            (Phase::Backup(watch), Input::Links(links)) => self.backup_links(watch, links, now),
+            (Phase::Backup(watch), Input::Health(health)) => self.backup_health(watch, health, now),
+            // All of a group are Active together.
+            (Phase::Backup(watch), Input::GroupTook) => self.follow(watch, now),
+            (Phase::Backup(_), Input::GroupReleased) => vec![],
 
             // 6.4.3: the Active gives up, so that a backup need not wait for silence.
-            (Phase::Active { .. }, Input::Shutdown) => {
-                self.phase = Phase::Initialize;
-                vec![
-                    Action::SendAdvert { priority: 0 },
-                    Action::ReleaseAddresses,
-                    transition(State::Active, State::Initialize, Cause::Stopped),
-                ]
+            (Phase::Active(hold), Input::Shutdown) => {
+                self.started = false;
+                self.resign(hold, Cause::Stopped, now)
             }
-            // A timer that was moved since it was set.
-            (Phase::Active { advert_at, .. }, Input::TimerExpired) if now < advert_at => vec![],
-            // 6.4.3: Adver_Timer.
-            (Phase::Active { advert_at, quiet_until }, Input::TimerExpired) => {
-                let interval = self.config.interval.duration();
-                // From when it was due, or a loop that is always a little late sends too few; but never a burst.
-                let on_time = advert_at + interval;
-                let advert_at = if on_time > now { on_time } else { now + interval };
-                self.phase = Phase::Active { advert_at, quiet_until };
-                vec![self.advert()]
-            }
+            // 6.4.3: Adver_Timer, unless it was moved since it was set.
+            (Phase::Active(hold), Input::TimerExpired) if now < hold.advert_at => vec![],
+            (Phase::Active(hold), Input::TimerExpired) => self.advertise(hold, now),
             // 6.4.3: somebody else gave up; the advertisement tells all that this router has not.
-            (Phase::Active { quiet_until, .. }, Input::Advert { priority: 0, .. }) => {
-                let advert_at = now + self.config.interval.duration();
-                self.phase = Phase::Active { advert_at, quiet_until };
-                vec![self.advert()]
-            }
+            (Phase::Active(hold), Input::Advert { priority: 0, .. }) => self.speak_up(hold, now),
             // 6.4.3: a better Active.
-            (Phase::Active { .. }, Input::Advert { from, priority, interval })
-                if (priority, from) > (self.config.priority.get(), self.config.address) =>
+            (Phase::Active(hold), Input::Advert { from, priority, interval })
+                if self.is_outranked_by(priority, from) =>
             {
-                self.watch(interval, now);
-                let because = Cause::Outranked { by: from, priority };
-                vec![Action::ReleaseAddresses, transition(State::Active, State::Backup, because)]
+                self.yield_to(hold, (from, priority), interval, now)
             }
             // 6.4.3: a worse Active hears at once that it is one. The timer runs on.
-            (Phase::Active { quiet_until, .. }, Input::Advert { .. }) if now < quiet_until => {
-                vec![self.advert()]
+            (Phase::Active(hold), Input::Advert { .. }) => self.contradict(hold, now),
+            // Somebody else announced the addresses.
+            (Phase::Active(hold), Input::Answered) => self.defend(hold, now),
+            // Said in time, and yet too late.
+            (Phase::Active(_), Input::LeaseRefused) => self.step_down(Cause::LeaseLapsed, now),
+            (Phase::Active(hold), Input::Links(links)) => self.active_links(hold, links, now),
+            (Phase::Active(hold), Input::Health(health)) => self.active_health(hold, health, now),
+            (Phase::Active(_), Input::GroupTook) => vec![],
+            (Phase::Active(hold), Input::GroupReleased) => self.make_way(hold, Cause::Group, now),
+
+            // Make before break: what it is heading for may still change.
+            (Phase::Leaving(_), Input::Startup) => {
+                self.started = true;
+                vec![]
             }
-            // The same; and what the other announced is set right, which the RFC leaves open.
-            (Phase::Active { advert_at, .. }, Input::Advert { .. }) => {
-                self.phase = Phase::Active { advert_at, quiet_until: now + CONFLICT_ANNOUNCE_GAP };
-                vec![self.advert(), Action::Announce]
+            (Phase::Leaving(handover), Input::Shutdown) => {
+                self.started = false;
+                self.phase = Phase::Leaving(handover.for_good());
+                vec![]
             }
+            (Phase::Leaving(handover), Input::TimerExpired) if now < handover.ends_at() => vec![],
+            (Phase::Leaving(handover), Input::TimerExpired) => self.let_go(handover, now),
+            (Phase::Leaving(_), Input::Advert { priority: 0, .. }) => vec![],
+            (Phase::Leaving(handover), Input::Advert { from, priority, .. }) => {
+                self.heir_speaks(handover, (from, priority), now)
+            }
+            (Phase::Leaving(handover), Input::Answered) => self.heir_is_there(handover, now),
+            (Phase::Leaving(handover), Input::LeaseRefused) => self.let_go(handover, now),
+            (Phase::Leaving(handover), Input::Links(links)) => {
+                self.links = links;
+                if links.service { vec![] } else { self.let_go(handover, now) }
+            }
+            (Phase::Leaving(_), Input::Health(health)) => {
+                self.health = health;
+                vec![]
+            }
+            (Phase::Leaving(_), Input::GroupTook | Input::GroupReleased) => vec![],
+
+            // Already released.
+            (Phase::Initialize | Phase::Backup(_), Input::LeaseRefused) => vec![],
+            // Already started.
+            (Phase::Backup(_) | Phase::Active(_), Input::Startup) => vec![],
+            // The kernel answers the rival if there is an answer. If there is none, it has the earlier claim.
+            (Phase::Initialize | Phase::Active(_) | Phase::Leaving(_), Input::Rival { .. }) => {
+                self.note_rival(now);
+                vec![]
+            }
+            // A search may have ended while its probes were still in a queue.
+            (Phase::Initialize | Phase::Active(_) | Phase::Leaving(_), Input::Probed) => {
+                self.probes_in_flight.left();
+                vec![]
+            }
+            (Phase::Backup(watch), Input::Probed) => self.probe_left(watch, now),
         }
     }
 
-    /// Section 6.1: an owner always preempts, whatever Preempt_Mode says.
-    fn preempts(&self) -> bool {
-        self.config.preempt || self.is_owner()
+    /// Section 6.4.1, once nothing is in the way.
+    fn begin_if_fit(&mut self, now: Time) -> Vec<Action> {
+        if !self.started || !self.is_fit() {
+            return vec![];
+        }
+        self.preempts_from = now + self.config.preempt_delay;
+        if self.is_owner() && !self.searches() && self.can_take() {
+            return self.become_active(State::Initialize, Cause::StartedAsOwner, now);
+        }
+        self.watch(self.config.interval, None, now);
+        let mut actions = vec![transition(State::Initialize, State::Backup, Cause::Started)];
+        if self.is_owner() {
+            actions.extend(self.claim(Cause::StartedAsOwner, now));
+        }
+        actions
+    }
+
+    fn initialize(&mut self, from: State, because: Cause) -> Vec<Action> {
+        self.phase = Phase::Initialize;
+        vec![transition(from, State::Initialize, because)]
+    }
+
+    /// Can it take part at all?
+    fn is_fit(&self) -> bool {
+        let hears = match self.config.profile {
+            Profile::Rfc9568 => self.links.election,
+            Profile::Lab(_) => true,
+        };
+        hears && self.links.service && !self.health.fault
+    }
+
+    /// Why it cannot.
+    fn unfit_because(&self) -> Cause {
+        if self.health.fault { Cause::CheckFailed } else { Cause::LinkDown }
+    }
+
+    /// Who hears nobody must not conclude anything from that, and could not serve either.
+    fn can_take(&self) -> bool {
+        self.links.election
+    }
+
+    /// After the checks. They never lower it to 0, which says something else, nor that of an owner.
+    fn priority(&self) -> NonZeroU8 {
+        let configured = self.config.priority;
+        let lowered = configured.get().saturating_sub(self.health.lowered_by);
+        if self.is_owner() { configured } else { NonZeroU8::new(lowered).unwrap_or(NonZeroU8::MIN) }
     }
 
     fn is_owner(&self) -> bool {
         self.config.priority.get() == OWNER
     }
 
+    /// Section 6.1: an owner always preempts, whatever Preempt_Mode says. The delay is not of the RFC.
+    fn preempts(&self, now: Time) -> bool {
+        self.is_owner() || (self.config.preempt && now >= self.preempts_from)
+    }
+
+    /// Section 6.4.3: the greater priority wins, and between equals the greater address.
+    fn is_outranked_by(&self, priority: u8, from: IpAddr) -> bool {
+        (priority, from) > (self.priority().get(), self.config.address)
+    }
+
+    fn lab(&self) -> Option<LabRules> {
+        match self.config.profile {
+            Profile::Rfc9568 => None,
+            Profile::Lab(rules) => Some(rules),
+        }
+    }
+
+    /// Does it take only after a second silence?
+    fn searches(&self) -> bool {
+        self.lab().is_some_and(|rules| rules.probes)
+    }
+
+    fn skew(&self, interval: Interval) -> Time {
+        interval.skew(self.priority(), self.config.skew)
+    }
+
+    fn active_down(&self, interval: Interval) -> Time {
+        interval.active_down(self.priority(), self.config.skew)
+    }
+
     fn advert(&self) -> Action {
-        Action::SendAdvert { priority: self.config.priority.get() }
-    }
-
-    /// Backup, with the whole Active_Down_Interval of that Active_Adver_Interval before it.
-    fn watch(&mut self, interval: Interval, now: Time) {
-        let down_at = now + interval.active_down(self.config.priority);
-        self.phase = Phase::Backup { active_interval: interval, down_at, because: Cause::AdvertsMissed };
-    }
-
-    fn become_active(&mut self, from: State, because: Cause, now: Time) -> Vec<Action> {
-        let advert_at = now + self.config.interval.duration();
-        self.phase = Phase::Active { advert_at, quiet_until: Time::ZERO };
-        vec![self.advert(), Action::TakeAddresses, transition(from, State::Active, because)]
+        Action::SendAdvert { priority: self.priority().get() }
     }
 }
 
 fn transition(from: State, to: State, because: Cause) -> Action {
     Action::Transition { from, to, because }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Initialize => "initialize",
-            Self::Backup => "backup",
-            Self::Active => "active",
-        })
-    }
-}
-
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Started => write!(f, "it started"),
-            Self::StartedAsOwner => write!(f, "it started and owns the addresses"),
-            Self::Stopped => write!(f, "it was told to stop"),
-            Self::AdvertsMissed => write!(f, "3 adverts missed"),
-            Self::Resigned { by } => write!(f, "{by} gave up"),
-            Self::Preempted { active, priority } => {
-                write!(f, "{active} is active with priority {priority} only")
-            }
-            Self::Outranked { by, priority } => write!(f, "{by} is active with priority {priority}"),
-            Self::LinkDown => write!(f, "a link is down"),
-            Self::CheckFailed => write!(f, "a check failed"),
-            Self::LeaseLapsed => write!(f, "the lease lapsed"),
-            Self::Group => write!(f, "its group did"),
-        }
-    }
 }
 
 #[cfg(test)]

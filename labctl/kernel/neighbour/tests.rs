@@ -57,6 +57,18 @@ fn an_announcement_is_a_sighting_whatever_hardware_address_it_bears() {
 }
 
 #[test]
+fn another_machine_that_asks_is_heard_asking() {
+    let Some(cable) = Cable::new() else { return };
+    let (watch, right) = (watch(&cable.left), watch(&cable.right));
+    for address in [IpAddr::from(VIP), VIP6.into()] {
+        right.probe(address).unwrap();
+        assert!(wait::readable(watch.as_fd(), WAIT_MAX).unwrap());
+        let asks = Word::Asks(Sighting { address, mac: right.mac() });
+        assert_eq!(watch.next_word().unwrap(), Some(asks));
+    }
+}
+
+#[test]
 fn own_frames_probes_of_others_and_nonsense_are_none() {
     let Some(cable) = Cable::new() else { return };
     let (watch, left, right) = (watch(&cable.left), frames(&cable.left), frames(&cable.right));

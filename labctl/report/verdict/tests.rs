@@ -82,7 +82,12 @@ impl Story {
             events.push(at(FAULT_MS + 1, Some("proxy1"), "holder", What::NodeDown { how: String::new() }));
         }
         if self.moved {
-            events.push(at(FAULT_MS + 40, Some("proxy2"), "vrrpd", What::AddressAdded { address: vip }));
+            events.push(at(
+                FAULT_MS + 40,
+                Some("proxy2"),
+                "vrrpd",
+                What::AddressAdded { address: vip.into() },
+            ));
         }
         events.extend((0..END_MS).map(|ms| self.probe(ms)));
         events.extend(self.turns_ms.clone().step_by(10).map(turn));

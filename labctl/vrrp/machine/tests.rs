@@ -1,11 +1,16 @@
 //! The whole transition table as text, a few stories that one step cannot tell, and elections on a bad network.
 
 use std::fmt::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::num::NonZeroU8;
+use std::time::Duration;
 
 use super::*;
+use crate::vrrp::SkewRule;
 
 mod election;
+mod lab;
+mod site;
 
 const SELF: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 1, 12));
 const LESSER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 1, 11));
@@ -23,6 +28,7 @@ fn config(priority: u8, preempt: bool) -> Config {
         interval: cs(100),
         preempt,
         preempt_delay: Duration::ZERO,
+        skew: SkewRule::OfInterval,
         address: SELF,
         profile: Profile::Rfc9568,
     }
@@ -34,13 +40,13 @@ fn advert(from: IpAddr, priority: u8) -> Input {
 }
 
 fn backup(config: Config) -> Machine {
-    let mut machine = Machine { config, phase: Phase::Initialize };
-    machine.watch(config.interval, NOW - Duration::from_secs(1));
+    let mut machine = Machine::new(config);
+    machine.watch(config.interval, None, NOW - Duration::from_secs(1));
     machine
 }
 
 fn active(config: Config) -> Machine {
-    let mut machine = Machine { config, phase: Phase::Initialize };
+    let mut machine = Machine::new(config);
     machine.become_active(State::Backup, Cause::AdvertsMissed, NOW - Duration::from_millis(300));
     machine
 }

@@ -82,7 +82,7 @@ fn putting_back_says_what_was_gone_and_changes_nothing_else() {
         let mut holdings = holdings();
         holdings.add_addresses().unwrap();
         holdings.add_routes().unwrap();
-        let mut lookout = Lookout::open().unwrap();
+        let mut lookout = Lookout::open(&[]).unwrap();
         let here = Err(Errno::EEXIST);
         assert_eq!(results(holdings.put_back().unwrap()), [here, here, here]);
         assert_eq!(lookout.hear().unwrap(), Heard::default());

@@ -56,6 +56,7 @@ impl Bus {
                 preempt,
                 address: Ipv4Addr::new(10, 10, 1, 11 + at as u8).into(),
                 preempt_delay: Duration::ZERO,
+                skew: SkewRule::OfInterval,
                 profile: Profile::Rfc9568,
             })
         });
@@ -134,7 +135,7 @@ impl Bus {
 /// and that arrives.
 fn settling() -> Duration {
     let lowest = NonZeroU8::new(1).unwrap();
-    cs(INTERVAL_CS).active_down(lowest) + cs(INTERVAL_CS).duration() + 3 * DELAY_MAX
+    cs(INTERVAL_CS).active_down(lowest, SkewRule::OfInterval) + cs(INTERVAL_CS).duration() + 3 * DELAY_MAX
 }
 
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
