@@ -105,7 +105,7 @@ Feature: What a VRRP router makes of what it hears
     When adverts of priority 200 with reserved bits set keep arriving
     Then it falls silent
 
-  @V29
+  @V29 @needs-owner
   Scenario: Another owner with a greater address is heard
     Given a router under test with priority 255
     When adverts of priority 255 keep arriving

@@ -1,6 +1,6 @@
 Feature: The states of a VRRP router
 
-  @V35
+  @V35 @needs-owner @timing
   Scenario: The owner of the addresses is active as it starts
     Given a router under test with priority 255 and interval 5 s
     And it is stopped
@@ -8,14 +8,14 @@ Feature: The states of a VRRP router
     Then it becomes active before an interval has passed
     And it announces every virtual address with its announced MAC
 
-  @V36
+  @V36 @timing
   Scenario: Anybody else watches first
     Given a router under test with interval 1 s
     And it is stopped
     When it starts
     Then it becomes active, but not before 3 intervals and its skew
 
-  @V37
+  @V37 @timing
   Scenario Outline: A router of priority <priority> takes over in its time
     Given a router under test with priority <priority> and interval 1 s
     And it is in backup behind a router of priority 255
@@ -27,7 +27,7 @@ Feature: The states of a VRRP router
       | 1        |
       | 254      |
 
-  @V37 @V18
+  @V37 @V18 @timing
   Scenario: A router of VRRPv2 takes over in its time
     Given a router under test with VRRPv2
     And it is in backup behind a router of priority 200
@@ -85,14 +85,14 @@ Feature: The states of a VRRP router
     Then it becomes active
     And it announces every virtual address with its virtual MAC
 
-  @V43
+  @V43 @timing
   Scenario: A farewell leaves the skew only
     Given a router under test with interval 1 s
     And it is in backup behind a router of priority 200
     When the other router gives up
     Then it takes over after its skew alone
 
-  @V44
+  @V44 @timing
   Scenario: A backup waits by the interval of the active router
     Given a router under test
     And it is in backup behind a router of priority 200 that advertises every 500 ms
@@ -107,7 +107,7 @@ Feature: The states of a VRRP router
     When the priority of the other router becomes 50
     Then it becomes active
 
-  @V46
+  @V46 @timing
   Scenario: A lower priority holds a backup off that does not preempt
     Given a router under test with no preemption
     And it is in backup behind a router of priority 200
@@ -116,7 +116,7 @@ Feature: The states of a VRRP router
     When the other router falls silent
     Then it becomes active
 
-  @V47
+  @V47 @needs-owner
   Scenario: The owner preempts whatever it was told
     Given a router under test with priority 255 and no preemption
     And it is stopped
@@ -159,7 +159,7 @@ Feature: The states of a VRRP router
     When somebody pings its virtual address
     Then it does not answer the ping
 
-  @V51 @needs-accept-choice
+  @V51 @needs-accept-choice @needs-owner
   Scenario: An owner accepts in any case
     Given a router under test with priority 255 and no accept mode
     And it is active
@@ -173,12 +173,12 @@ Feature: The states of a VRRP router
     When it is stopped
     Then its last advert has priority 0
 
-  @V53
+  @V53 @timing
   Scenario: An advert every interval
     Given a router under test
     Then it sends 20 adverts in as many intervals, give or take one
 
-  @V54
+  @V54 @timing
   Scenario: An active router answers a farewell, and counts from there
     Given a router under test with interval 2 s
     And it is active
@@ -186,7 +186,7 @@ Feature: The states of a VRRP router
     Then it answers with an advert at once
     And the next one comes an interval after that
 
-  @V55
+  @V55 @timing
   Scenario: An active router gives way to a higher priority, and waits by its interval
     Given a router under test
     When adverts of priority 200 with interval 1 s keep arriving
@@ -202,14 +202,14 @@ Feature: The states of a VRRP router
     When adverts of priority 100 with source 10.10.1.200 keep arriving
     Then it falls silent
 
-  @V57
+  @V57 @timing
   Scenario: An active router answers a losing advert
     Given a router under test with interval 2 s
     And it is active
     When one advert of priority 50 arrives right after its own
     Then it answers with an advert at once
 
-  @V59
+  @V59 @needs-owner
   Scenario: What is announced at boot is true
     Given a router under test with priority 255
     And it is stopped
@@ -242,7 +242,7 @@ Feature: The states of a VRRP router
     When a packet for its virtual address comes to its own MAC
     Then it does not forward the packet
 
-  @V29 @V62 @needs-log
+  @V29 @V62 @needs-log @needs-owner
   Scenario: Two owners are named in the log
     Given a router under test with priority 255
     When adverts of priority 255 with source 10.10.1.9 keep arriving

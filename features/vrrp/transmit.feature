@@ -31,11 +31,6 @@ Feature: What a VRRP router sends
     Then its adverts have a link-local source
 
   @V07
-  Scenario: Adverts come from the virtual MAC
-    Given a router under test
-    Then its adverts have the virtual MAC as source
-
-  @V07
   Scenario: Adverts come from the virtual MAC where it is asked for
     Given a router under test with a virtual MAC
     Then its adverts have the virtual MAC as source
@@ -66,7 +61,11 @@ Feature: What a VRRP router sends
       | 1        |
       | 100      |
       | 254      |
-      | 255      |
+
+  @V10 @needs-owner
+  Scenario: The owner's adverts say priority 255
+    Given a router under test with priority 255
+    Then its adverts have priority 255
 
   @V11
   Scenario: Adverts list every address
@@ -85,7 +84,7 @@ Feature: What a VRRP router sends
 
   @V14
   Scenario Outline: Adverts say the interval <interval>
-    Given a router under test with priority 255 and interval <interval>
+    Given a router under test with interval <interval>
     Then its adverts have interval <interval>
 
     Examples:
@@ -93,7 +92,13 @@ Feature: What a VRRP router sends
       | 10 ms    |
       | 100 ms   |
       | 1 s      |
-      | 40950 ms |
+
+  @V14 @needs-owner
+  Scenario: Adverts say the longest interval that there is
+    Given a router under test with priority 255 and interval 40950 ms
+    And it is stopped
+    When it starts
+    Then its adverts have interval 40950 ms
 
   @V15
   Scenario: The checksum covers the message alone

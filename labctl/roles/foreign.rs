@@ -9,7 +9,7 @@ use std::path::PathBuf;
 pub(super) use instances::{Floating, Instance, instances};
 pub(super) use supervisor::{Program, Watched, supervise};
 
-use crate::kernel::netlink;
+use crate::kernel::{macvlan, netlink, packet};
 use crate::topology::{Builtin, Failover, NetworkName, NodeName, Topology};
 
 /// Where a daemon's configuration is written, in the node's private `/run`.
@@ -77,6 +77,12 @@ pub enum Error {
     /// The kernel no longer says who has which address.
     #[error("watch the floating addresses")]
     Netlink(#[from] netlink::Error),
+    /// An interface is not there.
+    #[error(transparent)]
+    Port(#[from] packet::Error),
+    /// Nor is one above it.
+    #[error(transparent)]
+    Macvlan(#[from] macvlan::Error),
     /// An interface cannot be made ready for it.
     #[error("make {name} on {on}")]
     Link {

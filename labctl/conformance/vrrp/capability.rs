@@ -2,9 +2,11 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::kernel::process::{Spawn, find_program};
+use crate::roles::frr;
 use crate::topology::Engine;
 
 /// Longest answer of a program that is asked for its version.
@@ -19,6 +21,9 @@ pub(super) fn lack(engine: Engine, tag: &str) -> Option<&'static str> {
         ("needs-both-versions", Engine::Frr) => {
             Some("FRRouting speaks VRRPv2 or VRRPv3, not both at once (RFC 9568 section 8.4 is a MAY)")
         }
+        ("needs-owner", Engine::Frr) => Some(
+            "FRRouting cannot be told that it is the owner: it concludes that from the addresses of its interface",
+        ),
         ("needs-own-mac", Engine::Frr) => Some("FRRouting knows the virtual MAC only"),
         ("needs-accept-choice", Engine::Frr) => {
             Some("FRRouting has no switch for Accept_Mode: it always accepts")
@@ -37,18 +42,18 @@ pub(super) fn lack(engine: Engine, tag: &str) -> Option<&'static str> {
 pub fn version(engine: Engine) -> String {
     match engine {
         Engine::Labctl => format!("labctl {}", env!("CARGO_PKG_VERSION")),
-        Engine::Keepalived => said("keepalived", "--version", |line| line.split(" (").next()),
-        Engine::Frr => said(crate::roles::frr::PROGRAM, "--version", |line| Some(line)),
+        Engine::Keepalived => said(find_program("keepalived"), |line| line.split(" (").next()),
+        Engine::Frr => said(frr::path(frr::PROGRAM), |line| Some(line)),
     }
 }
 
 /// The first line of what a program says of itself.
-fn said(program: &str, argument: &str, short: impl Fn(&str) -> Option<&str>) -> String {
+fn said(program: Option<PathBuf>, short: impl Fn(&str) -> Option<&str>) -> String {
     let asked = || {
-        let path = find_program(program)?;
+        let path = program?;
         let mut child = Spawn {
             program: path.as_os_str(),
-            args: vec![OsStr::new(argument)],
+            args: vec![OsStr::new("--version")],
             stdout: Stdio::piped(),
             stderr: Stdio::piped(),
             die_with_parent: true,
@@ -64,5 +69,5 @@ fn said(program: &str, argument: &str, short: impl Fn(&str) -> Option<&str>) -> 
         let line = text.lines().find(|line| !line.trim().is_empty())?;
         short(line).map(|line| line.trim().to_owned())
     };
-    asked().unwrap_or_else(|| format!("{program}, which is not installed"))
+    asked().unwrap_or_else(|| "of an unknown version".to_owned())
 }

@@ -182,7 +182,7 @@ mod tests {
 
     fn scenario(name: &str, ids: &[&str]) -> Scenario {
         let ids = ids.iter().map(ToString::to_string).collect();
-        Scenario { name: name.to_owned(), ids, needs: vec![], steps: vec![] }
+        Scenario { name: name.to_owned(), ids, needs: vec![], timing: false, steps: vec![] }
     }
 
     fn played(scenario: usize, outcome: Outcome) -> Played {

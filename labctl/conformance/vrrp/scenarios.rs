@@ -20,6 +20,8 @@ pub struct Scenario {
     pub ids: Vec<String>,
     /// What it needs of an engine.
     pub needs: Vec<String>,
+    /// Does it look at how long something takes? Then nothing should run beside it.
+    pub timing: bool,
     /// What is done and what must be seen.
     pub steps: Vec<Step>,
 }
@@ -38,9 +40,11 @@ pub fn scenarios() -> Result<Vec<Scenario>, String> {
             let same = |titles: &[String]| titles.iter().filter(|title| **title == scenario.name).count();
             let row =
                 if same(&titles) > 1 { format!(" #{}", same(&titles[..at]) + 1) } else { String::new() };
+            let timing = scenario.tags.iter().any(|tag| tag == "timing");
             let (ids, needs) = scenario.tags.into_iter().partition(|tag| is_requirement(tag));
             let steps = background.iter().cloned().chain(scenario.steps).collect();
-            all.push(Scenario { name: format!("{theme}: {}{row}", scenario.name), ids, needs, steps });
+            let name = format!("{theme}: {}{row}", scenario.name);
+            all.push(Scenario { name, ids, needs, timing, steps });
         }
     }
     Ok(all)

@@ -61,8 +61,8 @@ impl Setup {
             version: VrrpVersion::V3,
             mac: if engine == Engine::Frr { MacMode::Virtual } else { MacMode::Physical },
             accept: true,
-            // keepalived has no other; scenarios about the checksum ask for the one that they are about.
-            checksum: if engine == Engine::Keepalived { Checksum::PseudoHeader } else { Checksum::Message },
+            // The others have no other; scenarios about the checksum ask for the one that they are about.
+            checksum: if engine == Engine::Labctl { Checksum::Message } else { Checksum::PseudoHeader },
             ipv4: true,
             ipv6: false,
         }

@@ -33,15 +33,31 @@ pub struct Played {
     pub outcome: Outcome,
 }
 
-/// Plays every scenario with every engine, `jobs` at a time, and hands over each result as it comes.
+/// Plays every scenario with every engine and hands over each result as it comes: `jobs` at a time, and after them those
+/// that look at times, one by one.
 pub fn run(
     scenarios: &[Scenario],
     engines: &[Engine],
     jobs: usize,
     mut ended: impl FnMut(&Played),
 ) -> Vec<Played> {
-    let order = engines.iter().flat_map(|engine| (0..scenarios.len()).map(move |at| (*engine, at)));
-    let queue: Mutex<VecDeque<(Engine, usize)>> = Mutex::new(order.collect());
+    let order = |timing: bool| {
+        let those = move |at: &usize| scenarios[*at].timing == timing;
+        engines.iter().flat_map(move |engine| (0..scenarios.len()).filter(those).map(move |at| (*engine, at)))
+    };
+    let mut all = side_by_side(scenarios, order(false).collect(), jobs, &mut ended);
+    all.extend(side_by_side(scenarios, order(true).collect(), 1, &mut ended));
+    all.sort_by_key(|one| (one.engine, one.scenario));
+    all
+}
+
+fn side_by_side(
+    scenarios: &[Scenario],
+    queue: VecDeque<(Engine, usize)>,
+    jobs: usize,
+    ended: &mut impl FnMut(&Played),
+) -> Vec<Played> {
+    let queue = Mutex::new(queue);
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let mut all = Vec::new();
     thread::scope(|scope| {
@@ -63,7 +79,6 @@ pub fn run(
             all.push(one);
         }
     });
-    all.sort_by_key(|one| (one.engine, one.scenario));
     all
 }
 
