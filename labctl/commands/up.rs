@@ -13,7 +13,7 @@ use crate::holder::protocol::Progress;
 use crate::kernel::capability::{self, Capability};
 use crate::kernel::nft;
 use crate::plan::{Observed, Wanted, between};
-use crate::roles::init;
+use crate::roles::{foreign, init};
 use crate::topology::{LabName, Role, Topology};
 
 const EXAMPLES: &str = "\
@@ -108,6 +108,12 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
         return Err(Failure::machine(
             "the proxies of this topology translate addresses with `nft`, which is not installed",
             "`apt-get install nftables`",
+        ));
+    }
+    if let Some((program, package)) = foreign::missing(topology) {
+        return Err(Failure::machine(
+            format!("the election of this topology needs `{program}`, which is not installed"),
+            format!("`apt-get install {package}`, or leave `engine:` out of the topology"),
         ));
     }
     Ok(())

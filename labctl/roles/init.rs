@@ -76,7 +76,8 @@ pub struct InitSpec {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// Send a signal to a service; what happens when it ends is its restart policy's business.
+    /// Send a signal to a service; what happens when it ends is its restart policy's business. SIGKILL, SIGSTOP and
+    /// SIGCONT reach every process of it, others the one that PID 1 started, which knows its children.
     Signal {
         /// The service.
         service: ServiceName,
@@ -436,7 +437,10 @@ impl Init {
         match order {
             Order::Signal { signal, .. } => {
                 let signal = Signal::try_from(signal).map_err(|_| format!("there is no signal {signal}"))?;
-                process::signal(running?, signal).map_err(|error| format!("signal {name}: {error}"))
+                send_to_service(running?, signal).map_err(|error| format!("signal {name}: {error}"))?;
+                let signal = signal.as_str().trim_start_matches("SIG").to_owned();
+                self.reporter.of(name.as_str()).emit(What::Signalled { signal });
+                Ok(())
             }
             Order::Stop { .. } => {
                 let running = running?;
@@ -452,6 +456,15 @@ impl Init {
                 Ok(())
             }
         }
+    }
+}
+
+/// What no process can refuse is for all of a service: a daemon whose parent alone is stopped is not stopped. Any other
+/// signal is a request, and the first process of a service is the one to ask.
+fn send_to_service(pid: i32, signal: Signal) -> io::Result<()> {
+    match signal {
+        Signal::SIGKILL | Signal::SIGSTOP | Signal::SIGCONT => process::signal_family(pid, signal),
+        _ => Ok(process::signal(pid, signal)?),
     }
 }
 

@@ -3,8 +3,11 @@
 
 pub mod balancer;
 pub mod db;
+pub mod foreign;
+pub mod frr;
 pub mod init;
 pub mod inquiry;
+pub mod keepalived;
 mod listener;
 pub mod load;
 mod random;

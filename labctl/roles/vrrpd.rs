@@ -1,7 +1,7 @@
 //! The VRRP daemon of a proxy: one loop that owns sockets and clock around a [`crate::vrrp::Machine`] for each virtual
 //! router and family, which decides. One thread of it is real-time; tracked checks have threads of their own.
 
-pub mod account;
+pub use crate::diagnosis::account;
 mod announcer;
 mod checks;
 mod common;

@@ -1,10 +1,13 @@
 //! What holds for every text, and for every text that is a topology.
 
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 
 use super::*;
 
 const HA: &str = include_str!("../../../topologies/ha.yaml");
+const DUAL: &str = include_str!("../../../topologies/dual-stack.yaml");
 
 /// What a hand or a crash could put into a file.
 const SCRAPS: [&str; 26] = [
@@ -64,12 +67,12 @@ fn shuffled() -> impl Strategy<Value = String> {
     })
 }
 
-/// Numbers of [`HA`] replaced by others: nearly always YAML, and now and then a topology.
-fn renumbered() -> impl Strategy<Value = String> {
-    let places: Vec<usize> = HA.match_indices(|c: char| c.is_ascii_digit()).map(|(at, _)| at).collect();
+/// Numbers of a site replaced by others: nearly always YAML, and now and then a topology.
+fn renumbered(site: &'static str) -> impl Strategy<Value = String> {
+    let places: Vec<usize> = site.match_indices(|c: char| c.is_ascii_digit()).map(|(at, _)| at).collect();
     let digits = prop::collection::vec((prop::sample::select(places), b'0'..=b'9'), 1..4);
-    digits.prop_map(|digits| {
-        let mut text = HA.to_owned();
+    digits.prop_map(move |digits| {
+        let mut text = site.to_owned();
         digits
             .into_iter()
             .for_each(|(at, digit)| text.replace_range(at..=at, &char::from(digit).to_string()));
@@ -99,22 +102,35 @@ fn check_refusal(invalid: &Invalid) {
 
 fn check_topology(topology: &Topology) {
     let mut seen = std::collections::BTreeSet::new();
-    let mut place = |network: &NetworkName, address: std::net::Ipv4Addr| {
+    let mut place = |network: &NetworkName, address: IpAddr| {
         let prefix = topology.networks.get(network).expect("every network is known");
-        assert!(prefix.contains(&address) && address != prefix.network() && address != prefix.broadcast());
+        let prefix6 = topology.networks6.get(network);
+        assert!(match address {
+            IpAddr::V4(one) => prefix.contains(&one) && one != prefix.network() && one != prefix.broadcast(),
+            IpAddr::V6(one) => prefix6.is_some_and(|net| net.contains(&one) && one != net.network()),
+        });
         assert!(seen.insert(address), "{address} is there once");
     };
     for node in &topology.nodes {
         assert!(!node.interfaces.is_empty());
         for interface in &node.interfaces {
             assert!(topology.networks.contains_key(&interface.network));
-            interface.addresses.iter().for_each(|address| place(&interface.network, *address));
+            interface.all().for_each(|address| place(&interface.network, address));
         }
+        let on_link = |hop| {
+            node.interfaces
+                .iter()
+                .any(|it| it.addresses6.first().is_some() && topology.networks6[&it.network].contains(&hop))
+        };
+        assert!(node.gateway6.is_none_or(on_link), "IPv6 goes where the node has an address");
         let prefixes = || node.interfaces.iter().map(|interface| topology.networks[&interface.network]);
         assert!(node.gateway.is_none_or(|hop| prefixes().any(|prefix| prefix.contains(&hop))));
     }
     for floating in topology.failover.iter().flat_map(|failover| &failover.addresses) {
-        place(&floating.network, floating.address);
+        place(&floating.network, floating.address.into());
+    }
+    for floating in topology.failover.iter().flat_map(|failover| &failover.addresses6) {
+        place(&floating.network, floating.address.into());
     }
     if let Some(failover) = &topology.failover {
         for proxy in topology.nodes_of(Role::Proxy) {
@@ -148,14 +164,20 @@ proptest! {
     }
 
     #[test]
-    fn what_is_accepted_is_sound(text in renumbered()) {
+    fn what_is_accepted_is_sound(text in renumbered(HA)) {
+        check(&text);
+    }
+
+    #[test]
+    fn what_is_accepted_is_sound_in_both_families(text in renumbered(DUAL)) {
         check(&text);
     }
 }
 
 #[test]
-fn the_original_is_sound() {
+fn the_originals_are_sound() {
     check_topology(&parse("ha.yaml", HA).unwrap());
+    check_topology(&parse("dual-stack.yaml", DUAL).unwrap());
 }
 
 #[test]

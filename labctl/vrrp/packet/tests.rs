@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod captured;
+mod corpus;
 mod properties;
 
 const SENDER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 1, 11));
