@@ -79,7 +79,13 @@ Feature: Why it is as it is, and what is wrong
       | VRID 0            | vrid          | VRID 0 is not configured here                   |
       | VRID 52           | vrid          | VRID 52 is not configured here                  |
       | interval 0        | interval-zero | advertisement interval 0                        |
-      | proxy1's address  | ours          | our own packet, looped back                     |
+
+  Scenario: Adverts in the holder's own name change nothing
+    Given somebody watches who holds the VIP
+    When stranger sends adverts with proxy1's address
+    Then proxy2 comes to say why with "It heard proxy1 (10.10.1.11)"
+    And proxy1 has not changed its role since
+    And at no moment did two nodes hold it, and proxy1 did
 
   Scenario: Who forges adverts is named
     When stranger sends adverts with a pseudo-header

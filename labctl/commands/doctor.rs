@@ -123,7 +123,9 @@ fn look() -> Machine {
         kernel: feature::release(),
         missing_capabilities: capability::missing(&capabilities).iter().map(ToString::to_string).collect(),
         initial_user_namespace: capability::in_initial_user_namespace(),
-        programs: machine::programs().map(|name| (name.to_owned(), process::is_installed(name))).collect(),
+        programs: machine::programs()
+            .map(|name| (name.to_owned(), process::find_program(name).is_some()))
+            .collect(),
         features: machine::features().map(|name| (name.to_owned(), feature::lacks(name))).collect(),
         neighbours_max: number("/proc/sys/net/ipv4/neigh/default/gc_thresh3"),
         bridge_netfilter: number("/proc/sys/net/bridge/bridge-nf-call-iptables").map(|value| value != 0),

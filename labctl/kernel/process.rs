@@ -21,17 +21,6 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 /// This very program, also after its file was replaced.
 pub const SELF: &str = "/proc/self/exe";
 
-/// Where FRRouting keeps its daemons.
-const FRR_PATH: &str = "/usr/lib/frr";
-
-/// Whether a program is there to be run.
-pub fn is_installed(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let own = std::env::split_paths(&path);
-    let usual = SYSTEM_PATH.split(':').chain([FRR_PATH]).map(std::path::PathBuf::from);
-    own.chain(usual).any(|folder| folder.join(program).is_file())
-}
-
 /// A program to start.
 #[derive(Debug)]
 pub struct Spawn<'a> {
