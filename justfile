@@ -22,6 +22,10 @@ demo:
 bench what="all":
     cargo bench --bench site -- {{what}}
 
+# Ours beside keepalived: what each fault costs the client, and whether two nodes ever answered for the VIP.
+bench-failover *args:
+    cargo bench --bench failover -- {{args}}
+
 # Renew what is generated and committed: JSON Schemas, the sample report and the eBPF object.
 renew:
     LABCTL_UPDATE=1 cargo test --lib -- schema sample

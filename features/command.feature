@@ -74,6 +74,12 @@ Feature: The program says what is wrong, and ends with a code that says it too
     Then it ends with 0
     And it prints "right:80 open"
 
+  Scenario: A lease is more than an ordinary user can have, and the message says how to do without
+    When an ordinary user runs labctl up fixtures/labs/leased.yaml in a user namespace
+    Then it ends with 4
+    And it says "a user namespace cannot load one"
+    And it says "lease: false"
+
   Scenario: A node that is off is named with the way to switch it on
     Given the site topologies/minimal.yaml is up
     When client is powered off
@@ -86,3 +92,28 @@ Feature: The program says what is wrong, and ends with a code that says it too
     When client is powered off
     And I ask for the events of the lab
     Then it prints "powered off"
+
+  Scenario: A service is hung, goes on and is killed with all its processes
+    Given the site topologies/minimal.yaml is up with "on: { street: 198.51.100.10 }, services: { family: { run: [/bin/sh, -c, 'sleep 1000 & wait'], restart: never } }" instead of "on: { street: 198.51.100.10 }"
+    When I run on client: timeout 20 /bin/sh -c 'until grep -q "^sleep" /proc/[0-9]*/comm; do :; done'
+    Then it ends with 0
+    When the service family of client gets SIGSTOP
+    And I run on client: timeout 20 /bin/sh -c 'until [ $(grep -c "^State.*stopped" /proc/[0-9]*/status | grep -c :1) = 2 ]; do :; done'
+    Then it ends with 0
+    When the service family of client gets SIGCONT
+    And I run on client: timeout 20 /bin/sh -c 'until ! grep -q "^State.*stopped" /proc/[0-9]*/status; do :; done'
+    Then it ends with 0
+    When the service family of client gets SIGKILL
+    And I run on client: timeout 20 /bin/sh -c 'until ! grep -q "^sleep" /proc/[0-9]*/comm; do :; done'
+    Then it ends with 0
+
+  Scenario: A cable that is cut keeps its carrier, and the plan knows
+    Given the site topologies/minimal.yaml is up
+    When web1 is cut off from data with its link up
+    And I run on web1: cat /sys/class/net/data/carrier
+    Then it prints "1"
+    And what differs from the plan is that it would let web1 through on data
+    And nothing answers web1 at db1:7000
+    When web1 is joined to data again
+    Then nothing differs from the plan
+    And web1 reaches db1:7000

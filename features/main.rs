@@ -10,6 +10,7 @@
 
 mod audit;
 mod cast;
+mod forge;
 mod steps;
 mod visit;
 mod world;
@@ -107,15 +108,28 @@ fn run_all() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    let judged = match conformance() {
+        Ok(judged) => judged,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     arguments.test_threads.get_or_insert((threads * 2).min(THREADS_MAX));
     if arguments.list {
-        return libtest_mimic::run(&arguments, found.into_iter().map(trial).collect()).exit_code();
+        let judged = judged.into_iter().map(|(_, trial)| trial);
+        return libtest_mimic::run(&arguments, found.into_iter().map(trial).chain(judged).collect())
+            .exit_code();
     }
     let (alone, together): (Vec<Found>, Vec<Found>) = found.into_iter().partition(Found::is_alone);
+    let (timed, untimed): (Vec<_>, Vec<_>) = judged.into_iter().partition(|(timing, _)| *timing);
+    let with = |found: Vec<Found>, judged: Vec<(bool, Trial)>| {
+        found.into_iter().map(trial).chain(judged.into_iter().map(|(_, trial)| trial)).collect()
+    };
     let one_at_a_time = Arguments { test_threads: Some(1), ..arguments.clone() };
-    let first = libtest_mimic::run(&arguments, together.into_iter().map(trial).collect());
-    let second = libtest_mimic::run(&one_at_a_time, alone.into_iter().map(trial).collect());
+    let first = libtest_mimic::run(&arguments, with(together, untimed));
+    let second = libtest_mimic::run(&one_at_a_time, with(alone, timed));
     let ran = |conclusion: &Conclusion| conclusion.num_passed + conclusion.num_failed;
     if ran(&first) + ran(&second) == 0 && !arguments.ignored {
         eprintln!("no scenario was selected; `cargo test --test features -- --list` shows their names");
@@ -126,6 +140,40 @@ fn run_all() -> ExitCode {
 
 fn trial(found: Found) -> Trial {
     Trial::test(found.name(), move || run_in_process(&found)).with_kind("")
+}
+
+/// The scenarios that our VRRP daemon is judged by, and whether each looks at times. They are played by the shipped
+/// program, so that both ways to them are one.
+fn conformance() -> Result<Vec<(bool, Trial)>, String> {
+    let scenarios = labctl::conformance::vrrp::scenarios()?;
+    let trial = |scenario: labctl::conformance::vrrp::Scenario| {
+        let name = scenario.name;
+        let title = format!("vrrp: {name}");
+        (scenario.timing, Trial::test(title, move || play(&name)).with_kind(""))
+    };
+    Ok(scenarios.into_iter().map(trial).collect())
+}
+
+/// Has our program play one scenario with our daemon. Its lab ends with it.
+fn play(name: &str) -> Result<(), Failed> {
+    let output =
+        tempfile::NamedTempFile::new().map_err(|error| format!("make a file for output: {error}"))?;
+    let write_to =
+        || output.as_file().try_clone().map_err(|error| format!("open the file for output: {error}"));
+    let child = world::labctl()
+        .args([labctl::conformance::vrrp::suite::VERB, "labctl", name])
+        .stdout(write_to()?)
+        .stderr(write_to()?)
+        .process_group(0)
+        .spawn()
+        .map_err(|error| format!("start labctl: {error}"))?;
+    let ended = wait(child);
+    let text = std::fs::read_to_string(output.path()).unwrap_or_default();
+    match ended {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failed::from(text)),
+        None => Err(Failed::from(format!("{text}\nnot finished after {SCENARIO_MAX:?}"))),
+    }
 }
 
 /// Runs one scenario in a process of its own, and ends it with all that it started if it takes too long.

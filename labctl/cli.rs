@@ -9,7 +9,7 @@ use crate::commands::{self, Failure};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  a drill failed, a history contradicts itself, or a lab did not become ready
+  1  a drill failed, a history contradicts itself, a lab did not become ready, or `labctl doctor` found something
   2  bad arguments, a faulty file, or a lab or node that does not exist; nothing was changed
   3  a regression against an earlier report
   4  the machine did not let it happen
@@ -21,7 +21,8 @@ Examples:
   labctl status                                    who runs, who holds the VIP, whom the databases follow
   labctl talk hello                                a conversation through the one public address
   labctl power off proxy1                          silence; proxy2 takes the VIP
-  labctl logs -f proxy2                            why it did
+  labctl explain proxy2                            why it did
+  labctl doctor                                    what is wrong, and what to do about it
   labctl down --wait                               end it, and prove that nothing is left
   labctl drill run topologies/drills/proxy-crash.yaml";
 
@@ -44,6 +45,10 @@ enum Verb {
     Status(commands::status::Args),
     /// List the labs that are up
     List(commands::list::Args),
+    /// Say why a node is as it is
+    Explain(commands::explain::Args),
+    /// Find out what is wrong with the labs and the machine
+    Doctor(commands::doctor::Args),
     /// Run a command on a node
     Exec(commands::exec::Args),
     /// Have a conversation with the site
@@ -66,14 +71,20 @@ enum Verb {
     Check(commands::check::Args),
     /// Break a site by a timetable and report what survived
     Drill(commands::drill::Args),
+    /// Judge a daemon from outside, by packets sent and seen on the wire
+    Conformance(commands::conformance::Args),
     /// Print completions for a shell
     Completions(commands::completions::Args),
     #[command(name = "__holder", hide = true)]
     Holder,
     #[command(name = "__node", hide = true)]
     Node,
+    #[command(name = "__scenario", hide = true)]
+    Scenario(commands::conformance::One),
     #[command(name = "__role", hide = true)]
     Role(commands::role::Args),
+    #[command(name = "__ask", hide = true)]
+    Ask(commands::ask::Args),
 }
 
 /// A reader that has seen enough (`labctl events | head`) ends a command as it would end any other.
@@ -113,6 +124,8 @@ pub fn run() -> ExitCode {
         Verb::Down(args) => commands::down::run(&args),
         Verb::Status(args) => commands::status::run(&args),
         Verb::List(args) => commands::list::run(&args),
+        Verb::Explain(args) => commands::explain::run(&args),
+        Verb::Doctor(args) => commands::doctor::run(&args),
         Verb::Exec(args) => commands::exec::run(&args),
         Verb::Talk(args) => commands::talk::run(&args),
         Verb::Fetch(args) => commands::fetch::run(&args),
@@ -124,10 +137,13 @@ pub fn run() -> ExitCode {
         Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
         Verb::Check(args) => commands::check::run(&args),
         Verb::Drill(args) => commands::drill::run(&args),
+        Verb::Conformance(args) => commands::conformance::run(&args),
+        Verb::Scenario(args) => commands::conformance::one(&args),
         Verb::Completions(args) => commands::completions::run::<Cli>(&args),
         Verb::Holder => return crate::holder::run(),
         Verb::Node => commands::role::node(),
         Verb::Role(args) => commands::role::run(&args),
+        Verb::Ask(args) => commands::ask::run(&args),
     };
     result.unwrap_or_else(|failure| failure.print())
 }

@@ -5,6 +5,7 @@
 // Pure rooms: no clock, no I/O, no kernel.
 pub mod balancer;
 pub mod conversation;
+pub mod diagnosis;
 pub mod drill;
 pub mod plan;
 pub mod report;
@@ -14,6 +15,7 @@ pub mod vrrp;
 // Shell rooms: they do what the pure rooms decide.
 pub mod cli;
 pub mod commands;
+pub mod conformance;
 pub mod dataplane;
 pub mod holder;
 pub mod kernel;

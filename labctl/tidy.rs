@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms that decide and do nothing.
-const PURE: [&str; 7] = ["balancer", "conversation", "drill", "plan", "report", "topology", "vrrp"];
+const PURE: [&str; 8] =
+    ["balancer", "conversation", "diagnosis", "drill", "plan", "report", "topology", "vrrp"];
 /// Rooms that do what the pure ones decide.
-const SHELL: [&str; 4] = ["dataplane", "holder", "kernel", "roles"];
+const SHELL: [&str; 5] = ["conformance", "dataplane", "holder", "kernel", "roles"];
 /// What a pure room has no use for.
 const IMPURE: [&str; 9] = [
     "std::fs",

@@ -1,7 +1,7 @@
 //! Breaking things, and mending them.
 
 use cucumber::{given, then, when};
-use labctl::report::What;
+use labctl::report::{Cable, What};
 use labctl::roles::init::Order;
 use labctl::topology::{NodeName, Role, ServiceName};
 use nix::sys::signal::Signal;
@@ -130,6 +130,36 @@ fn signal_main(world: &World, node: &NodeName, signal: Signal) -> Result<(), Str
     let service = main_service(role).parse().map_err(|error| format!("{error}"))?;
     let order = Order::Signal { service, signal: signal as i32 };
     world.lab()?.order(node, order).map_err(|error| error.to_string())
+}
+
+#[when(regex = r"^the service (\S+) of (\S+) gets (SIG[A-Z0-9]+)$")]
+fn service_gets(world: &mut World, service: String, node: String, signal: String) -> Result<(), String> {
+    let target = format!("{node}/{service}");
+    let said = world.run_in_lab("kill", &[&target, "--signal", &signal])?;
+    if said.code == 0 { Ok(()) } else { Err(said.stderr) }
+}
+
+/// The carrier stays: neither side's kernel notices.
+#[when(regex = r"^(\S+) is cut off from (\S+) with its link up$")]
+fn cut_off(world: &mut World, node: String, network: String) -> Result<(), String> {
+    cable(world, &node, &network, Cable::Partition)
+}
+
+#[when(regex = r"^(\S+) is joined to (\S+) again$")]
+fn joined(world: &mut World, node: String, network: String) -> Result<(), String> {
+    cable(world, &node, &network, Cable::Heal)
+}
+
+fn cable(world: &mut World, node: &str, network: &str, becomes: Cable) -> Result<(), String> {
+    let node = node.parse().map_err(|error| format!("{error}"))?;
+    let network = network.parse().map_err(|error| format!("{error}"))?;
+    world.lab()?.cable(&node, &network, becomes).map_err(|error| error.to_string())
+}
+
+#[then(regex = r"^what differs from the plan is that it would (.*)$")]
+fn drift(world: &mut World, only: String) -> Result<(), String> {
+    let drift = world.status()?.drift;
+    if drift == [only] { Ok(()) } else { Err(format!("would {}", drift.join(", "))) }
 }
 
 #[when(expr = "the link {word} of {node} goes {word}")]

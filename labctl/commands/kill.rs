@@ -14,7 +14,9 @@ Examples:
   labctl kill proxy1                               the whole machine, cables still in
   labctl kill web1/web                             one service; its restart policy decides what follows
   labctl kill db1/db --signal STOP                 hang it; `--signal CONT` lets it go on
-  labctl kill proxy1/vrrpd --signal TERM";
+  labctl kill proxy1/vrrpd --signal TERM
+
+KILL, STOP and CONT reach every process of a service, other signals the first of them.";
 
 /// Kill a node or signal one of its services
 #[derive(Debug, clap::Args)]

@@ -17,12 +17,16 @@ macro_rules! print_line {
     }};
 }
 
+pub mod ask;
 pub mod check;
 pub mod completions;
+pub mod conformance;
+pub mod doctor;
 pub mod down;
 pub mod drill;
 pub mod events;
 pub mod exec;
+pub mod explain;
 mod failure;
 pub mod fetch;
 pub mod kill;
@@ -35,6 +39,7 @@ pub mod status;
 pub mod talk;
 pub mod up;
 pub mod validate;
+mod witness;
 
 use clap::ValueEnum;
 

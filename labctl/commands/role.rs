@@ -29,6 +29,8 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Role {
     Vrrpd,
+    Keepalived,
+    Frr,
     Balancer,
     Web,
     Db,
@@ -67,6 +69,8 @@ fn start(args: &Args) -> miette::Result<()> {
     let reporter = |service: &str| Reporter::from_env(node.clone(), service);
     match args.role {
         Role::Vrrpd => roles::vrrpd::run(&site, reporter("vrrpd")).into_diagnostic(),
+        Role::Keepalived => roles::keepalived::run(&site, reporter("keepalived")).into_diagnostic(),
+        Role::Frr => roles::frr::run(&site, reporter("frr")).into_diagnostic(),
         Role::Balancer => roles::balancer::run(&site, reporter("balancer")).into_diagnostic(),
         Role::Web => roles::web::run(&site, reporter("web")).into_diagnostic(),
         Role::Db => roles::db::run(&site, reporter("db")).into_diagnostic(),

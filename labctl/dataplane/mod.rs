@@ -1,12 +1,15 @@
-//! The data plane in the kernel: loads the eBPF object in `bpf/`, attaches it to two interfaces and keeps its maps. It
+//! The balancer's data plane in the kernel: loads `bpf/lb.bpf.o`, attaches it to two interfaces and keeps its maps. It
 //! does as it is told and knows nothing of health, sites or elections. Nothing is pinned: the kernel forgets it all
-//! when this process ends, so a daemon that was killed does not leave a balancer behind.
+//! when this process ends, so a daemon that was killed does not leave a balancer behind. [`gate`] does the same for
+//! leases on floating addresses.
 
+pub mod gate;
 mod layout;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 
 use aya::maps::{Array, HashMap, HashOfMaps, Map, MapData, MapError, PerCpuArray};
 use aya::programs::links::LinkOrder;
@@ -30,10 +33,10 @@ const TO_CLIENT: &str = "to_client";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// This process may not.
-    #[error("balance in eBPF: needs CAP_BPF and CAP_NET_ADMIN in the initial user namespace")]
+    #[error("run eBPF programs: needs CAP_BPF and CAP_NET_ADMIN in the initial user namespace")]
     NotPermitted,
     /// The kernel cannot.
-    #[error("balance in eBPF: this kernel has no bpf system call")]
+    #[error("run eBPF programs: this kernel has no bpf system call")]
     NoEbpf,
     /// The kernel is too old.
     #[error("attach to {interface}: this kernel has no tcx, which came with Linux 6.6")]
@@ -51,10 +54,10 @@ pub enum Error {
         source: Errno,
     },
     /// The kernel did not take the programs or maps.
-    #[error("load the balancer's eBPF object")]
+    #[error("load an eBPF object")]
     Load(#[source] Box<EbpfError>),
     /// The object is not the one this code was written for.
-    #[error("find {0} in the balancer's eBPF object")]
+    #[error("find {0} in the eBPF object")]
     Missing(&'static str),
     /// The kernel did not attach a program.
     #[error("attach {program} to {interface}")]
@@ -67,6 +70,12 @@ pub enum Error {
         #[source]
         source: Box<ProgramError>,
     },
+    /// A map cannot be handed on.
+    #[error("hold on to a map")]
+    Descriptor(#[source] io::Error),
+    /// The gate knows nothing of this address.
+    #[error("lease {0}: the gate was not told of it")]
+    NotGated(IpAddr),
     /// The services exclude each other.
     #[error("install the services")]
     Conflict(#[from] Conflict),
@@ -118,8 +127,10 @@ impl Dataplane {
     /// network of the latter: what stays in it is never rewritten. Switched off, and without services.
     pub fn attach(front: &str, back: &str, inside: Ipv4Net) -> Result<(Self, Switch), Error> {
         let (mut plane, switch) = Self::load(index_of(front)?, index_of(back)?, inside)?;
-        plane.attach_program(TO_REAL, front)?;
-        plane.attach_program(TO_CLIENT, back)?;
+        for (name, interface) in [(TO_REAL, front), (TO_CLIENT, back)] {
+            let way = TcAttachType::Ingress;
+            attach_program(&mut plane.ebpf, name, interface, way, LinkOrder::default())?;
+        }
         Ok((plane, switch))
     }
 
@@ -205,18 +216,6 @@ impl Dataplane {
         Ok((plane, switch))
     }
 
-    fn attach_program(&mut self, name: &'static str, interface: &str) -> Result<(), Error> {
-        let options = TcAttachOptions::TcxOrder(LinkOrder::default());
-        let attached =
-            program(&mut self.ebpf, name)?.attach_with_options(interface, TcAttachType::Ingress, options);
-        attached.map(drop).map_err(|error| match errno(&error) {
-            // A kernel that does not know the attach type says that the argument is invalid.
-            Some(Errno::EINVAL) => Error::NoTcx { interface: interface.to_owned() },
-            Some(Errno::EPERM) => Error::NotPermitted,
-            _ => Error::Attach { program: name, interface: interface.to_owned(), source: Box::new(error) },
-        })
-    }
-
     fn forget_all_but(&mut self, wanted: &BTreeMap<Endpoint, Service>) -> Result<(), Error> {
         let in_use: Vec<Endpoint> =
             wanted.values().flat_map(|service| &service.reals).map(|real| real.endpoint).collect();
@@ -268,6 +267,23 @@ fn index_of(name: &str) -> Result<u32, Error> {
 fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut SchedClassifier, Error> {
     let program = ebpf.program_mut(name).ok_or(Error::Missing(name))?;
     program.try_into().map_err(|_| Error::Missing(name))
+}
+
+fn attach_program(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    interface: &str,
+    way: TcAttachType,
+    order: LinkOrder,
+) -> Result<(), Error> {
+    let options = TcAttachOptions::TcxOrder(order);
+    let attached = program(ebpf, name)?.attach_with_options(interface, way, options);
+    attached.map(drop).map_err(|error| match errno(&error) {
+        // A kernel that does not know the attach type says that the argument is invalid.
+        Some(Errno::EINVAL) => Error::NoTcx { interface: interface.to_owned() },
+        Some(Errno::EPERM) => Error::NotPermitted,
+        _ => Error::Attach { program: name, interface: interface.to_owned(), source: Box::new(error) },
+    })
 }
 
 fn map<M: TryFrom<Map>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, Error> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_saphyr::{Location, Spanned};
 
-use super::spec::{Action, Drill, Expect, Fault, Load, Target};
+use super::spec::{Action, Drill, Expect, Fault, Load, Signal, Target};
 use crate::conversation::TURNS_MAX;
-use crate::topology::{DrillName, NodeName, ServiceName};
+use crate::topology::{DrillName, NetworkName, NodeName, ServiceName};
 
 /// Most conversations at a time: each has a connection and a task of its own.
 const CONVERSATIONS_MAX: u32 = 512;
@@ -25,6 +25,20 @@ const PROBE_INTERVAL_MIN: Duration = Duration::from_micros(100);
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// The longest drill.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// Every fault that there is.
+const FAULTS: [&str; 11] = [
+    "power-off",
+    "power-on",
+    "kill-node",
+    "kill-service",
+    "stop",
+    "signal",
+    "link-down",
+    "link-up",
+    "partition",
+    "heal",
+    "delete-address",
+];
 /// A word this similar (Jaro-Winkler) to one that is known is taken for a slip of the pen.
 const SIMILAR: f64 = 0.75;
 
@@ -109,6 +123,15 @@ struct RawFault {
     action: Word,
     target: Word,
     service: Option<Word>,
+    network: Option<Word>,
+    signal: Option<Word>,
+}
+
+/// What a fault is about besides its target, as far as it is not read yet.
+struct More {
+    service: Option<Word>,
+    network: Option<Word>,
+    signal: Option<Word>,
 }
 
 #[derive(Default, Deserialize)]
@@ -122,6 +145,7 @@ struct RawExpect {
     unacknowledged_turns: Option<u64>,
     holder_changes_min: Option<u64>,
     holder_changes_max: Option<u64>,
+    holders_max: Option<u64>,
     acknowledged_min: Option<u64>,
 }
 
@@ -238,7 +262,8 @@ impl Reader<'_> {
         if at.is_some_and(|at| at >= duration) {
             self.problem(due_at, format!("at {} the drill is over", raw.at.value), None);
         }
-        let action = self.action(raw.action, raw.service);
+        let more = More { service: raw.service, network: raw.network, signal: raw.signal };
+        let action = self.action(&raw.action, more);
         let target = self.name::<NodeName>(raw.target).map(Target::from);
         if first && target == Some(Target::Same) {
             let help = Some("write `holder`, `raft-leader` or a node".to_owned());
@@ -251,36 +276,65 @@ impl Reader<'_> {
         Some(Fault { at: at?, action: action?, target: target? })
     }
 
-    fn action(&mut self, word: Word, service: Option<Word>) -> Option<Action> {
-        const WORDS: [&str; 5] = ["power-off", "power-on", "kill-node", "kill-service", "stop"];
-        let place = word.referenced;
-        let without = match word.value.as_str() {
-            "power-off" => Action::PowerOff,
-            "power-on" => Action::PowerOn,
-            "kill-node" => Action::KillNode,
-            "kill-service" | "stop" => {
-                let Some(service) = service else {
-                    let message = format!("`{}` needs a `service`", word.value);
-                    self.problem(place, message, Some("write for instance `service: vrrpd`".to_owned()));
-                    return None;
-                };
-                let service = self.name::<ServiceName>(service)?;
-                return Some(match word.value.as_str() {
-                    "stop" => Action::Stop(service),
-                    _ => Action::KillService(service),
-                });
+    fn action(&mut self, word: &Word, mut more: More) -> Option<Action> {
+        let action = match word.value.as_str() {
+            "power-off" => Some(Action::PowerOff),
+            "power-on" => Some(Action::PowerOn),
+            "kill-node" => Some(Action::KillNode),
+            "kill-service" => self.service(word, &mut more).map(Action::KillService),
+            "stop" => self.service(word, &mut more).map(Action::Stop),
+            "signal" => {
+                let service = self.service(word, &mut more);
+                service
+                    .zip(self.signal(word, &mut more))
+                    .map(|(service, signal)| Action::Signal(service, signal))
             }
+            "link-down" => self.network(word, &mut more).map(Action::LinkDown),
+            "link-up" => self.network(word, &mut more).map(Action::LinkUp),
+            "partition" => self.network(word, &mut more).map(Action::Partition),
+            "heal" => self.network(word, &mut more).map(Action::Heal),
+            "delete-address" => self.network(word, &mut more).map(Action::DeleteAddress),
             unknown => {
                 let message = format!("there is no fault `{unknown}`");
-                self.problem(place, message, Some(suggestion(unknown, &WORDS)));
+                self.problem(word.referenced, message, Some(suggestion(unknown, &FAULTS)));
                 return None;
             }
         };
-        if let Some(service) = service {
-            let message = format!("`{}` is for a whole node and takes no `service`", word.value);
-            self.problem(service.referenced, message, Some("write `kill-service` or `stop`".to_owned()));
+        let spare = [("service", more.service), ("network", more.network), ("signal", more.signal)];
+        for (key, value) in spare.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+            let message = format!("`{}` takes no `{key}`", word.value);
+            let with: Vec<&str> = FAULTS.into_iter().filter(|fault| takes(fault, key)).collect();
+            self.problem(value.referenced, message, Some(format!("it is for `{}`", with.join("`, `"))));
         }
-        Some(without)
+        action
+    }
+
+    fn service(&mut self, of: &Word, more: &mut More) -> Option<ServiceName> {
+        let word = self.needed(of, more.service.take(), "service", "vrrpd")?;
+        self.name(word)
+    }
+
+    fn network(&mut self, of: &Word, more: &mut More) -> Option<NetworkName> {
+        let word = self.needed(of, more.network.take(), "network", "front")?;
+        self.name(word)
+    }
+
+    fn signal(&mut self, of: &Word, more: &mut More) -> Option<Signal> {
+        let word = self.needed(of, more.signal.take(), "signal", "STOP")?;
+        let found = Signal::ALL.into_iter().find(|signal| signal.word() == word.value);
+        if found.is_none() {
+            let help = suggestion(&word.value, &Signal::ALL.map(Signal::word));
+            self.problem(word.referenced, format!("there is no signal `{}`", word.value), Some(help));
+        }
+        found
+    }
+
+    fn needed(&mut self, of: &Word, given: Option<Word>, key: &str, example: &str) -> Option<Word> {
+        if given.is_none() {
+            let message = format!("`{}` needs a `{key}`", of.value);
+            self.problem(of.referenced, message, Some(format!("write for instance `{key}: {example}`")));
+        }
+        given
     }
 
     fn expect(&mut self, raw: RawExpect) -> Expect {
@@ -294,6 +348,7 @@ impl Reader<'_> {
             unacknowledged_turns: raw.unacknowledged_turns.unwrap_or(usual.unacknowledged_turns),
             holder_changes_min: raw.holder_changes_min.unwrap_or(usual.holder_changes_min),
             holder_changes_max: raw.holder_changes_max,
+            holders_max: raw.holders_max,
             acknowledged_min: raw.acknowledged_min.unwrap_or(usual.acknowledged_min),
         }
     }
@@ -336,6 +391,15 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+}
+
+/// Whether a fault is about something of that kind.
+fn takes(fault: &str, key: &str) -> bool {
+    match key {
+        "service" => matches!(fault, "kill-service" | "stop" | "signal"),
+        "signal" => fault == "signal",
+        _ => matches!(fault, "link-down" | "link-up" | "partition" | "heal" | "delete-address"),
     }
 }
 

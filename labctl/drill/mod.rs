@@ -8,5 +8,5 @@ mod timetable;
 
 pub use file::{Problem, Problems, TIMEOUT_MAX, parse};
 pub use runner::{DRAIN_MAX, Do, Ending, Input, Runner, Seen};
-pub use spec::{Action, Drill, Expect, Fault, Load, Misfit, Target};
+pub use spec::{Action, Drill, Expect, Fault, Load, Misfit, Signal, Target};
 pub use timetable::Timetable;

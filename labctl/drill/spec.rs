@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::fmt::serde::unsigned_duration::friendly::compact::{optional, required};
 use serde::{Deserialize, Serialize};
 
-use crate::topology::{DrillName, NodeName, ServiceName, Topology};
+use crate::topology::{DrillName, NetworkName, NodeName, ServiceName, Topology};
 
 /// A fault injection exercise: a site under load, faults on a timetable, and what must still hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +69,38 @@ pub enum Action {
     KillService(ServiceName),
     /// SIGTERM for one of its services, which may then leave in good order.
     Stop(ServiceName),
+    /// Any other signal for one of its services; those that no process can refuse reach all processes of it.
+    Signal(ServiceName, Signal),
+    /// Its end of a cable is taken down: no carrier on either side.
+    LinkDown(NetworkName),
+    /// The end of that.
+    LinkUp(NetworkName),
+    /// A network lets nothing through to it or from it, and both sides see a carrier.
+    Partition(NetworkName),
+    /// The end of that.
+    Heal(NetworkName),
+    /// The floating addresses that it holds on a network are deleted behind its daemon's back.
+    DeleteAddress(NetworkName),
+}
+
+/// The signals that say something to a daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Signal {
+    /// Hang, all of it.
+    Stop,
+    /// Go on, all of it.
+    Cont,
+    /// Read the configuration again.
+    Hup,
+    /// Die at once, all of it.
+    Kill,
+    /// Leave in good order.
+    Term,
+    /// Whatever the daemon makes of it.
+    Usr1,
+    /// Whatever the daemon makes of it.
+    Usr2,
 }
 
 /// Which node, possibly known only when the fault is due.
@@ -135,6 +167,9 @@ pub struct Expect {
     /// The VIP moves at most so often; unchecked if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder_changes_max: Option<u64>,
+    /// At most so many nodes have the VIP on an interface at one time; unchecked if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holders_max: Option<u64>,
     /// Turns that must be acknowledged before the first fault and after each, or the drill has shown nothing.
     pub acknowledged_min: u64,
 }
@@ -169,6 +204,7 @@ impl Default for Expect {
             unacknowledged_turns: 0,
             holder_changes_min: 0,
             holder_changes_max: None,
+            holders_max: None,
             acknowledged_min: 20,
         }
     }
@@ -183,23 +219,76 @@ impl Action {
             Self::KillNode => "kill-node",
             Self::KillService(_) => "kill-service",
             Self::Stop(_) => "stop",
+            Self::Signal(..) => "signal",
+            Self::LinkDown(_) => "link-down",
+            Self::LinkUp(_) => "link-up",
+            Self::Partition(_) => "partition",
+            Self::Heal(_) => "heal",
+            Self::DeleteAddress(_) => "delete-address",
         }
     }
 
     /// The service that it is about.
     pub fn service(&self) -> Option<&ServiceName> {
         match self {
-            Self::KillService(service) | Self::Stop(service) => Some(service),
-            Self::PowerOff | Self::PowerOn | Self::KillNode => None,
+            Self::KillService(service) | Self::Stop(service) | Self::Signal(service, _) => Some(service),
+            Self::PowerOff
+            | Self::PowerOn
+            | Self::KillNode
+            | Self::LinkDown(_)
+            | Self::LinkUp(_)
+            | Self::Partition(_)
+            | Self::Heal(_)
+            | Self::DeleteAddress(_) => None,
+        }
+    }
+
+    /// The network that it is about.
+    pub fn network(&self) -> Option<&NetworkName> {
+        match self {
+            Self::LinkDown(network)
+            | Self::LinkUp(network)
+            | Self::Partition(network)
+            | Self::Heal(network)
+            | Self::DeleteAddress(network) => Some(network),
+            Self::PowerOff
+            | Self::PowerOn
+            | Self::KillNode
+            | Self::KillService(_)
+            | Self::Stop(_)
+            | Self::Signal(..) => None,
+        }
+    }
+}
+
+impl Signal {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Stop, Self::Cont, Self::Hup, Self::Kill, Self::Term, Self::Usr1, Self::Usr2];
+
+    /// The word in a drill file: its name without `SIG`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stop => "STOP",
+            Self::Cont => "CONT",
+            Self::Hup => "HUP",
+            Self::Kill => "KILL",
+            Self::Term => "TERM",
+            Self::Usr1 => "USR1",
+            Self::Usr2 => "USR2",
         }
     }
 }
 
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.service() {
-            Some(service) => write!(f, "{} {service}", self.word()),
-            None => f.write_str(self.word()),
+        f.write_str(self.word())?;
+        match self {
+            Self::Signal(service, signal) => write!(f, " {service} {}", signal.word()),
+            action => {
+                let service = action.service().map(ServiceName::as_str);
+                service.or(action.network().map(NetworkName::as_str)).map_or(Ok(()), |it| write!(f, " {it}"))
+            }
         }
     }
 }
@@ -238,6 +327,26 @@ pub enum Misfit {
         /// The service.
         service: ServiceName,
     },
+    /// The node has no such cable.
+    #[error("the fault at {at:?} is for network {network}, which {node} is not on")]
+    NotPlugged {
+        /// When it is due.
+        at: Duration,
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
+    },
+    /// The site has no such network.
+    #[error("the fault at {at:?} is for network {network}, which {topology} does not have")]
+    NoSuchNetwork {
+        /// When it is due.
+        at: Duration,
+        /// The network.
+        network: NetworkName,
+        /// The site's name.
+        topology: String,
+    },
     /// Nothing to hold a VIP, or nothing behind it.
     #[error("{topology} has no {what}, so the load has nowhere to go")]
     NoService {
@@ -260,11 +369,20 @@ impl Drill {
             misfits.push(Misfit::NoService { topology: site(), what: "client node" });
         }
         for fault in &self.faults {
+            if let Some(network) = fault.action.network().filter(|it| !topology.networks.contains_key(*it)) {
+                let (at, network) = (fault.at, network.clone());
+                misfits.push(Misfit::NoSuchNetwork { at, network, topology: site() });
+                continue;
+            }
             let Target::Node(name) = &fault.target else { continue };
             let Some(node) = topology.node(name) else {
                 misfits.push(Misfit::NoSuchNode { at: fault.at, node: name.clone(), topology: site() });
                 continue;
             };
+            if let Some(network) = fault.action.network().filter(|network| node.on(network).is_none()) {
+                let (node, network) = (name.clone(), network.clone());
+                misfits.push(Misfit::NotPlugged { at: fault.at, node, network });
+            }
             let Some(service) = fault.action.service() else { continue };
             if !node.services.iter().any(|running| &running.name == service) {
                 let (node, service) = (name.clone(), service.clone());

@@ -5,17 +5,17 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
+use std::process::{ChildStdin, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::protocol::{ADDRESS_PREFIX, Answer, Progress, Request, StartSpec, Status, address};
+use super::protocol::{ADDRESS_PREFIX, Answer, Cable, Progress, Request, StartSpec, Status, address};
 use super::tripwire::{self, Watcher};
 use crate::kernel::process::{PidFd, Spawn};
 use crate::kernel::{socket, wait};
 use crate::report::Event;
 use crate::roles::init::Order;
-use crate::topology::{LabName, NodeName, Topology};
+use crate::topology::{LabName, NetworkName, NodeName, Topology};
 
 /// How long `labctl up` waits for a lab to be ready unless told otherwise.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -126,6 +126,10 @@ pub struct Started {
     pub ready: Duration,
 }
 
+/// Whoever has this keeps a lab up.
+#[derive(Debug)]
+pub struct Leash(ChildStdin);
+
 impl Lab {
     /// The lab of that name, or the only one.
     pub fn find(name: Option<LabName>) -> Result<Self, Error> {
@@ -146,8 +150,20 @@ impl Lab {
         name: LabName,
         topology: &Topology,
         within: Duration,
-        mut progress: impl FnMut(&Progress),
+        progress: impl FnMut(&Progress),
     ) -> Result<(Self, Started), Error> {
+        let (lab, started, Leash(mut stdin)) = Self::up_on_a_leash(name, topology, within, progress)?;
+        stdin.write_all(b"keep\n").map_err(Error::Start)?;
+        Ok((lab, started))
+    }
+
+    /// The same, for a lab that ends with the leash, and so with this process.
+    pub fn up_on_a_leash(
+        name: LabName,
+        topology: &Topology,
+        within: Duration,
+        mut progress: impl FnMut(&Progress),
+    ) -> Result<(Self, Started, Leash), Error> {
         let mut spawn = Spawn::own(&["__holder"]);
         spawn.stdin = Stdio::piped();
         spawn.stdout = Stdio::piped();
@@ -163,8 +179,7 @@ impl Lab {
         line.push(b'\n');
         stdin.write_all(&line).map_err(Error::Start)?;
         let started = follow(BufReader::new(stdout).lines(), &mut progress)?;
-        stdin.write_all(b"keep\n").map_err(Error::Start)?;
-        Ok((Self { name }, started))
+        Ok((Self { name }, started, Leash(stdin)))
     }
 
     /// Its name.
@@ -296,6 +311,16 @@ impl Lab {
     /// Plugs a node in and starts it.
     pub fn power_on(&self, node: &NodeName) -> Result<(), Error> {
         self.tell(&Request::PowerOn { node: node.clone() })
+    }
+
+    /// Breaks or mends one of a node's cables.
+    pub fn cable(&self, node: &NodeName, network: &NetworkName, becomes: Cable) -> Result<(), Error> {
+        self.tell(&Request::Cable { node: node.clone(), network: network.clone(), becomes })
+    }
+
+    /// Takes the floating addresses of a network from a node behind its daemon's back.
+    pub fn delete_floating(&self, node: &NodeName, network: &NetworkName) -> Result<(), Error> {
+        self.tell(&Request::DeleteFloating { node: node.clone(), network: network.clone() })
     }
 
     /// Gives a node's PID 1 an order.

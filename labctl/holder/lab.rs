@@ -1,6 +1,8 @@
 //! The owner of a lab's state: one thread, one queue of inputs, no locks. It decides nothing about order or content of
 //! the network (the plan does) and says nothing to people (commands do).
 
+mod cable;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -19,7 +21,7 @@ use crate::kernel::clock;
 use crate::plan::{Observed, Step, Wanted, between};
 use crate::report::{Event, What};
 use crate::roles::init::Order;
-use crate::topology::{LabName, NodeName, Topology};
+use crate::topology::{LabName, NetworkName, NodeName, Topology};
 
 /// What the owner is told.
 #[derive(Debug)]
@@ -93,6 +95,22 @@ pub enum Error {
     /// It is on already.
     #[error("{0} is up already")]
     NodeIsUp(NodeName),
+    /// It has no cable to that.
+    #[error("{node} is not on {network}")]
+    NotPlugged {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
+    },
+    /// There is no address to take away.
+    #[error("{node} holds no floating address on {network}")]
+    HoldsNothing {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
+    },
     /// A descriptor cannot be handed out.
     #[error("open {path}")]
     Open {
@@ -297,6 +315,14 @@ impl Lab {
             }
             Request::Order { node, order } => {
                 self.order(&node, &order)?;
+                Answer::Done.into()
+            }
+            Request::Cable { node, network, becomes } => {
+                self.change_cable(&node, &network, becomes)?;
+                Answer::Done.into()
+            }
+            Request::DeleteFloating { node, network } => {
+                self.delete_floating(&node, &network)?;
                 Answer::Done.into()
             }
             Request::Tie => match descriptors.first() {

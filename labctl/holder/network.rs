@@ -36,6 +36,17 @@ pub enum Error {
         #[source]
         source: Errno,
     },
+    /// The kernel refused to break a cable.
+    #[error("break the cable between {node} and {network}")]
+    Cable {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
+        /// What the kernel said.
+        #[source]
+        source: Errno,
+    },
     /// No namespace.
     #[error("make the network namespace of {of}")]
     Namespace {
@@ -224,6 +235,7 @@ impl Network {
             Step::RemoveLink { node, network } => link::delete(numbers.port(node, network)),
             Step::LoopbackUp { .. } => link::up(LOOPBACK),
             Step::LinkUp { node, network } => link::up(numbers.cable(node, network)),
+            Step::Join { node, network } => link::join(numbers.port(node, network), numbers.bridge(network)),
             Step::AddAddress { node, network, address, prefix_len } => {
                 let cable = numbers.cable(node, network);
                 match *address {
@@ -278,6 +290,21 @@ impl Network {
             let _ = namespace.netlink.run(&requests)?;
         }
         Ok(())
+    }
+
+    /// Takes one cable of a node down at its own end.
+    pub fn take_down(&mut self, node: &NodeName, network: &NetworkName) -> Result<(), Error> {
+        let request = link::down(self.numbers.cable(node, network));
+        let Some(namespace) = self.nodes.get_mut(node) else { return Ok(()) };
+        let refused = |source| Error::Cable { node: node.clone(), network: network.clone(), source };
+        namespace.netlink.run(&[request])?.into_iter().collect::<Result<(), _>>().map_err(refused)
+    }
+
+    /// Takes a node's cable out of a network, and leaves the carrier.
+    pub fn cut(&mut self, node: &NodeName, network: &NetworkName) -> Result<(), Error> {
+        let request = link::leave(self.numbers.port(node, network));
+        let refused = |source| Error::Cable { node: node.clone(), network: network.clone(), source };
+        self.fabric.netlink.run(&[request])?.into_iter().collect::<Result<(), _>>().map_err(refused)
     }
 
     /// Waits until packets pass on every cable that there is.
@@ -347,6 +374,10 @@ impl Network {
         for (name, namespace) in &mut self.nodes {
             let ours = numbers.cables.get(name).map(Vec::as_slice).unwrap_or_default();
             let mut node = observe_node(&mut namespace.netlink, ours, numbers.v6.contains(name), floating)?;
+            for (network, interface) in &mut node.interfaces {
+                let port = numbers.port(name, network);
+                interface.cut = in_fabric.iter().any(|link| link.index == port && link.controller.is_none());
+            }
             node.running = running(name);
             observed.nodes.insert(name.clone(), node);
         }
@@ -383,6 +414,8 @@ fn observe_node(
         let interface = ObservedInterface {
             up: link.admin_up,
             addresses: own.map(|held| (held.address, held.prefix_len)).collect(),
+            // The bridge's end knows.
+            cut: false,
         };
         node.interfaces.insert(network.clone(), interface);
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::report::Cable;
 use crate::roles::init::Order;
 use crate::topology::{LabName, NetworkName, NodeName, Role, ServiceName, Topology};
 
@@ -58,6 +59,22 @@ pub enum Request {
     PowerOn {
         /// The node.
         node: NodeName,
+    },
+    /// Break or mend one of a node's cables.
+    Cable {
+        /// The node.
+        node: NodeName,
+        /// Where the cable leads.
+        network: NetworkName,
+        /// What becomes of it.
+        becomes: Cable,
+    },
+    /// Take the floating addresses of a network from a node behind its daemon's back.
+    DeleteFloating {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
     },
     /// An order for a node's PID 1.
     Order {

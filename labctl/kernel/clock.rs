@@ -1,6 +1,16 @@
 //! The machine's monotonic clock as plain nanoseconds, one time line for all processes of a lab.
 
+use std::time::Duration;
+
 use nix::time::{ClockId, clock_gettime};
+
+/// The calendar's time since 1970, which is what the kernel stamps frames with.
+///
+/// # Panics
+/// If the kernel has no calendar clock, which Linux always has.
+pub fn calendar() -> Duration {
+    Duration::from(clock_gettime(ClockId::CLOCK_REALTIME).expect("Linux has a calendar clock"))
+}
 
 /// Nanoseconds since boot (`CLOCK_MONOTONIC`).
 ///

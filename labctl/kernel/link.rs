@@ -93,6 +93,19 @@ pub fn down(index: u32) -> Request {
     Request { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
 }
 
+/// Makes a link a port of a bridge.
+pub fn join(index: u32, bridge: u32) -> Request {
+    let message = LinkUnspec::new_with_index(index).controller(bridge).build();
+    Request { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+}
+
+/// Takes a link out of its bridge, and leaves it up: its other end still has a carrier, and nobody hears what it sends. (The
+/// state of a port would say the same, but without spanning tree the kernel sets it back at once.)
+pub fn leave(index: u32) -> Request {
+    let message = LinkUnspec::new_with_index(index).controller(0).build();
+    Request { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+}
+
 /// Gives a link an address; refused with `EEXIST` if it has it.
 pub fn add_address(index: u32, address: Ipv4Addr, prefix_len: u8) -> Request {
     let message = AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, prefix_len).build();
@@ -120,6 +133,28 @@ pub fn delete_address6(index: u32, address: Ipv6Addr, prefix_len: u8) -> Request
 pub fn delete_address(index: u32, address: Ipv4Addr, prefix_len: u8) -> Request {
     let message = AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(address, prefix_len).build();
     Request { message: RouteNetlinkMessage::DelAddress(message), flags: 0 }
+}
+
+/// The IPv6 link-local addresses of a link that may be sent from: their check for duplicates is over.
+pub fn link_locals(netlink: &mut Netlink, index: u32) -> Result<Vec<Ipv6Addr>, Error> {
+    let all = AddressMessageBuilder::<Ipv6Addr>::new().build();
+    let found = netlink.dump(RouteNetlinkMessage::GetAddress(all))?;
+    let unusable = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
+    Ok(found
+        .into_iter()
+        .filter_map(|message| match message {
+            RouteNetlinkMessage::NewAddress(message)
+                if message.header.index == index && !message.header.flags.intersects(unusable) =>
+            {
+                message.attributes.iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Address(IpAddr::V6(address)) => Some(*address),
+                    _ => None,
+                })
+            }
+            _ => None,
+        })
+        .filter(Ipv6Addr::is_unicast_link_local)
+        .collect())
 }
 
 fn default_route(gateway: Ipv4Addr, metric: u32) -> RouteMessage {
@@ -293,4 +328,40 @@ fn read_default_route(route: &RouteMessage) -> Option<DefaultRoute> {
         }
     }
     Some(DefaultRoute { gateway: gateway?, metric, index })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::kernel::namespace::NetNs;
+
+    const BRIDGE: u32 = 1000;
+    const PORT: u32 = 2000;
+    const CABLE: u32 = 1000;
+
+    fn port(fabric: &mut NetNs) -> Link {
+        links(&mut fabric.netlink).unwrap().into_iter().find(|link| link.index == PORT).unwrap()
+    }
+
+    #[test]
+    fn a_link_that_left_its_bridge_keeps_its_carrier() {
+        let (Ok(mut fabric), Ok(mut node)) = (NetNs::create(&[]), NetNs::create(&[])) else {
+            return eprintln!("skipped: no right to make network namespaces");
+        };
+        let near = End { name: "near", index: PORT, mac: None };
+        let far = End { name: "far", index: CABLE, mac: None };
+        let made = [add_bridge(BRIDGE, "back"), add_veth(&near, "", BRIDGE, &far, node.as_fd())];
+        let mut done = fabric.netlink.run(&made).unwrap();
+        done.extend(node.netlink.run(&[up(CABLE)]).unwrap());
+        done.extend(fabric.netlink.run(&[leave(PORT)]).unwrap());
+        assert!(done.iter().all(Result::is_ok), "{done:?}");
+        assert_eq!(port(&mut fabric).controller, None);
+        assert!(port(&mut fabric).admin_up);
+        let far = links(&mut node.netlink).unwrap().into_iter().find(|link| link.index == CABLE).unwrap();
+        assert!(far.operational, "{far:?}");
+        fabric.netlink.run(&[join(PORT, BRIDGE)]).unwrap()[0].unwrap();
+        assert_eq!(port(&mut fabric).controller, Some(BRIDGE));
+    }
 }

@@ -4,15 +4,24 @@
 pub mod arp;
 pub mod capability;
 pub mod clock;
+pub mod feature;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod link;
 pub mod listeners;
+pub mod macvlan;
 pub mod mount;
 pub mod namespace;
+pub mod ndp;
+pub mod neighbour;
 pub mod netlink;
 pub mod nft;
 pub mod packet;
+pub mod prober;
 pub mod process;
+pub mod protocol;
 pub mod realtime;
 pub mod socket;
 pub mod sysctl;
+pub mod tap;
 pub mod wait;

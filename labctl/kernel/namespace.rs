@@ -71,10 +71,24 @@ impl NetNs {
     }
 }
 
+/// Moves the calling thread to the network namespace of a process, for good. Only for a thread that ends with its work.
+pub fn move_thread(process: BorrowedFd) -> Result<(), Error> {
+    setns(process, CloneFlags::CLONE_NEWNET).map_err(Error::Enter)
+}
+
 impl AsFd for NetNs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Runs something in the network namespace of that descriptor (of the namespace itself, or of a process), on a thread
+/// that ends with it.
+pub fn inside<T: Send>(of: BorrowedFd, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    on_a_thread(|| {
+        setns(of, CloneFlags::CLONE_NEWNET).map_err(Error::Enter)?;
+        Ok(work())
+    })
 }
 
 /// A thread that changed its namespace must not be used for anything else, so each gets its own.

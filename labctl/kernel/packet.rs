@@ -15,7 +15,7 @@ use super::netlink::{self, Netlink};
 pub use super::link::Mac;
 
 /// Queueing priority of control traffic, `TC_PRIO_CONTROL`: before all data wherever the kernel keeps queues by priority.
-const PRIORITY_CONTROL: u32 = 7;
+pub(super) const PRIORITY_CONTROL: u32 = 7;
 /// Receive buffer of a [`GroupSocket`]. The kernel doubles it and charges over 512 bytes for the shortest packet.
 const QUEUE_BYTES: usize = 104 * 1024;
 /// More packets than can ever wait on a [`GroupSocket`] at once.
@@ -90,7 +90,7 @@ impl Port {
         })
     }
 
-    fn error(&self, act: &'static str) -> impl FnOnce(io::Error) -> Error {
+    pub(super) fn error(&self, act: &'static str) -> impl FnOnce(io::Error) -> Error {
         let interface = self.name.clone();
         move |source| Error::Socket { act, interface, source }
     }
@@ -106,7 +106,7 @@ impl FrameSocket {
         // Protocol 0: the kernel queues no frame on this socket.
         let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None)
             .map_err(port.error("open a packet socket"))?;
-        socket.bind(&link_address(port.index)).map_err(port.error("bind a packet socket"))?;
+        socket.bind(&link_address(port.index, 0)).map_err(port.error("bind a packet socket"))?;
         socket.set_priority(PRIORITY_CONTROL).map_err(port.error("raise the priority of a packet socket"))?;
         Ok(Self(socket))
     }
@@ -117,12 +117,14 @@ impl FrameSocket {
     }
 }
 
-fn link_address(index: u32) -> SockAddr {
+/// An interface, for frames of this type in host order; 0 for none at all.
+pub(super) fn link_address(index: u32, protocol: u16) -> SockAddr {
     let init = |storage: *mut socket2::SockAddrStorage, len: *mut libc::socklen_t| {
         // SAFETY: the storage is zeroed, aligned and large enough for every kind of socket address, and ours alone
         // until this function returns.
         let (address, len) = unsafe { (&mut *storage.cast::<libc::sockaddr_ll>(), &mut *len) };
         address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = protocol.to_be();
         address.sll_ifindex = index as i32;
         *len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         io::Result::Ok(())

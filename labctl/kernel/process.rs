@@ -2,10 +2,12 @@
 //! and never signalled by group.
 #![expect(clippy::disallowed_methods, reason = "this is the one room that starts programs")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
@@ -116,6 +118,11 @@ impl<'a> Spawn<'a> {
     }
 }
 
+/// A program of this machine, looked up as [`Spawn`] with a clean environment does it.
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    SYSTEM_PATH.split(':').map(|folder| Path::new(folder).join(name)).find(|path| path.is_file())
+}
+
 /// No descriptor above standard error is inherited by programs that this process starts from now on.
 pub fn close_others_on_exec() -> Result<(), Errno> {
     // SAFETY: close_range takes three integers; with this flag it closes nothing now.
@@ -190,6 +197,62 @@ pub fn signal(pid: i32, signal: Signal) -> Result<(), Errno> {
     nix::sys::signal::kill(Pid::from_raw(pid), signal)
 }
 
+/// Rounds in which a family is looked up again because it grew meanwhile; a process that was stopped has no more children,
+/// so only one that multiplies faster than it is read needs more.
+const FAMILY_ROUNDS_MAX: usize = 16;
+
+/// A process and all that descend from it, ancestors first, as the `/proc` of this PID namespace shows them. One whose
+/// parent has ended belongs to nobody's family but that of PID 1.
+pub fn family(head: i32) -> io::Result<Vec<i32>> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // One that has ended since is nobody's child any more.
+        let Some(parent) = parent(pid) else { continue };
+        children.entry(parent).or_default().push(pid);
+    }
+    let mut family = vec![head];
+    let mut next = 0;
+    while let Some(&pid) = family.get(next) {
+        family.extend(children.remove(&pid).unwrap_or_default());
+        next += 1;
+    }
+    Ok(family)
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before the last parenthesis may be anything; after it come the state and the parent.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Sends a signal that no process can refuse, SIGSTOP, SIGCONT or SIGKILL, to a process and all that descend from it. A
+/// family that is to be killed is stopped first, so that none of it is overlooked because it was just being born.
+///
+/// # Panics
+/// If `head` is not above 1.
+pub fn signal_family(head: i32, signal: Signal) -> io::Result<()> {
+    if signal == Signal::SIGKILL {
+        signal_family(head, Signal::SIGSTOP)?;
+    }
+    let mut told = BTreeSet::new();
+    for _ in 0..FAMILY_ROUNDS_MAX {
+        let strangers: Vec<i32> = family(head)?.into_iter().filter(|pid| !told.contains(pid)).collect();
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        for pid in strangers {
+            match self::signal(pid, signal) {
+                // One that has ended since needs no signal; of the head, whoever asks should know.
+                Err(Errno::ESRCH) if pid != head => {}
+                done => done?,
+            }
+            told.insert(pid);
+        }
+    }
+    Err(io::Error::other(format!("process {head} has children faster than they can be signalled")))
+}
+
 /// How a process ended, in words.
 pub fn describe_exit(status: nix::sys::wait::WaitStatus) -> String {
     use nix::sys::wait::WaitStatus;
@@ -197,5 +260,56 @@ pub fn describe_exit(status: nix::sys::wait::WaitStatus) -> String {
         WaitStatus::Exited(_, code) => format!("exit status {code}"),
         WaitStatus::Signaled(_, signal, _) => format!("signal {signal}"),
         other => format!("{other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// A process is there within milliseconds.
+    const WAIT_MAX: Duration = Duration::from_secs(20);
+
+    fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+        let until = Instant::now() + WAIT_MAX;
+        while !is_so() {
+            assert!(Instant::now() < until, "{what}: not within {WAIT_MAX:?}");
+            thread::yield_now();
+        }
+    }
+
+    /// One letter, `T` if it is stopped, `Z` if it has ended; none if it is gone.
+    fn state(pid: i32) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.trim_start().chars().next()
+    }
+
+    #[test]
+    fn a_signal_reaches_a_process_its_children_and_theirs() {
+        let mut spawn = Spawn::own(&[]);
+        spawn.program = OsStr::new("/bin/sh");
+        spawn.args = ["-c", "sleep 1000 & (sleep 1000 & wait) & wait"].map(OsStr::new).to_vec();
+        let mut child = spawn.start().unwrap();
+        let head = child.id() as i32;
+        eventually("four processes", || family(head).unwrap().len() == 4);
+        let all = family(head).unwrap();
+        assert_eq!(all[0], head);
+
+        let are = |wanted: fn(Option<char>) -> bool| all.iter().all(|&pid| wanted(state(pid)));
+        signal_family(head, Signal::SIGSTOP).unwrap();
+        eventually("all are stopped", || are(|state| state == Some('T')));
+        signal_family(head, Signal::SIGCONT).unwrap();
+        eventually("none is stopped", || are(|state| state != Some('T')));
+        signal_family(head, Signal::SIGKILL).unwrap();
+        child.wait().unwrap();
+        eventually("all have ended", || are(|state| matches!(state, None | Some('Z'))));
+    }
+
+    #[test]
+    #[should_panic(expected = "refusing")]
+    fn init_and_groups_are_never_signalled() {
+        let _ = signal_family(-1, Signal::SIGCONT);
     }
 }

@@ -12,9 +12,21 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 /// Before every ordinary process, and behind the kernel's own real-time threads, which run at 50.
 const FIFO_PRIORITY: i32 = 20;
 
+/// Before every ordinary process, and behind the daemons, which an observer must not hold up.
+const OBSERVER_PRIORITY: i32 = 5;
+
 /// Runs the calling thread before all ordinary ones from now on (`SCHED_FIFO`). Children start as ordinary processes.
 pub fn run_first() -> Result<(), Errno> {
-    let parameters = libc::sched_param { sched_priority: FIFO_PRIORITY };
+    run_at(FIFO_PRIORITY)
+}
+
+/// The same for somebody who only watches.
+pub fn observe_first() -> Result<(), Errno> {
+    run_at(OBSERVER_PRIORITY)
+}
+
+fn run_at(priority: i32) -> Result<(), Errno> {
+    let parameters = libc::sched_param { sched_priority: priority };
     // SAFETY: the kernel only reads the parameters, which outlive the call; 0 is the calling thread.
     let done =
         unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK, &parameters) };

@@ -74,6 +74,9 @@ fn configure(node: &WantedNode, seen: &ObservedNode, floating: &BTreeSet<IpAddr>
         if !interface.up {
             steps.push(Step::LinkUp { node: name(), network: network.clone() });
         }
+        if interface.cut {
+            steps.push(Step::Join { node: name(), network: network.clone() });
+        }
         for &(address, prefix_len) in addresses.difference(&interface.addresses) {
             steps.push(Step::AddAddress { node: name(), network: network.clone(), address, prefix_len });
         }
@@ -113,6 +116,9 @@ pub fn apply(step: &Step, observed: &mut Observed) {
         Step::LoopbackUp { node } => observed.nodes.entry(node.clone()).or_default().loopback_up = true,
         Step::LinkUp { node, network } => {
             interfaces(observed, node).entry(network.clone()).or_default().up = true
+        }
+        Step::Join { node, network } => {
+            interfaces(observed, node).entry(network.clone()).or_default().cut = false
         }
         Step::AddAddress { node, network, address, prefix_len } => {
             let interface = interfaces(observed, node).entry(network.clone()).or_default();

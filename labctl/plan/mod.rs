@@ -44,6 +44,8 @@ pub struct ObservedInterface {
     pub up: bool,
     /// Address and prefix length. The link-local ones of IPv6 are the kernel's, and not here.
     pub addresses: BTreeSet<(IpAddr, u8)>,
+    /// The network lets nothing through, although there is a carrier.
+    pub cut: bool,
 }
 
 #[cfg(test)]

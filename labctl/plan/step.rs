@@ -54,6 +54,13 @@ pub enum Step {
         /// The network.
         network: NetworkName,
     },
+    /// A network lets packets of a node through again.
+    Join {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
+    },
     /// An address on a node's end.
     AddAddress {
         /// The node.
@@ -113,6 +120,7 @@ impl Step {
             | Self::RemoveLink { node, .. }
             | Self::LoopbackUp { node }
             | Self::LinkUp { node, .. }
+            | Self::Join { node, .. }
             | Self::AddAddress { node, .. }
             | Self::RemoveAddress { node, .. }
             | Self::AddRoute { node, .. }
@@ -134,6 +142,7 @@ impl fmt::Display for Step {
             Self::RemoveLink { node, network } => write!(f, "unplug {node} from {network}"),
             Self::LoopbackUp { node } => write!(f, "bring up loopback of {node}"),
             Self::LinkUp { node, network } => write!(f, "bring up {network} of {node}"),
+            Self::Join { node, network } => write!(f, "let {node} through on {network}"),
             Self::AddAddress { node, network, address, prefix_len } => {
                 write!(f, "add address {address}/{prefix_len} to {network} of {node}")
             }

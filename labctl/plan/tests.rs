@@ -56,7 +56,7 @@ fn observed_node(wanted: WantedNode, up: bool, running: bool, floats: bool, fore
     let mut interfaces: BTreeMap<_, _> = wanted
         .interfaces
         .into_iter()
-        .map(|(network, addresses)| (network, ObservedInterface { up, addresses }))
+        .map(|(network, addresses)| (network, ObservedInterface { up, addresses, cut: foreign }))
         .collect();
     if floats && let Some(interface) = interfaces.values_mut().next() {
         interface.addresses.insert(address(0, 250));

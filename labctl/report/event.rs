@@ -3,7 +3,7 @@
 //! It knows nothing of how an event travels.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,25 @@ pub enum What {
         /// `exit status 1`, `signal SIGKILL`.
         how: String,
     },
+    /// PID 1 sent a service a signal because somebody asked for it.
+    Signalled {
+        /// Its name without `SIG`.
+        signal: String,
+    },
+    /// Somebody broke or mended a cable of a node.
+    Cable {
+        /// Where it leads.
+        network: String,
+        /// What became of it.
+        becomes: Cable,
+    },
+    /// Somebody took a floating address from an interface behind its daemon's back.
+    AddressDeleted {
+        /// The interface's network.
+        network: String,
+        /// The address.
+        address: IpAddr,
+    },
     /// A node's PID 1 runs.
     NodeUp,
     /// A node is gone.
@@ -65,17 +84,17 @@ pub enum What {
     /// An interface got a floating address.
     AddressAdded {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// An interface lost a floating address.
     AddressRemoved {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
-    /// Gratuitous ARP for a floating address left the interface.
+    /// Gratuitous ARP for a floating address left the interface, or an unsolicited neighbour advertisement.
     Announced {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// A database member sees a leader, or none.
     RaftLeader {
@@ -167,6 +186,20 @@ pub enum What {
         /// Keys of its turns, in order.
         keys: Vec<String>,
     },
+}
+
+/// What can become of a cable between a node and a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cable {
+    /// The node's end is taken down: both sides see no carrier.
+    Down,
+    /// The node's end is brought up, and the static route that left by it is there again.
+    Up,
+    /// The network lets nothing through to the node or from it, and both sides see a carrier.
+    Partition,
+    /// The end of that.
+    Heal,
 }
 
 /// The circumstances of a drill.

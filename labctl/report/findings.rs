@@ -91,6 +91,8 @@ pub struct Findings {
     pub lateness_around: Quantiles,
     /// The way of the VIP.
     pub moves: Vec<Move>,
+    /// The nodes that had the VIP at one time, when these were most.
+    pub most_holders: BTreeSet<String>,
     /// What readers should know.
     pub notes: Vec<String>,
 }
@@ -155,6 +157,7 @@ impl Findings {
             lateness: lateness(probes.iter()),
             lateness_around,
             moves: phases::moves(events, began.vip, began.holder.as_deref()),
+            most_holders: phases::most_holders(events, began.vip, began.holder.as_deref()),
             notes: notes(events),
             outages,
             began,

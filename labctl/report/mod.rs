@@ -16,7 +16,7 @@ mod verdict;
 pub use event::*;
 pub use findings::{Aftermath, Findings, Missing, Quantiles};
 pub use json::*;
-pub use outage::{Outage, PROBE_PATIENCE, Pause, Probed};
+pub use outage::{Outage, PROBE_PATIENCE, Pause, Probed, outages};
 pub use phases::{Move, Phases, Window};
 pub use summary::markdown;
 pub use turns::Turns;

@@ -25,6 +25,15 @@ pub struct Probed {
     pub late_ns: Option<MonotonicNs>,
 }
 
+impl Probed {
+    /// A probe that was due and left at these times, and was answered then if it was.
+    pub fn new(intended_ns: MonotonicNs, sent_ns: MonotonicNs, answered_ns: Option<MonotonicNs>) -> Self {
+        let in_time = |at: &MonotonicNs| at.saturating_sub(sent_ns) <= nanos(PROBE_PATIENCE);
+        let answered = answered_ns.as_ref().is_some_and(in_time);
+        Self { intended_ns, sent_ns, answered, late_ns: answered_ns.filter(|at| !in_time(at)) }
+    }
+}
+
 /// A time in which probes were lost. The true outage is longer than `shortest` and shorter than `longest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
@@ -60,10 +69,7 @@ pub(super) fn probes(events: &[Event]) -> Vec<Probed> {
         .iter()
         .filter_map(|event| match event.what {
             What::Probe { intended_ns, sent_ns, answered_ns } => {
-                let in_time = |at: &MonotonicNs| at.saturating_sub(sent_ns) <= nanos(PROBE_PATIENCE);
-                let answered = answered_ns.as_ref().is_some_and(in_time);
-                let late_ns = answered_ns.filter(|at| !in_time(at));
-                Some(Probed { intended_ns, sent_ns, answered, late_ns })
+                Some(Probed::new(intended_ns, sent_ns, answered_ns))
             }
             _ => None,
         })
@@ -73,7 +79,7 @@ pub(super) fn probes(events: &[Event]) -> Vec<Probed> {
 }
 
 /// All outages that these probes, in order of sending, have seen.
-pub(super) fn outages(probes: &[Probed]) -> Vec<Outage> {
+pub fn outages(probes: &[Probed]) -> Vec<Outage> {
     let mut found: Vec<Outage> = Vec::new();
     let (mut last_ok_ns, mut late_ns) = (None, None);
     for probe in probes {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use super::event::{Event, MonotonicNs, What};
+use super::event::{Cable, Event, MonotonicNs, What};
 use super::outage::{Outage, Probed};
 
 /// The service on a web node that tells conversations, as its events name it.
@@ -94,6 +94,24 @@ fn shows(event: &Event, fault: &Window) -> bool {
         (Some("kill-service" | "stop"), Some(service)) => {
             matches!(event.what, What::ServiceExited { .. }) && event.source == service
         }
+        (Some("signal"), Some(service)) => {
+            let sent = words.next();
+            event.source == service
+                && matches!(&event.what, What::Signalled { signal } if Some(signal.as_str()) == sent)
+        }
+        (Some("delete-address"), Some(on)) => {
+            matches!(&event.what, What::AddressDeleted { network, .. } if network == on)
+        }
+        (Some(change), Some(to)) => {
+            let wanted = match change {
+                "link-down" => Cable::Down,
+                "link-up" => Cable::Up,
+                "partition" => Cable::Partition,
+                "heal" => Cable::Heal,
+                _ => return false,
+            };
+            matches!(&event.what, What::Cable { network, becomes } if network == to && *becomes == wanted)
+        }
         _ => false,
     }
 }
@@ -175,6 +193,35 @@ pub(super) fn moves(events: &[Event], vip: Ipv4Addr, at_first: Option<&str>) -> 
         moves.push(Move { at_ns: event.at_ns, from, to: node.clone() });
     }
     moves
+}
+
+/// The nodes that had the VIP on an interface at one time, when these were most, by events in order of time. A machine
+/// that lost its power has nothing any more, although the lab says so only when the last of it is gone.
+pub(super) fn most_holders(events: &[Event], vip: Ipv4Addr, at_first: Option<&str>) -> BTreeSet<String> {
+    let mut holders: BTreeSet<String> = at_first.map(str::to_owned).into_iter().collect();
+    let mut most = holders.clone();
+    for event in events {
+        let node = event.node.as_deref().unwrap_or_default();
+        match &event.what {
+            What::AddressAdded { address } if *address == vip => {
+                holders.insert(node.to_owned());
+                if holders.len() > most.len() {
+                    most.clone_from(&holders);
+                }
+            }
+            What::AddressRemoved { address } | What::AddressDeleted { address, .. } if *address == vip => {
+                holders.remove(node);
+            }
+            What::NodeDown { .. } => {
+                holders.remove(node);
+            }
+            What::Fault { action, target } if action == "power-off" => {
+                holders.remove(target);
+            }
+            _ => {}
+        }
+    }
+    most
 }
 
 #[cfg(test)]

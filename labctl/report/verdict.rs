@@ -48,6 +48,8 @@ pub enum Claim {
     Agreement,
     /// The VIP moved as often as it should.
     HolderChanges,
+    /// No more nodes have the VIP at one time than may.
+    Holders,
     /// The faults took place.
     Faults,
     /// There was traffic to tell by, before and after each fault.
@@ -77,6 +79,7 @@ pub(super) fn checks(findings: &Findings) -> Vec<Check> {
     if expect.holder_changes_min > 0 || expect.holder_changes_max.is_some() {
         checks.push(holder_changes(findings));
     }
+    checks.extend(expect.holders_max.map(|max| holders(findings, max)));
     checks.extend([faults(findings), traffic(findings)]);
     checks
 }
@@ -265,6 +268,17 @@ fn holder_changes(findings: &Findings) -> Check {
     Check { claim: Claim::HolderChanges, expected, measured: count.to_string(), result: limit(in_range) }
 }
 
+/// By the word of the daemons and of the lab on who has the address. A handover in good order may overlap by design.
+fn holders(findings: &Findings, max: u64) -> Check {
+    let most = &findings.most_holders;
+    Check {
+        claim: Claim::Holders,
+        expected: format!("at most {max} at one time"),
+        measured: list(most),
+        result: limit(most.len() as u64 <= max),
+    }
+}
+
 fn faults(findings: &Findings) -> Check {
     let expected = findings.began.drill.faults.len();
     let seen = findings.aftermaths.iter().filter(|aftermath| aftermath.window.seen).count();
@@ -347,6 +361,9 @@ impl Claim {
                  to one, or a web was out in the end."
             }
             Self::HolderChanges => "Read the `vrrp-state` events: each says why.",
+            Self::Holders => {
+                "Read the `vrrp-state` events of both: who took over, and did it ask on the public network first?"
+            }
             Self::Faults => {
                 "The drill broke nothing; see the log of the lab for the fault that left no trace."
             }
@@ -368,6 +385,7 @@ impl fmt::Display for Claim {
             Self::DuplicateTurns => "duplicate turns",
             Self::Agreement => "transcripts",
             Self::HolderChanges => "moves of the VIP",
+            Self::Holders => "holders of the VIP",
             Self::Faults => "faults",
             Self::Traffic => "traffic to tell by",
         })

@@ -3,24 +3,30 @@
 //! addresses, so any VRRP daemon will do.
 #![expect(clippy::disallowed_methods, reason = "owns the clock of the health checks")]
 
+pub mod account;
 mod check;
 mod tables;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipnet::Ipv4Net;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::{Reporter, Site, stop};
+use super::inquiry::{self, Desk};
+use super::{Reporter, Site, described, stop};
 use crate::balancer::{
     self, Check, Endpoint, Health, Real, Service, Standing, Thresholds, Transition, availability,
 };
 use crate::dataplane::{self, Dataplane, Switch};
 use crate::report::What;
 use crate::topology::{NetworkName, Probe, Scheduler, VirtualService};
+use account::{Account, RealAccount, ServiceAccount};
 use check::Prober;
 use tables::{Failed, Tables};
 use watch::Addresses;
@@ -30,6 +36,9 @@ use watch::Addresses;
 const OUTCOMES_MAX: usize = 256;
 /// The loop wakes at least this often, so that a lost wake-up is a delay and not an end.
 const NAP_MAX: Duration = Duration::from_secs(60);
+
+/// Where the balancer says how it is: an [`Account`].
+pub const SOCKET_PATH: &str = "/run/labctl/balancer.sock";
 
 /// Why this node cannot balance.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +71,9 @@ pub enum Error {
     /// The kernel's addresses cannot be watched.
     #[error("watch the addresses of this node")]
     Watch(#[from] watch::Error),
+    /// Nobody can ask it how it is.
+    #[error("listen on {SOCKET_PATH}")]
+    Listen(#[source] io::Error),
     /// The kernel does not balance.
     #[error("balance in the kernel")]
     Dataplane(#[from] dataplane::Error),
@@ -159,6 +171,7 @@ struct Balancer {
     active: Option<bool>,
     progress: Progress,
     outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
+    desk: UnixListener,
 }
 
 impl Balancer {
@@ -187,6 +200,9 @@ impl Balancer {
             active: None,
             progress: Progress::FirstRound,
             outcomes: mpsc::channel(OUTCOMES_MAX),
+            desk: Desk::open(Path::new(SOCKET_PATH))
+                .and_then(|desk| UnixListener::from_std(desk.into_listener()))
+                .map_err(Error::Listen)?,
             layout,
             reporter,
             tables: Tables::of(plane),
@@ -215,6 +231,7 @@ impl Balancer {
                 }
                 installed = self.tables.installed() => self.note(installed),
                 Some((patient, outcome)) = self.outcomes.1.recv() => self.judge(patient, outcome),
+                Ok((asker, _)) = self.desk.accept() => self.answer(asker),
                 () = nap => {}
             }
         }
@@ -304,6 +321,32 @@ impl Balancer {
         }
     }
 
+    /// Says how it is to somebody who asked.
+    fn answer(&self, asker: UnixStream) {
+        let (Ok(asker), Ok(mut line)) = (asker.into_std(), serde_json::to_vec(&self.account())) else {
+            return;
+        };
+        line.push(b'\n');
+        inquiry::tell(asker, &line);
+    }
+
+    fn account(&self) -> Account {
+        let mut services = BTreeMap::new();
+        for (wanted, &fail_open) in self.layout.services.iter().zip(&self.open) {
+            let service = ServiceAccount { fail_open, reals: BTreeMap::new() };
+            services.insert(wanted.name.to_string(), service);
+        }
+        for patient in &self.patients {
+            let wanted = &self.layout.services[patient.service];
+            let real = &wanted.reals[patient.real];
+            if let Some(service) = services.get_mut(wanted.name.as_str()) {
+                let account = RealAccount { up: patient.health.is_up(), weight: real.weight };
+                service.reals.insert(real.node.to_string(), account);
+            }
+        }
+        Account { active: self.active == Some(true), ready: self.progress == Progress::Ready, services }
+    }
+
     fn install(&mut self) {
         let mut services = Vec::with_capacity(self.layout.services.len());
         for (index, wanted) in self.layout.services.iter().enumerate() {
@@ -327,12 +370,6 @@ impl Balancer {
 /// What counts about a real server when it comes to who is available.
 fn standing(wanted: &VirtualService, patient: &Patient) -> Standing {
     Standing { weight: wanted.reals[patient.real].weight, up: patient.health.is_up() }
-}
-
-/// An error with all that it comes from, in one line.
-fn described(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// A service of the site in the balancer's own terms.

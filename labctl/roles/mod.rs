@@ -3,7 +3,11 @@
 
 pub mod balancer;
 pub mod db;
+pub mod foreign;
+pub mod frr;
 pub mod init;
+pub mod inquiry;
+pub mod keepalived;
 mod listener;
 pub mod load;
 mod random;
@@ -80,4 +84,10 @@ impl Site {
     pub fn node(&self) -> &Node {
         self.topology.node(&self.me).expect("a site's own node is in its topology")
     }
+}
+
+/// An error with all that it comes from, in one line.
+fn described(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

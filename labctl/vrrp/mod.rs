@@ -4,12 +4,14 @@
 mod interval;
 mod machine;
 mod packet;
+mod versions;
 
 pub use interval::{Interval, IntervalError, SkewRule};
 pub use machine::{
     Action, Cause, Config, Degraded, Health, Input, LabRules, Links, Machine, Profile, State, Time,
 };
 pub use packet::{
-    Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Expected, GROUP, PROTOCOL, Received, Rejection, TTL, decode,
-    encode,
+    Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Envelope, Expected, Family, GROUP_V4, GROUP_V6, PROTOCOL,
+    Received, Rejection, TTL, Version, Versions, decode, encode, group, virtual_mac,
 };
+pub use versions::NewerPeers;

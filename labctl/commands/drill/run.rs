@@ -16,11 +16,11 @@ use nix::sys::signalfd::SignalFd;
 use super::super::{Failure, Outcome, up, validate};
 use super::watch::Watch;
 use super::{Format, REPORTS};
-use crate::drill::{Action, Do, Drill, Ending, Input, Runner, Seen};
+use crate::drill::{self, Action, Do, Drill, Ending, Input, Runner, Seen};
 use crate::holder::client::{self, Lab, READY_WITHIN};
 use crate::kernel::clock;
 use crate::kernel::process::{SELF, Spawn};
-use crate::report::{Began, Event, What};
+use crate::report::{Began, Cable, Event, What};
 use crate::roles::init::Order;
 use crate::roles::load;
 use crate::topology::{LabName, Node, NodeName, Role, Topology};
@@ -319,6 +319,15 @@ impl Hands<'_> {
                 self.lab.order(node, Order::Signal { service: service.clone(), signal })
             }
             Action::Stop(service) => self.lab.order(node, Order::Stop { service: service.clone() }),
+            Action::Signal(service, signal) => {
+                let signal = number(*signal) as i32;
+                self.lab.order(node, Order::Signal { service: service.clone(), signal })
+            }
+            Action::LinkDown(network) => self.lab.cable(node, network, Cable::Down),
+            Action::LinkUp(network) => self.lab.cable(node, network, Cable::Up),
+            Action::Partition(network) => self.lab.cable(node, network, Cable::Partition),
+            Action::Heal(network) => self.lab.cable(node, network, Cable::Heal),
+            Action::DeleteAddress(network) => self.lab.delete_floating(node, network),
         }
     }
 
@@ -360,6 +369,18 @@ impl Hands<'_> {
                 return;
             }
         }
+    }
+}
+
+fn number(signal: drill::Signal) -> Signal {
+    match signal {
+        drill::Signal::Stop => Signal::SIGSTOP,
+        drill::Signal::Cont => Signal::SIGCONT,
+        drill::Signal::Hup => Signal::SIGHUP,
+        drill::Signal::Kill => Signal::SIGKILL,
+        drill::Signal::Term => Signal::SIGTERM,
+        drill::Signal::Usr1 => Signal::SIGUSR1,
+        drill::Signal::Usr2 => Signal::SIGUSR2,
     }
 }
 

@@ -63,9 +63,9 @@ mod tests {
     #[test]
     fn the_holder_is_who_got_the_vip_last_and_still_lives() {
         let mut watch = Watch::new(VIP, Seen::default());
-        learn(&mut watch, "proxy1", What::AddressAdded { address: VIP });
-        learn(&mut watch, "proxy2", What::AddressAdded { address: VIP });
-        learn(&mut watch, "proxy1", What::AddressRemoved { address: VIP });
+        learn(&mut watch, "proxy1", What::AddressAdded { address: VIP.into() });
+        learn(&mut watch, "proxy2", What::AddressAdded { address: VIP.into() });
+        learn(&mut watch, "proxy1", What::AddressRemoved { address: VIP.into() });
         assert_eq!(name(watch.seen().holder), "proxy2");
         learn(&mut watch, "proxy2", What::NodeDown { how: String::new() });
         assert_eq!(name(watch.seen().holder), "nobody");

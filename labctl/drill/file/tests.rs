@@ -91,10 +91,10 @@ faults:
         d.yaml:6:11: `soon` is not a duration (write for instance 2s, 500ms or 1m30s)
         d.yaml:6:21: there is no fault `poweroff` (did you mean `power-off`?)
         d.yaml:6:39: the first fault has none before it to be `same` as (write `holder`, `raft-leader` or a node)
-        d.yaml:7:19: there is no fault `explode` (known are `power-off`, `power-on`, `kill-node`, `kill-service`, `stop`)
+        d.yaml:7:19: there is no fault `explode` (known are `power-off`, `power-on`, `kill-node`, `kill-service`, `stop`, `signal`, `link-down`, `link-up`, `partition`, `heal`, `delete-address`)
         d.yaml:8:19: `stop` needs a `service` (write for instance `service: vrrpd`)
         d.yaml:9:37: a node that is off holds and leads nothing (write `same` or a node)
-        d.yaml:10:39: `power-off` is for a whole node and takes no `service` (write `kill-service` or `stop`)
+        d.yaml:10:39: `power-off` takes no `service` (it is for `kill-service`, `stop`, `signal`)
         d.yaml:10:52: `Web_1` has 'W' in it; a node name is lower-case letters, digits and inner hyphens, and begins with a letter
         d.yaml:11:11: the fault at 1s stands after a later one (write faults in order of time)
         "
@@ -103,6 +103,79 @@ faults:
         complaints("name: x\ntopology: t\nduration: 2s\nfaults:\n  - { at: 2s, do: kill-node, target: db1 }\n"),
         @"d.yaml:5:11: at 2s the drill is over"
     );
+}
+
+const CABLES: &str = "\
+name: cut
+topology: ../ha.yaml
+duration: 9s
+faults:
+  - { at: 1s, do: link-down, network: front, target: holder }
+  - { at: 2s, do: link-up, network: front, target: same }
+  - { at: 3s, do: partition, network: back, target: proxy1 }
+  - { at: 4s, do: heal, network: back, target: same }
+  - { at: 5s, do: delete-address, network: front, target: holder }
+  - { at: 6s, do: signal, service: vrrpd, signal: STOP, target: holder }
+  - { at: 8s, do: signal, service: vrrpd, signal: CONT, target: same }
+expect: { holders_max: 1 }
+";
+
+#[test]
+fn a_drill_breaks_cables_hangs_services_and_deletes_addresses() {
+    let drill = parse("d.yaml", CABLES).expect("a correct file");
+    let faults: Vec<_> = drill.faults.iter().map(|fault| fault.action.to_string()).collect();
+    insta::assert_snapshot!(faults.join("\n"), @r"
+    link-down front
+    link-up front
+    partition back
+    heal back
+    delete-address front
+    signal vrrpd STOP
+    signal vrrpd CONT
+    ");
+    assert_eq!(drill.expect.holders_max, Some(1));
+    let json = serde_json::to_string(&drill).expect("a drill can be written");
+    assert_eq!(serde_json::from_str::<Drill>(&json).expect("and read"), drill);
+}
+
+#[test]
+fn a_cable_that_the_site_does_not_have_is_a_misfit() {
+    let site = crate::topology::parse("ha.yaml", include_str!("../../../topologies/ha.yaml"));
+    let site = site.expect("the site on file is correct");
+    let misfits = |text: &str| {
+        let drill = parse("d.yaml", text).expect("a correct file");
+        drill.misfits(&site).iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(misfits(CABLES), "");
+    let wrong = CABLES.replace("network: back, target: proxy1", "network: data, target: proxy1");
+    insta::assert_snapshot!(
+        misfits(&wrong.replacen("network: front", "network: frnt", 1)),
+        @r"
+    the fault at 1s is for network frnt, which ha does not have
+    the fault at 3s is for network data, which proxy1 is not on
+    "
+    );
+}
+
+#[test]
+fn what_a_fault_is_about_is_neither_missing_nor_spare() {
+    let wrong = CABLES
+        .replace("link-down, network: front", "link-down")
+        .replace("partition, network: back", "partition, network: Back, signal: STOP")
+        .replace("delete-address, network", "delete-address, service")
+        .replace("signal: STOP, target: holder", "signal: SIGSTOP, target: holder")
+        .replace("service: vrrpd, signal: CONT", "network: back");
+    insta::assert_snapshot!(complaints(&wrong), @r"
+    d.yaml:5:19: `link-down` needs a `network` (write for instance `network: front`)
+    d.yaml:7:39: `Back` has 'B' in it; a network name is lower-case letters, digits and inner hyphens, and begins with a letter
+    d.yaml:7:53: `partition` takes no `signal` (it is for `signal`)
+    d.yaml:9:19: `delete-address` needs a `network` (write for instance `network: front`)
+    d.yaml:9:44: `delete-address` takes no `service` (it is for `kill-service`, `stop`, `signal`)
+    d.yaml:10:51: there is no signal `SIGSTOP` (known are `STOP`, `CONT`, `HUP`, `KILL`, `TERM`, `USR1`, `USR2`)
+    d.yaml:11:19: `signal` needs a `service` (write for instance `service: vrrpd`)
+    d.yaml:11:19: `signal` needs a `signal` (write for instance `signal: STOP`)
+    d.yaml:11:36: `signal` takes no `network` (it is for `link-down`, `link-up`, `partition`, `heal`, `delete-address`)
+    ");
 }
 
 #[test]

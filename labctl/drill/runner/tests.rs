@@ -63,6 +63,28 @@ fn a_drill_from_start_to_end() {
 }
 
 #[test]
+fn a_cable_that_was_cut_is_mended_on_the_node_that_had_it() {
+    let drill = parse(
+        "front-cut.yaml",
+        "name: front-cut\ntopology: ../ha.yaml\nduration: 9s\nfaults:\n  \
+         - { at: 2s, do: link-down, network: front, target: holder }\n  \
+         - { at: 6s, do: link-up, network: front, target: same }\n",
+    )
+    .expect("the drill of this test is well formed");
+    let front = || "front".parse().expect("a well-formed name");
+    let (mut runner, _) = Runner::start(&drill, 0);
+    runner.handle(Input::LoadReady { begins_ns: BEGINS }, BEGINS);
+    assert_eq!(
+        runner.handle(Input::Due(seen(Some("proxy1"))), BEGINS + 2_000 * MS),
+        [Do::Inject { action: Action::LinkDown(front()), node: node("proxy1") }]
+    );
+    assert_eq!(
+        runner.handle(Input::Due(seen(Some("proxy2"))), BEGINS + 6_000 * MS),
+        [Do::Inject { action: Action::LinkUp(front()), node: node("proxy1") }]
+    );
+}
+
+#[test]
 fn a_driver_that_wakes_early_breaks_nothing() {
     let mut runner = running();
     assert_eq!(runner.handle(Input::Due(seen(Some("proxy1"))), BEGINS - MS), []);

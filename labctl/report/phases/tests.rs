@@ -2,6 +2,8 @@
 
 use super::*;
 
+const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+
 fn event(at_ns: MonotonicNs, node: Option<&str>, source: &str, what: What) -> Event {
     Event { at_ns, node: node.map(str::to_owned), source: source.to_owned(), what }
 }
@@ -29,6 +31,51 @@ fn the_end_of_another_service_proves_no_kill() {
     assert_eq!(seen(&[kill.clone(), exited(2, "proxy2", "vrrpd")]), [false]);
     assert_eq!(seen(&[exited(0, "proxy1", "vrrpd"), kill.clone()]), [false]);
     assert_eq!(seen(&[kill, exited(2, "proxy1", "vrrpd")]), [true]);
+}
+
+#[test]
+fn a_cut_cable_a_signal_and_a_deleted_address_have_proofs_of_their_own() {
+    let proxy1 = |source, what| event(2, Some("proxy1"), source, what);
+    let cable =
+        |network: &str, becomes| proxy1("holder", What::Cable { network: network.to_owned(), becomes });
+    let proof = |action: &str, event: Event| seen(&[fault(1, action, "proxy1"), event]);
+    assert_eq!(proof("link-down front", cable("front", Cable::Down)), [true]);
+    assert_eq!(proof("link-up front", cable("front", Cable::Up)), [true]);
+    assert_eq!(proof("partition back", cable("back", Cable::Partition)), [true]);
+    assert_eq!(proof("heal back", cable("back", Cable::Heal)), [true]);
+    assert_eq!(proof("partition back", cable("front", Cable::Partition)), [false]);
+    assert_eq!(proof("partition back", cable("back", Cable::Down)), [false]);
+
+    let sent = |service, signal: &str| proxy1(service, What::Signalled { signal: signal.to_owned() });
+    assert_eq!(proof("signal vrrpd STOP", sent("vrrpd", "STOP")), [true]);
+    assert_eq!(proof("signal vrrpd STOP", sent("vrrpd", "CONT")), [false]);
+    assert_eq!(proof("signal vrrpd STOP", sent("balancer", "STOP")), [false]);
+
+    let deleted = |network: &str| {
+        proxy1("holder", What::AddressDeleted { network: network.to_owned(), address: VIP.into() })
+    };
+    assert_eq!(proof("delete-address front", deleted("front")), [true]);
+    assert_eq!(proof("delete-address front", deleted("back")), [false]);
+}
+
+fn most(events: &[Event]) -> String {
+    most_holders(events, VIP, Some("proxy1")).into_iter().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn two_that_have_the_vip_at_one_time_are_seen_and_two_in_turn_are_not() {
+    let vrrpd = |at_ns, node, what| event(at_ns, Some(node), "vrrpd", what);
+    let added = |at_ns, node| vrrpd(at_ns, node, What::AddressAdded { address: VIP.into() });
+    let removed = |at_ns, node| vrrpd(at_ns, node, What::AddressRemoved { address: VIP.into() });
+    assert_eq!(most(&[]), "proxy1");
+    assert_eq!(most(&[added(1, "proxy2"), removed(2, "proxy2")]), "proxy1 proxy2");
+    assert_eq!(most(&[removed(1, "proxy1"), added(2, "proxy2")]), "proxy1");
+    let inner = What::AddressAdded { address: Ipv4Addr::new(10, 10, 1, 1).into() };
+    assert_eq!(most(&[vrrpd(1, "proxy2", inner)]), "proxy1");
+    assert_eq!(most(&[down(1, "proxy1"), added(2, "proxy2")]), "proxy1");
+    // The lab tells of the end of a dead machine when the other may have taken over already.
+    let off = fault(1, "power-off", "proxy1");
+    assert_eq!(most(&[off, added(2, "proxy2"), down(3, "proxy1")]), "proxy1");
 }
 
 #[test]

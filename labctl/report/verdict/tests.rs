@@ -1,6 +1,6 @@
 //! A drill that passes, and one change each that makes it something else.
 
-use super::super::event::{Began, Event, Outcome, What};
+use super::super::event::{Began, Cable, Event, Outcome, What};
 use super::super::render;
 use super::*;
 use crate::drill;
@@ -82,7 +82,12 @@ impl Story {
             events.push(at(FAULT_MS + 1, Some("proxy1"), "holder", What::NodeDown { how: String::new() }));
         }
         if self.moved {
-            events.push(at(FAULT_MS + 40, Some("proxy2"), "vrrpd", What::AddressAdded { address: vip }));
+            events.push(at(
+                FAULT_MS + 40,
+                Some("proxy2"),
+                "vrrpd",
+                What::AddressAdded { address: vip.into() },
+            ));
         }
         events.extend((0..END_MS).map(|ms| self.probe(ms)));
         events.extend(self.turns_ms.clone().step_by(10).map(turn));
@@ -155,6 +160,27 @@ fn the_order_of_the_events_does_not_matter() {
     let straight = render(&events).expect("a drill");
     events.reverse();
     assert_eq!(render(&events).expect("a drill"), straight);
+}
+
+#[test]
+fn two_holders_at_one_time_fail_a_drill_that_allows_one() {
+    let story = Story { expect: "outage_max: 100ms, holders_max: 1", ..Story::default() };
+    assert_eq!(story.verdict(), (Verdict::Pass, vec![]));
+    // The same, but the first one is cut off and does not lose its power: it keeps the VIP.
+    let mut events = story.events();
+    for event in &mut events {
+        match &mut event.what {
+            What::Fault { action, .. } => *action = "partition back".to_owned(),
+            What::NodeDown { .. } => {
+                event.what = What::Cable { network: "back".to_owned(), becomes: Cable::Partition }
+            }
+            _ => {}
+        }
+    }
+    let report = render(&events).expect("a drill");
+    let holders = report.checks.iter().find(|check| check.claim == Claim::Holders);
+    let holders = holders.expect("the drill asks for this check");
+    assert_eq!((holders.result, holders.measured.as_str()), (Verdict::Fail, "proxy1, proxy2"));
 }
 
 #[test]

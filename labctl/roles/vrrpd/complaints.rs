@@ -1,8 +1,10 @@
-//! What goes wrong on the wire, counted by kind and logged seldom: whoever can send packets must not be able to fill
-//! the log. Pure.
+//! What goes wrong, counted by kind and logged seldom: whoever can send packets must not be able to fill the log. The
+//! last example of each kind is kept for whoever asks. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use super::account::ComplaintAccount;
 
 /// Least time between two lines of one kind.
 const LOG_GAP: Duration = Duration::from_secs(10);
@@ -11,22 +13,37 @@ const LOG_GAP: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Complaints(BTreeMap<&'static str, Kind>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kind {
     count: u64,
+    at: Duration,
+    last: String,
     quiet_until: Duration,
 }
 
 impl Complaints {
-    /// Counts one more. Returns the count so far if it is time for a line about it.
-    pub(super) fn count(&mut self, kind: &'static str, now: Duration) -> Option<u64> {
-        let kind = self.0.entry(kind).or_default();
+    /// Counts one more. Returns a line for the log if it is time for one.
+    pub(super) fn count(&mut self, kind: &'static str, example: String, now: Duration) -> Option<String> {
+        let begin = Kind { count: 0, at: now, last: String::new(), quiet_until: Duration::ZERO };
+        let kind = self.0.entry(kind).or_insert(begin);
         kind.count += 1;
+        (kind.at, kind.last) = (now, example);
         if now < kind.quiet_until {
             return None;
         }
         kind.quiet_until = now + LOG_GAP;
-        Some(kind.count)
+        Some(format!("{} ({} of this kind so far)", kind.last, kind.count))
+    }
+
+    /// All of them.
+    pub(super) fn account(&self) -> BTreeMap<String, ComplaintAccount> {
+        let account = |kind: &Kind| ComplaintAccount {
+            count: kind.count,
+            // Since boot, so the next 584 years fit.
+            at_ns: kind.at.as_nanos() as u64,
+            last: kind.last.clone(),
+        };
+        self.0.iter().map(|(&name, kind)| (name.to_owned(), account(kind))).collect()
     }
 }
 
@@ -38,10 +55,15 @@ mod tests {
     fn each_kind_is_counted_always_and_logged_seldom() {
         let mut complaints = Complaints::default();
         let start = Duration::from_secs(100);
-        assert_eq!(complaints.count("ttl", start), Some(1));
-        assert_eq!(complaints.count("ttl", start + LOG_GAP / 2), None);
-        assert_eq!(complaints.count("checksum", start + LOG_GAP / 2), Some(1));
-        assert_eq!(complaints.count("ttl", start + LOG_GAP), Some(3));
-        assert_eq!(complaints.count("ttl", start + LOG_GAP), None);
+        let mut count =
+            |kind, example: &str, after| complaints.count(kind, example.to_owned(), start + after);
+        let line = |text: &str| Some(text.to_owned());
+        assert_eq!(count("ttl", "TTL 1", Duration::ZERO), line("TTL 1 (1 of this kind so far)"));
+        assert_eq!(count("ttl", "TTL 2", LOG_GAP / 2), None);
+        assert_eq!(count("checksum", "bad", LOG_GAP / 2), line("bad (1 of this kind so far)"));
+        assert_eq!(count("ttl", "TTL 3", LOG_GAP), line("TTL 3 (3 of this kind so far)"));
+        assert_eq!(count("ttl", "TTL 4", LOG_GAP), None);
+        let last = &complaints.account()["ttl"];
+        assert_eq!((last.count, last.last.as_str(), last.at_ns), (4, "TTL 4", 110_000_000_000));
     }
 }

@@ -1,7 +1,7 @@
-//! The daemon's loop: what comes in goes to the machine, what the machine says is done. Here is the only clock of the
-//! election, and every log line about it.
+//! The daemon's loop: what comes in goes to the machines, what they say is done. One wait for everything, and between two
+//! waits nothing that blocks but the kernel's own answer to a netlink request. Here is the only clock of the elections.
 
-use std::io;
+use std::collections::VecDeque;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -11,323 +11,347 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::Error;
-use super::announcer::Announcer;
+use super::account::Account;
+use super::checks::Checks;
+use super::common::{Common, nanoseconds, now};
 use super::complaints::Complaints;
-use super::holdings::{Change, Holdings, is_absence};
-use super::lookout::{Heard, Lookout};
+use super::instance::{After, Instance, Taken};
+use super::lookout::Lookout;
+use super::opening::{self, Opened};
 use super::settings::Settings;
-use crate::kernel::clock;
-use crate::kernel::netlink::Netlink;
-use crate::kernel::packet::{GroupSocket, Port, QUEUE_PACKETS_MAX};
+use crate::dataplane::gate::Leases;
+use crate::kernel::protocol::QUEUE_PACKETS_MAX;
 use crate::kernel::realtime::{self, Alarm};
 use crate::report::What;
 use crate::roles::Reporter;
-use crate::vrrp::{
-    self, Action, Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Expected, Input, Machine, PROTOCOL, Received,
-    State,
-};
+use crate::roles::inquiry::Desk;
+use crate::vrrp::{DATAGRAM_BYTES_MAX, Health, Input};
 
-/// What checksums cover: what the RFC says. The other rule is for a peer that never heard of it.
-const CHECKSUM: ChecksumRule = ChecksumRule::MessageOnly;
-/// Most packets handled before the timer gets its turn: all that can have waited when the loop woke. A flood, which goes
-/// on while they are handled, cannot keep the timer waiting for ever.
+/// Most packets of one socket handled before the timers get their turn: all that can have waited when the loop woke. A
+/// flood, which goes on while they are handled, cannot keep the timers waiting for ever.
 const DRAIN_MAX: usize = QUEUE_PACKETS_MAX;
+/// Most inputs that may follow from one. Each router of a group makes all others follow once, and a virtual router has
+/// a VRID of 255 and a family of two.
+const FOLLOW_UPS_MAX: usize = 2 * 510 * 510;
+/// Longest that a router which was told to stop may wait for its heir: more than any machine asks for at the usual
+/// intervals, and less than a person waits before the second SIGTERM.
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// A loop that wakes this many intervals late has missed more than it may.
+const LATE_INTERVALS: u32 = 2;
 
 /// The daemon with everything it owns.
 pub(super) struct Driver {
-    settings: Settings,
-    machine: Machine,
-    reporter: Reporter,
-    socket: GroupSocket,
+    election: String,
+    sync: bool,
+    instances: Vec<Instance>,
+    common: Common,
     stop: SignalFd,
     alarm: Alarm,
-    holdings: Holdings,
     lookout: Lookout,
-    announcer: Announcer,
-    complaints: Complaints,
-    /// What it says as the Active.
-    ours: Advert,
-    /// The two messages that it ever sends.
-    advert: Vec<u8>,
-    goodbye: Vec<u8>,
+    checks: Checks,
+    health: Health,
+    desk: Option<Desk>,
+    lacks: Vec<String>,
+    latest_wake: Duration,
+    late: Duration,
     buffer: Vec<u8>,
 }
 
+/// Why the loop woke, and when.
+struct Woken {
+    at: Duration,
+    /// Somebody wants it to stop.
+    stop: bool,
+    /// Somebody wants to know how it is.
+    asked: bool,
+}
+
 impl Driver {
-    /// Opens everything, so that nothing is left to fail in an election.
-    pub(super) fn open(settings: Settings, reporter: Reporter) -> Result<Self, Error> {
-        let stop = stop_signals().map_err(|source| Error::System { act: "watch for SIGTERM", source })?;
-        let alarm = Alarm::new().map_err(|source| Error::System { act: "open a timer", source })?;
-        let mut netlink = Netlink::open()?;
-        let port = Port::find(&mut netlink, settings.interface.as_str())?;
-        let socket = GroupSocket::open(&port, settings.own, PROTOCOL, vrrp::GROUP, vrrp::TTL)?;
-        let mut ports = Vec::with_capacity(settings.floating.len());
-        for floating in &settings.floating {
-            ports.push(Port::find(&mut netlink, floating.interface.as_str())?);
-        }
-        let announcer = Announcer::open(&settings.floating, &ports)?;
-        let way_out = match &settings.gateway {
-            Some(gateway) => Some((gateway, Port::find(&mut netlink, gateway.interface.as_str())?)),
-            None => None,
-        };
-        let way_out = way_out.as_ref().map(|(gateway, port)| (*gateway, port));
-        let holdings = Holdings::new(netlink, &settings.floating, &ports, way_out);
-        let message =
-            |priority| vrrp::encode(&settings.advert(priority), CHECKSUM, settings.own, vrrp::GROUP);
+    /// Opens everything, so that nothing is left to fail in an election. `lacks` is what it already has to do without.
+    pub(super) fn open(
+        settings: &Settings,
+        leases: Option<Leases>,
+        desk: Option<Desk>,
+        lacks: Vec<String>,
+        reporter: Reporter,
+    ) -> Result<Self, Error> {
+        let system = |act| move |source| Error::System { act, source };
+        let stop = stop_signals().map_err(system("watch for SIGTERM"))?;
+        let alarm = Alarm::new().map_err(system("open a timer"))?;
+        let Opened { instances, watches, ports } = opening::open(settings)?;
+        let shortest = settings.routers.iter().map(|router| router.interval).min();
         Ok(Self {
-            machine: Machine::new(settings.config()),
-            reporter,
-            socket,
+            election: settings.interface.to_string(),
+            sync: settings.sync,
+            instances,
+            common: Common { reporter, complaints: Complaints::default(), leases, watches },
             stop,
             alarm,
-            holdings,
-            lookout: Lookout::open()?,
-            announcer,
-            complaints: Complaints::default(),
-            ours: settings.advert(settings.priority.get()),
-            advert: message(settings.priority.get()),
-            goodbye: message(0),
+            lookout: Lookout::open(&ports)?,
+            checks: Checks::start(&settings.checks).map_err(Error::Checks)?,
+            health: Health::default(),
+            desk,
+            lacks,
+            latest_wake: Duration::ZERO,
+            late: shortest.map_or(Duration::MAX, |interval| LATE_INTERVALS * interval.duration()),
             buffer: vec![0; DATAGRAM_BYTES_MAX],
-            settings,
         })
     }
 
     /// Takes part until told to stop.
     pub(super) fn run(mut self) -> Result<(), Error> {
         if let Err(errno) = realtime::run_first() {
-            tracing::warn!(
-                "runs like any other process, so a busy machine can make it late: SCHED_FIFO: {errno}"
-            );
+            self.lack(format!("real-time priority, so a busy machine can make it late: SCHED_FIFO: {errno}"));
         }
         if let Err(errno) = realtime::stay_in_memory() {
-            tracing::warn!("may be paged out: mlockall: {errno}");
+            self.lack(format!("a place in memory for good, so it may be paged out: mlockall: {errno}"));
+        }
+        for lack in &self.lacks {
+            tracing::warn!("does without {lack}");
         }
         let ended = self.take_part();
-        if ended.is_err() && self.machine.state() == State::Active {
-            // It can no longer be the Active; the heir need not wait for silence.
-            let _ = self.socket.send(&self.goodbye);
+        // Whatever it still holds now, it has no time to hand over.
+        for instance in &mut self.instances {
+            instance.abandon(&mut self.common);
         }
         ended
     }
 
+    fn lack(&mut self, what: String) {
+        self.lacks.push(what);
+    }
+
     fn take_part(&mut self) -> Result<(), Error> {
-        // A run that was killed leaves its addresses behind, and two holders with it.
-        self.release()?;
-        self.feed(Input::Startup)?;
-        self.reporter.emit(What::Ready);
-        while !self.wait()? {
-            self.turn(now())?;
+        self.begin()?;
+        self.common.reporter.emit(What::Ready);
+        let mut end = None;
+        loop {
+            let woken = self.wait(end)?;
+            if woken.stop {
+                // Told twice, it does not wait for an heir.
+                if end.is_some() {
+                    return Ok(());
+                }
+                end = Some(woken.at + STOP_MAX);
+                self.feed_all(Input::Shutdown)?;
+            }
+            self.turn(woken.at)?;
+            if woken.asked {
+                self.answer();
+            }
+            if end.is_some_and(|end| end <= woken.at || self.instances.iter().all(Instance::is_done)) {
+                return Ok(());
+            }
         }
-        self.feed(Input::Shutdown)
+    }
+
+    /// Begins with nothing: a run that was killed leaves its addresses behind, and two holders with it.
+    fn begin(&mut self) -> Result<(), Error> {
+        for instance in &mut self.instances {
+            instance.release(&mut self.common)?;
+        }
+        self.relink()?;
+        self.feed_all(Input::Startup)
+    }
+
+    /// Sleeps until something happens.
+    fn wait(&mut self, end: Option<Duration>) -> Result<Woken, Error> {
+        let machines = self.instances.iter().filter_map(Instance::deadline);
+        let deadline = machines.chain(self.lookout.deadline()).chain(end).min();
+        self.alarm.set(deadline).map_err(|source| Error::System { act: "set a timer", source })?;
+        let desk = self.desk.as_ref().map(AsFd::as_fd);
+        let always = [self.stop.as_fd(), self.alarm.as_fd(), self.lookout.as_fd(), self.checks.as_fd()];
+        let sockets = self.instances.iter().map(|instance| instance.socket.as_fd());
+        let watches = self.common.watches.iter().map(|watch| watch.neighbours.as_fd());
+        let all = always.into_iter().chain(sockets).chain(watches).chain(desk);
+        let mut ready: Vec<PollFd> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        match poll(&mut ready, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(source) => return Err(Error::System { act: "wait", source }),
+        }
+        let is_ready = |fd: Option<&PollFd>| fd.and_then(PollFd::any).unwrap_or(false);
+        let asked = self.desk.is_some() && is_ready(ready.last());
+        let stop = is_ready(ready.first()) && matches!(self.stop.read_signal(), Ok(Some(_)));
+        let at = now();
+        self.judge_lateness(deadline, at);
+        Ok(Woken { at, stop, asked })
+    }
+
+    /// How late it woke, and whether that is worth a word (RFC 9568 section 2.5 on short intervals).
+    fn judge_lateness(&mut self, deadline: Option<Duration>, woke: Duration) {
+        let late = deadline.map_or(Duration::ZERO, |deadline| woke.saturating_sub(deadline));
+        self.latest_wake = self.latest_wake.max(late);
+        if late > self.late {
+            self.common.complain("late", format!("the loop woke {late:?} too late"));
+        }
     }
 
     /// Handles all that had happened when the loop woke. A timer is due by that time and not by a later one: an advert
     /// that came after the queue was emptied must not be overtaken by the timer that it would have moved.
     fn turn(&mut self, woke: Duration) -> Result<(), Error> {
         self.receive()?;
+        self.watch()?;
         self.listen(woke)?;
+        self.hear_checks()?;
         self.expire(woke)
     }
 
-    /// Sleeps until something happens. True if that is the signal to stop.
-    fn wait(&mut self) -> Result<bool, Error> {
-        let deadline = [self.machine.deadline(), self.announcer.deadline(), self.lookout.deadline()];
-        let deadline = deadline.into_iter().flatten().min();
-        self.alarm.set(deadline).map_err(|source| Error::System { act: "set a timer", source })?;
-        let mut ready = [self.stop.as_fd(), self.socket.as_fd(), self.alarm.as_fd(), self.lookout.as_fd()]
-            .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        match poll(&mut ready, PollTimeout::NONE) {
-            Ok(_) => Ok(ready[0].any().unwrap_or(false)),
-            Err(Errno::EINTR) => Ok(false),
-            Err(source) => Err(Error::System { act: "wait", source }),
-        }
-    }
-
-    /// Handles all packets that wait. This comes before the timer: a loop that woke late must not conclude from its own
+    /// Handles all packets that wait. This comes before the timers: a loop that woke late must not conclude from its own
     /// lateness that the Active is gone, while that one's adverts are in the queue.
     fn receive(&mut self) -> Result<(), Error> {
-        let expected = Expected { vrid: self.settings.vrid, checksum: CHECKSUM, own: self.settings.own };
-        for _ in 0..DRAIN_MAX {
-            let len = match self.socket.receive(&mut self.buffer) {
-                Ok(len) => len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    self.complain("receive", || format!("cannot receive: {error}"));
-                    break;
+        for which in 0..self.instances.len() {
+            for _ in 0..DRAIN_MAX {
+                match self.receive_one(which) {
+                    Taken::Nothing => break,
+                    Taken::Ignored => {}
+                    Taken::Advert(input) => self.feed(which, input)?,
                 }
-            };
-            match vrrp::decode(&self.buffer[..len], &expected) {
-                Ok(received) => {
-                    self.compare(&received);
-                    let advert = received.advert;
-                    let (priority, interval) = (advert.priority, advert.interval);
-                    self.feed(Input::Advert { from: received.from.into(), priority, interval })?;
-                }
-                Err(rejection) => self.complain(rejection.kind(), || format!("packet dropped: {rejection}")),
             }
         }
         Ok(())
     }
 
-    /// Tells of a peer that is configured differently; its adverts count all the same (RFC 9568 section 7.1).
-    fn compare(&mut self, Received { from, advert }: &Received) {
-        let ours = &self.ours;
-        let differences = [
-            (advert.interval != ours.interval, "interval-differs"),
-            (advert.addresses != ours.addresses, "addresses-differ"),
-            (advert.priority == u8::MAX && ours.priority == u8::MAX, "two-owners"),
-        ];
-        for (_, kind) in differences.into_iter().filter(|&(differs, _)| differs) {
-            if let Some(count) = self.complaints.count(kind, now()) {
-                tracing::warn!(
-                    "{kind}: {from} says {advert}; this router says {ours} ({count} of this kind so far)"
-                );
-            }
-        }
+    /// Every socket hears what is for any virtual router of its family. What is for none of them is for the first one to
+    /// complain of.
+    fn receive_one(&mut self, which: usize) -> Taken {
+        let (before, rest) = self.instances.split_at_mut(which);
+        let Some((instance, behind)) = rest.split_first_mut() else { return Taken::Nothing };
+        let family = instance.router.family;
+        let mut others = before.iter().chain(behind.iter()).filter(|other| other.router.family == family);
+        let first = before.iter().all(|other| other.router.family != family);
+        let elsewhere = |vrid| !first || others.any(|other| other.router.vrid.get() == vrid);
+        instance.receive(&mut self.buffer, elsewhere, &mut self.common)
     }
 
-    /// Hears what changed in the kernel. That matters to the holder alone.
+    /// Hears who else says to have the addresses, or is about to take them.
+    fn watch(&mut self) -> Result<(), Error> {
+        let seen = self.common.neighbours();
+        for which in 0..self.instances.len() {
+            let instance = &self.instances[which];
+            let answered = seen.had.iter().any(|&address| instance.has(address));
+            let asked = seen.asked.iter().filter(|(address, _)| instance.has(**address));
+            let rival = asked.map(|(_, &first)| first).reduce(|one, other| one || other);
+            if answered {
+                self.feed(which, Input::Answered)?;
+            }
+            if let Some(first) = rival {
+                self.feed(which, Input::Rival { first })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hears what changed in the kernel.
     fn listen(&mut self, woke: Duration) -> Result<(), Error> {
         let heard = self.lookout.hear()?;
-        if heard.anything && self.machine.state() == State::Active {
+        if heard.anything {
+            self.relink()?;
             self.lookout.wish(heard, woke);
+        }
+        Ok(())
+    }
+
+    /// Tells every instance of its links, if that is news.
+    fn relink(&mut self) -> Result<(), Error> {
+        let up = self.lookout.links();
+        let news = |instance: &mut Instance| instance.relink(&self.election, &up);
+        let news: Vec<_> = self.instances.iter_mut().map(news).collect();
+        for (which, input) in news.into_iter().enumerate() {
+            if let Some(input) = input {
+                self.feed(which, input)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hear_checks(&mut self) -> Result<(), Error> {
+        for check in self.checks.hear() {
+            let verdict = if check.passes { "passes" } else { "fails" };
+            tracing::info!("the check {} {verdict}: {}", check.name, check.detail);
+        }
+        let health = self.checks.health();
+        if health != self.health {
+            self.health = health;
+            self.feed_all(Input::Health(health))?;
         }
         Ok(())
     }
 
     /// Handles the timers that were due at that time.
     fn expire(&mut self, woke: Duration) -> Result<(), Error> {
-        if self.machine.deadline().is_some_and(|at| at <= woke) {
-            self.feed(Input::TimerExpired)?;
+        for which in 0..self.instances.len() {
+            let after = self.instances[which].expire(woke, &mut self.common)?;
+            self.follow(which, after)?;
         }
         if let Some(heard) = self.lookout.round(woke) {
-            self.put_back(heard)?;
-        }
-        self.announce();
-        Ok(())
-    }
-
-    /// Sees to it that the holder has what it holds: a link that goes down takes the default route along, and a person
-    /// may take away anything. Says so to the neighbours if they may have missed something.
-    fn put_back(&mut self, heard: Heard) -> Result<(), Error> {
-        let mut gone = Vec::new();
-        for Change { address, result } in self.holdings.put_back()? {
-            let name = || address.map_or_else(|| "the default route".to_owned(), |one| one.to_string());
-            match result {
-                Ok(()) => {
-                    gone.push(name());
-                    if let Some(address) = address {
-                        self.reporter.emit(What::AddressAdded { address });
-                    }
-                }
-                Err(Errno::EEXIST) => {}
-                Err(errno) => self.complain("put-back", || format!("cannot put back {}: {errno}", name())),
-            }
-        }
-        if !gone.is_empty() {
-            tracing::warn!("put back what was gone: {}", gone.join(", "));
-        }
-        if !gone.is_empty() || heard.link_up {
-            self.announcer.start(now());
-        }
-        Ok(())
-    }
-
-    fn feed(&mut self, input: Input) -> Result<(), Error> {
-        let at = now();
-        for action in self.machine.handle(input, at) {
-            match action {
-                Action::SendAdvert { priority } => self.advertise(priority),
-                Action::Probe | Action::Grant { .. } | Action::Lease { .. } | Action::Hush => {}
-                Action::TakeAddresses => self.take()?,
-                Action::ReleaseAddresses => self.release()?,
-                Action::Announce if self.announcer.is_busy() => {}
-                Action::Announce => {
-                    self.announcer.start(now());
-                    self.announce();
-                }
-                Action::Transition { from, to, because } => {
-                    tracing::info!("{from} -> {to}, because {because}");
-                    // Decided then, even though what follows from it is already done.
-                    self.reporter.emit_at(
-                        nanoseconds(at),
-                        What::VrrpState {
-                            vrid: self.settings.vrid.get(),
-                            from: from.to_string(),
-                            to: to.to_string(),
-                            because: because.to_string(),
-                        },
-                    );
-                }
+            for instance in &mut self.instances {
+                instance.put_back(heard, &mut self.common)?;
             }
         }
         Ok(())
     }
 
-    fn advertise(&mut self, priority: u8) {
-        let message = if priority == 0 { &self.goodbye } else { &self.advert };
-        if let Err(error) = self.socket.send(message) {
-            self.complain("send", || format!("cannot send an advert: {error}"));
-        }
+    fn feed_all(&mut self, input: Input) -> Result<(), Error> {
+        (0..self.instances.len()).try_for_each(|which| self.feed(which, input))
     }
 
-    /// Addresses and announcement first, for each is an end to the outage; then the holder's way out. Events are
-    /// emitted last, with the time at which each thing was done.
-    fn take(&mut self) -> Result<(), Error> {
-        let added = self.holdings.add_addresses()?;
-        let added_at = nanoseconds(now());
-        self.announcer.start(now());
-        let announced = self.announcer.send_due(now());
-        let announced_at = nanoseconds(now());
-        let routed = self.holdings.add_routes()?;
-        for Change { address, result } in added.into_iter().chain(routed) {
-            match (address, result) {
-                (Some(address), Ok(())) => self.reporter.emit_at(added_at, What::AddressAdded { address }),
-                (Some(address), Err(errno)) => tracing::error!("cannot add {address}: {errno}"),
-                (None, Ok(())) => {}
-                (None, Err(errno)) => tracing::error!("cannot add the holder's default route: {errno}"),
-            }
+    /// Lets an instance handle an input, and whoever follows from that.
+    fn feed(&mut self, which: usize, input: Input) -> Result<(), Error> {
+        let after = self.instances[which].feed(input, &mut self.common)?;
+        self.follow(which, after)
+    }
+
+    fn follow(&mut self, which: usize, after: Vec<After>) -> Result<(), Error> {
+        let mut queue = VecDeque::new();
+        self.enqueue(which, after, &mut queue);
+        for _ in 0..FOLLOW_UPS_MAX {
+            let Some((which, input)) = queue.pop_front() else { return Ok(()) };
+            let after = self.instances[which].feed(input, &mut self.common)?;
+            self.enqueue(which, after, &mut queue);
         }
-        for (address, sent) in announced {
-            match sent {
-                Ok(()) => self.reporter.emit_at(announced_at, What::Announced { address }),
-                Err(error) => self.complain("announce", || format!("cannot announce {address}: {error}")),
-            }
-        }
+        self.common.complain("endless", "a change that no virtual router settles on".to_owned());
         Ok(())
     }
 
-    fn release(&mut self) -> Result<(), Error> {
-        self.announcer.stop();
-        self.lookout.forget();
-        let removed = self.holdings.remove()?;
-        let removed_at = nanoseconds(now());
-        for Change { address, result } in removed {
-            match (address, result) {
-                (Some(address), Ok(())) => {
-                    self.reporter.emit_at(removed_at, What::AddressRemoved { address })
-                }
-                (None, Ok(())) => {}
-                (_, Err(errno)) if is_absence(errno) => {}
-                (Some(address), Err(errno)) => tracing::error!("cannot remove {address}: {errno}"),
-                (None, Err(errno)) => tracing::error!("cannot remove the holder's default route: {errno}"),
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends what the series of announcements has for now.
-    fn announce(&mut self) {
-        for (address, sent) in self.announcer.send_due(now()) {
-            if let Err(error) = sent {
-                self.complain("announce", || format!("cannot announce {address}: {error}"));
+    fn enqueue(&self, which: usize, after: Vec<After>, queue: &mut VecDeque<(usize, Input)>) {
+        let group =
+            |input| (0..self.instances.len()).filter(|&n| self.sync && n != which).map(move |n| (n, input));
+        for after in after {
+            match after {
+                After::Probed => queue.push_back((which, Input::Probed)),
+                After::LeaseRefused => queue.push_back((which, Input::LeaseRefused)),
+                After::Took => queue.extend(group(Input::GroupTook)),
+                After::Released => queue.extend(group(Input::GroupReleased)),
             }
         }
     }
 
-    fn complain(&mut self, kind: &'static str, words: impl FnOnce() -> String) {
-        if let Some(count) = self.complaints.count(kind, now()) {
-            tracing::warn!("{} ({count} of this kind so far)", words());
+    /// Says how it is to one of those who ask.
+    fn answer(&mut self) {
+        let Some(desk) = &self.desk else { return };
+        let answer = || {
+            let mut line = serde_json::to_vec(&self.account()).unwrap_or_default();
+            line.push(b'\n');
+            line
+        };
+        if let Err(error) = desk.answer_one(answer) {
+            // A listener that cannot accept would wake the loop for ever.
+            tracing::error!("answers no more questions: {error}");
+            self.lack(format!("a socket for questions: {error}"));
+            self.desk = None;
+        }
+    }
+
+    fn account(&self) -> Account {
+        let links = self.lookout.links();
+        Account {
+            at_ns: nanoseconds(now()),
+            routers: self.instances.iter().map(Instance::account).collect(),
+            links: links.into_iter().map(|(name, up)| (name.to_owned(), up)).collect(),
+            checks: self.checks.account(),
+            complaints: self.common.complaints.account(),
+            latest_wake_us: u64::try_from(self.latest_wake.as_micros()).unwrap_or(u64::MAX),
+            lacks: self.lacks.clone(),
         }
     }
 }
@@ -337,15 +361,6 @@ fn stop_signals() -> Result<SignalFd, Errno> {
     let mask = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT]);
     mask.thread_block()?;
     SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-}
-
-fn now() -> Duration {
-    Duration::from_nanos(clock::monotonic_ns())
-}
-
-fn nanoseconds(at: Duration) -> u64 {
-    // Since boot, so the next 584 years fit.
-    at.as_nanos() as u64
 }
 
 #[cfg(test)]

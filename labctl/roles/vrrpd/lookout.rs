@@ -1,19 +1,22 @@
-//! Hears from the kernel that links, addresses or routes changed, and says when the holder should see to what it holds:
-//! at once, but not all the time. It does not know what is held, nor who changed it.
+//! Hears from the kernel that links, addresses or routes changed: which of the election's links are up, and when the
+//! holder should see to what it holds, which is at once, but not all the time. It does not know what is held, nor who
+//! changed it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::LinkFlags;
+use rtnetlink::packet_route::link::{LinkFlags, LinkMessage};
 
 use crate::kernel::netlink::{self, Netlink};
+use crate::kernel::packet::Port;
 
-/// Least time between two rounds: a link that flaps is back soon enough, and whoever takes an address away in a loop
-/// costs ten rounds a second and no more.
-const ROUND_GAP: Duration = Duration::from_millis(100);
+/// Least time between two rounds: a link that flaps is back soon enough, what somebody took away is back within 50 ms,
+/// and whoever takes an address away in a loop costs forty rounds a second and no more.
+const ROUND_GAP: Duration = Duration::from_millis(25);
 /// Most times that a full queue is emptied in a row; what comes after that wakes the loop once more.
 const OVERFLOWS_MAX: usize = 16;
 
@@ -21,7 +24,17 @@ const OVERFLOWS_MAX: usize = 16;
 #[derive(Debug)]
 pub(super) struct Lookout {
     notices: Netlink,
+    /// For asking, so that no answer is mistaken for a notice.
+    questions: Netlink,
+    links: Vec<Watched>,
     rounds: Rounds,
+}
+
+#[derive(Debug)]
+struct Watched {
+    name: String,
+    index: u32,
+    up: bool,
 }
 
 /// What the kernel told.
@@ -34,37 +47,58 @@ pub(super) struct Heard {
 }
 
 impl Lookout {
-    /// Listens from now on, in the network namespace of the calling thread.
-    pub(super) fn open() -> Result<Self, netlink::Error> {
-        let groups = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV4_ROUTE];
-        Ok(Self { notices: Netlink::open_groups(&groups)?, rounds: Rounds::default() })
+    /// Listens from now on, in the network namespace of the calling thread, and watches those links above all.
+    pub(super) fn open(links: &[Port]) -> Result<Self, netlink::Error> {
+        let groups = [
+            libc::RTNLGRP_LINK,
+            libc::RTNLGRP_IPV4_IFADDR,
+            libc::RTNLGRP_IPV4_ROUTE,
+            libc::RTNLGRP_IPV6_IFADDR,
+            libc::RTNLGRP_IPV6_ROUTE,
+        ];
+        let watched = |port: &Port| Watched { name: port.name.clone(), index: port.index, up: false };
+        let mut lookout = Self {
+            notices: Netlink::open_groups(&groups)?,
+            questions: Netlink::open()?,
+            links: links.iter().map(watched).collect(),
+            rounds: Rounds::default(),
+        };
+        lookout.look()?;
+        Ok(lookout)
     }
 
-    /// Takes what the kernel told since the last call. Never waits.
+    /// Takes what the kernel told since the last call. Never waits for anything but the kernel's own answer.
     pub(super) fn hear(&mut self) -> Result<Heard, netlink::Error> {
         let mut heard = Heard::default();
+        let mut lost = false;
         for _ in 0..OVERFLOWS_MAX {
             match self.notices.notices() {
                 Ok(notices) => {
                     heard.anything |= !notices.is_empty();
-                    heard.link_up |= notices.iter().any(is_link_up);
+                    for notice in &notices {
+                        heard.link_up |= self.learn(notice);
+                    }
                     break;
                 }
-                Err(error) if is_lost(&error) => heard = Heard { anything: true, link_up: true },
+                Err(error) if is_lost(&error) => lost = true,
                 Err(error) => return Err(error),
             }
         }
+        if lost {
+            self.look()?;
+            heard = Heard { anything: true, link_up: true };
+        }
         Ok(heard)
+    }
+
+    /// The links that matter, and whether each is up with a carrier.
+    pub(super) fn links(&self) -> BTreeMap<&str, bool> {
+        self.links.iter().map(|link| (link.name.as_str(), link.up)).collect()
     }
 
     /// Wishes for a round.
     pub(super) fn wish(&mut self, heard: Heard, now: Duration) {
         self.rounds.wish(heard, now);
-    }
-
-    /// Takes back every wish.
-    pub(super) fn forget(&mut self) {
-        self.rounds.wished = None;
     }
 
     /// When [`Self::round`] wants to be called.
@@ -75,6 +109,29 @@ impl Lookout {
     /// The round that is due, with what was heard since the last one.
     pub(super) fn round(&mut self, now: Duration) -> Option<Heard> {
         self.rounds.take(now)
+    }
+
+    /// Asks the kernel about every link.
+    fn look(&mut self) -> Result<(), netlink::Error> {
+        for notice in self.questions.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+            self.learn(&notice);
+        }
+        Ok(())
+    }
+
+    /// Takes in what a notice says of a link. True if it is up now.
+    fn learn(&mut self, notice: &RouteNetlinkMessage) -> bool {
+        let (index, up) = match notice {
+            RouteNetlinkMessage::NewLink(link) => {
+                (link.header.index, link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp))
+            }
+            RouteNetlinkMessage::DelLink(link) => (link.header.index, false),
+            _ => return false,
+        };
+        if let Some(link) = self.links.iter_mut().find(|link| link.index == index) {
+            link.up = up;
+        }
+        up
     }
 }
 
@@ -107,11 +164,6 @@ impl Rounds {
         self.quiet_until = now + ROUND_GAP;
         Some(heard)
     }
-}
-
-fn is_link_up(notice: &RouteNetlinkMessage) -> bool {
-    let RouteNetlinkMessage::NewLink(link) = notice else { return false };
-    link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp)
 }
 
 /// The kernel told something that will never be known: the queue was full, or a newer kernel has words of its own.

@@ -1,15 +1,22 @@
-//! What one router needs to know of the site to take part in the election. Pure: names become numbers here, and every
+//! What one node needs to know of the site to take part in its elections. Pure: names become numbers here, and every
 //! mistake that would only show on the wire is found here.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU8;
+use std::time::Duration;
 
 use crate::roles::Site;
-use crate::topology::{NetworkName, NodeName};
-use crate::vrrp::{Advert, Config, Interval, IntervalError, Profile, SkewRule};
+use crate::topology::{self, Failover, MacMode, NetworkName, Node, NodeName, TrackCheck, VrrpVersion};
+use crate::vrrp::{ChecksumRule, Family, Interval, IntervalError, LabRules, Profile, Versions};
+
+mod router;
+
+pub(super) use router::{Floating, Gateway, Router};
 
 /// Most addresses that an advertisement can count (RFC 9568 section 5.2.5).
 const ADDRESSES_MAX: usize = 255;
+/// VRRPv2 counts in whole seconds (RFC 3768 section 5.3.7).
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Why a node cannot take part.
 #[derive(Debug, thiserror::Error)]
@@ -18,19 +25,40 @@ pub enum SettingsError {
     #[error("the site has no failover")]
     NoFailover,
     /// The node is not in the election.
-    #[error("{0} has no priority")]
-    NoPriority(NodeName),
+    #[error("{node} has no priority for VRID {vrid}")]
+    NoPriority {
+        /// The node.
+        node: NodeName,
+        /// The virtual router.
+        vrid: u8,
+    },
     /// The priority 0 says that a router gives up; nobody has it.
     #[error("{0} cannot have priority 0")]
     PriorityZero(NodeName),
     /// The interval does not fit the wire.
     #[error(transparent)]
     Interval(#[from] IntervalError),
+    /// The interval does not fit the older wire.
+    #[error("{0:?} is no advertisement interval of VRRPv2, which has whole seconds")]
+    NoWholeSeconds(Duration),
+    /// There is no such protocol.
+    #[error("VRRPv2 has no IPv6, and VRID {0} has IPv6 addresses")]
+    Version2WithIpv6(u8),
     /// Adverts have nowhere to come from.
     #[error("{node} has no address of its own on {network}, which carries the adverts")]
     NoAddress {
         /// The node.
         node: NodeName,
+        /// The network of the election.
+        network: NetworkName,
+    },
+    /// Adverts have nowhere to go.
+    #[error("{peer} has no {family} address of its own on {network} that adverts could be sent to")]
+    NoPeerAddress {
+        /// The other router.
+        peer: NodeName,
+        /// In which family.
+        family: Family,
         /// The network of the election.
         network: NetworkName,
     },
@@ -41,8 +69,16 @@ pub enum SettingsError {
         node: NodeName,
         /// The network of the address.
         network: NetworkName,
-        /// The floating address, or the holder's gateway.
-        address: Ipv4Addr,
+        /// The floating address.
+        address: IpAddr,
+    },
+    /// A floating address would have no prefix length.
+    #[error("{network} has no IPv6 prefix, so {address} does not belong there")]
+    NoPrefix {
+        /// The network of the address.
+        network: NetworkName,
+        /// The floating address.
+        address: Ipv6Addr,
     },
     /// The holder could not reach its gateway.
     #[error("{node} is on no network with the gateway {gateway}")]
@@ -50,112 +86,296 @@ pub enum SettingsError {
         /// The node.
         node: NodeName,
         /// The holder's gateway.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
     },
     /// An advertisement has 1 to 255 addresses.
     #[error("{0} floating addresses do not fit an advertisement of 1 to {ADDRESSES_MAX}")]
     AddressCount(usize),
 }
 
-/// A router's part in the election.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A node's part in the elections of its site.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Settings {
-    /// Which virtual router.
-    pub(super) vrid: NonZeroU8,
-    /// The interface of the election.
+    /// The interface that carries the adverts.
     pub(super) interface: NetworkName,
-    /// This router's own address there.
-    pub(super) own: Ipv4Addr,
-    /// Its priority.
-    pub(super) priority: NonZeroU8,
-    /// Its interval.
-    pub(super) interval: Interval,
-    /// Whether it preempts.
-    pub(super) preempt: bool,
-    /// What the holder holds, in the order of the advertisement.
-    pub(super) floating: Vec<Floating>,
-    /// The holder's default route, and the interface that it goes out of.
-    pub(super) gateway: Option<Gateway>,
-}
-
-/// One floating address, ready to be added.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Floating {
-    pub(super) interface: NetworkName,
-    pub(super) address: Ipv4Addr,
-    pub(super) prefix_len: u8,
-}
-
-/// The next hop of the holder's default route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Gateway {
-    pub(super) interface: NetworkName,
-    pub(super) address: Ipv4Addr,
+    /// This node's primary IPv4 address there, where a virtual router of IPv4 needs one. The IPv6 one is the kernel's
+    /// choice.
+    pub(super) own: Option<Ipv4Addr>,
+    /// Every instance that runs here, in the order of the site; IPv4 before IPv6.
+    pub(super) routers: Vec<Router>,
+    /// Do they change their state together?
+    pub(super) sync: bool,
+    /// What counts against this node.
+    pub(super) checks: Vec<TrackCheck>,
 }
 
 impl Settings {
     /// Reads this node's part from the site.
     pub(super) fn of(site: &Site) -> Result<Self, SettingsError> {
-        let (topology, me, node) = (&site.topology, &site.me, site.node());
-        let failover = topology.failover.as_ref().ok_or(SettingsError::NoFailover)?;
-        let priority = *failover.priorities.get(me).ok_or_else(|| SettingsError::NoPriority(me.clone()))?;
-        let priority = NonZeroU8::new(priority).ok_or_else(|| SettingsError::PriorityZero(me.clone()))?;
-        let interface = failover.network.clone();
-        let own = node
-            .address_on(&interface)
-            .ok_or_else(|| SettingsError::NoAddress { node: me.clone(), network: interface.clone() })?;
-        if !(1..=ADDRESSES_MAX).contains(&failover.addresses.len()) {
-            return Err(SettingsError::AddressCount(failover.addresses.len()));
+        let failover = site.topology.failover.as_ref().ok_or(SettingsError::NoFailover)?;
+        let reader = Reader { site, failover, interval: interval(failover)? };
+        let routers = reader.routers()?;
+        let own = site.node().address_on(&failover.network);
+        if own.is_none() && routers.iter().any(|router| router.family == Family::V4) {
+            return Err(SettingsError::NoAddress {
+                node: site.me.clone(),
+                network: failover.network.clone(),
+            });
         }
-        let floating = failover.addresses.iter().map(|floating| match node.on(&floating.network) {
-            Some(_) => Ok(Floating {
-                interface: floating.network.clone(),
-                address: floating.address,
-                prefix_len: topology.prefix_len(&floating.network),
-            }),
-            None => Err(SettingsError::NotOnNetwork {
-                node: me.clone(),
-                network: floating.network.clone(),
-                address: floating.address,
-            }),
-        });
-        let floating = floating.collect::<Result<_, _>>()?;
-        let way_out = |address: Ipv4Addr| {
-            let mut networks = node.interfaces.iter().map(|interface| &interface.network);
-            match networks.find(|network| topology.networks[*network].contains(&address)) {
-                Some(network) => Ok(Gateway { interface: network.clone(), address }),
-                None => Err(SettingsError::NoWayOut { node: me.clone(), gateway: address }),
-            }
-        };
         Ok(Self {
-            vrid: NonZeroU8::new(failover.vrid.get()).expect("a Vrid is never 0"),
-            interface,
+            interface: failover.network.clone(),
             own,
-            priority,
-            interval: Interval::try_from(failover.advert_interval)?,
-            preempt: failover.preempt,
-            floating,
-            gateway: failover.holder_gateway.map(way_out).transpose()?,
+            routers,
+            sync: failover.sync,
+            checks: failover.checks.clone(),
         })
     }
 
-    /// The state machine's part.
-    pub(super) fn config(&self) -> Config {
-        Config {
-            priority: self.priority,
+    /// Do addresses live by a lease?
+    pub(super) fn leases(&self) -> bool {
+        self.routers.iter().any(Router::leases)
+    }
+
+    /// Lets all addresses live without one.
+    pub(super) fn do_without_leases(&mut self) {
+        self.routers.iter_mut().for_each(Router::do_without_lease);
+    }
+
+    /// Every interface that an election depends on, each once: that of the adverts first.
+    pub(super) fn interfaces(&self) -> Vec<&NetworkName> {
+        let mut all = vec![&self.interface];
+        let floating = self.routers.iter().flat_map(|router| &router.floating);
+        for interface in floating.map(|floating| &floating.interface) {
+            if !all.contains(&interface) {
+                all.push(interface);
+            }
+        }
+        all
+    }
+}
+
+fn interval(failover: &Failover) -> Result<Interval, SettingsError> {
+    let time = failover.advert_interval;
+    let whole = time.subsec_nanos() == 0 && time >= SECOND;
+    if failover.version == VrrpVersion::V2 && !whole {
+        return Err(SettingsError::NoWholeSeconds(time));
+    }
+    Ok(Interval::try_from(time)?)
+}
+
+/// One virtual router of the site in both families, as the file has it.
+struct Virtual<'a> {
+    vrid: topology::Vrid,
+    addresses: &'a [topology::FloatingAddress],
+    addresses6: &'a [topology::FloatingAddress6],
+    priorities: &'a std::collections::BTreeMap<NodeName, u8>,
+    gateway: Option<Ipv4Addr>,
+    gateway6: Option<Ipv6Addr>,
+}
+
+struct Reader<'a> {
+    site: &'a Site,
+    failover: &'a Failover,
+    interval: Interval,
+}
+
+impl Reader<'_> {
+    fn routers(&self) -> Result<Vec<Router>, SettingsError> {
+        let failover = self.failover;
+        let first = Virtual {
+            vrid: failover.vrid,
+            addresses: &failover.addresses,
+            addresses6: &failover.addresses6,
+            priorities: &failover.priorities,
+            gateway: failover.holder_gateway,
+            gateway6: failover.holder_gateway6,
+        };
+        let more = failover.more.iter().map(|router| Virtual {
+            vrid: router.vrid,
+            addresses: &router.addresses,
+            addresses6: &router.addresses6,
+            priorities: &router.priorities,
+            gateway: None,
+            gateway6: None,
+        });
+        let mut routers = Vec::new();
+        for one in std::iter::once(first).chain(more) {
+            if one.addresses.is_empty() && one.addresses6.is_empty() {
+                return Err(SettingsError::AddressCount(0));
+            }
+            if !one.addresses.is_empty() {
+                let gateway = one.gateway.map(|gateway| self.way_out(gateway.into())).transpose()?;
+                routers.push(self.router(&one, Family::V4, self.floating(&one)?, gateway)?);
+            }
+            if !one.addresses6.is_empty() {
+                if failover.version == VrrpVersion::V2 {
+                    return Err(SettingsError::Version2WithIpv6(one.vrid.get()));
+                }
+                let gateway = one.gateway6.map(|gateway| self.way_out(gateway.into())).transpose()?;
+                routers.push(self.router(&one, Family::V6, self.floating6(&one)?, gateway)?);
+            }
+        }
+        Ok(routers)
+    }
+
+    fn router(
+        &self,
+        one: &Virtual<'_>,
+        family: Family,
+        floating: Vec<Floating>,
+        gateway: Option<Gateway>,
+    ) -> Result<Router, SettingsError> {
+        let (failover, me) = (self.failover, &self.site.me);
+        if floating.len() > ADDRESSES_MAX {
+            return Err(SettingsError::AddressCount(floating.len()));
+        }
+        let priority = *one
+            .priorities
+            .get(me)
+            .ok_or_else(|| SettingsError::NoPriority { node: me.clone(), vrid: one.vrid.get() })?;
+        let elsewhere = floating.iter().any(|floating| floating.interface != failover.network);
+        Ok(Router {
+            vrid: vrid(one),
+            family,
+            priority: NonZeroU8::new(priority).ok_or_else(|| SettingsError::PriorityZero(me.clone()))?,
             interval: self.interval,
-            preempt: self.preempt,
-            preempt_delay: std::time::Duration::ZERO,
-            skew: SkewRule::OfInterval,
-            address: self.own.into(),
-            profile: Profile::Rfc9568,
+            preempt: failover.preempt,
+            preempt_delay: failover.preempt_delay,
+            versions: versions(failover.version, family),
+            checksum: match failover.checksum {
+                topology::Checksum::Message => ChecksumRule::MessageOnly,
+                topology::Checksum::PseudoHeader => ChecksumRule::PseudoHeader,
+            },
+            profile: match failover.profile {
+                topology::Profile::Rfc9568 => Profile::Rfc9568,
+                topology::Profile::Lab => Profile::Lab(LabRules {
+                    rank: self.rank(one, priority),
+                    probes: elsewhere,
+                    lease: failover.lease,
+                }),
+            },
+            peers: if failover.unicast { self.peers(one, family)? } else { Vec::new() },
+            virtual_mac: failover.mac == MacMode::Virtual,
+            floating,
+            gateway,
+        })
+    }
+
+    fn floating(&self, one: &Virtual<'_>) -> Result<Vec<Floating>, SettingsError> {
+        let floating = |given: &topology::FloatingAddress| {
+            let prefix_len = self.site.topology.prefix_len(&given.network);
+            self.at_home(&given.network, given.address.into(), prefix_len)
+        };
+        one.addresses.iter().map(floating).collect()
+    }
+
+    /// The link-local address comes first (RFC 9568 section 5.2.9): the given one, else that of the virtual router's
+    /// hardware address on the link of the election.
+    fn floating6(&self, one: &Virtual<'_>) -> Result<Vec<Floating>, SettingsError> {
+        let given = one.addresses6.iter().map(|given| {
+            let prefix_len = match self.site.topology.networks6.get(&given.network) {
+                _ if given.address.is_unicast_link_local() => router::LINK_LOCAL_PREFIX_LEN,
+                Some(prefix) => prefix.prefix_len(),
+                None => {
+                    let network = given.network.clone();
+                    return Err(SettingsError::NoPrefix { network, address: given.address });
+                }
+            };
+            self.at_home(&given.network, given.address.into(), prefix_len)
+        });
+        let mut floating = given.collect::<Result<Vec<_>, _>>()?;
+        match one.addresses6.iter().position(|given| given.address.is_unicast_link_local()) {
+            Some(at) => floating[..=at].rotate_right(1),
+            None => {
+                let address = router::virtual_link_local(vrid(one)).into();
+                let home = self.at_home(&self.failover.network, address, router::LINK_LOCAL_PREFIX_LEN)?;
+                floating.insert(0, home);
+            }
+        }
+        Ok(floating)
+    }
+
+    fn at_home(
+        &self,
+        network: &NetworkName,
+        address: IpAddr,
+        prefix_len: u8,
+    ) -> Result<Floating, SettingsError> {
+        let (node, network) = (self.site.me.clone(), network.clone());
+        let Some(interface) = self.site.node().on(&network) else {
+            return Err(SettingsError::NotOnNetwork { node, network, address });
+        };
+        // On an interface of its own, beside one with an address in the same network, it must not bring a second route
+        // to that network along.
+        let beside = self.failover.mac == MacMode::Virtual;
+        let prefix_len = match address {
+            IpAddr::V4(_) if beside && !interface.addresses.is_empty() => 32,
+            IpAddr::V6(address) if address.is_unicast_link_local() => prefix_len,
+            IpAddr::V6(_) if beside && !interface.addresses6.is_empty() => 128,
+            _ => prefix_len,
+        };
+        Ok(Floating { interface: network, address, prefix_len })
+    }
+
+    fn way_out(&self, address: IpAddr) -> Result<Gateway, SettingsError> {
+        let topology = &self.site.topology;
+        let has = |network: &NetworkName| match address {
+            IpAddr::V4(address) => topology.networks[network].contains(&address),
+            IpAddr::V6(address) => {
+                topology.networks6.get(network).is_some_and(|prefix| prefix.contains(&address))
+            }
+        };
+        let mut networks = self.site.node().interfaces.iter().map(|interface| &interface.network);
+        match networks.find(|network| has(network)) {
+            Some(network) => Ok(Gateway { interface: network.clone(), address }),
+            None => Err(SettingsError::NoWayOut { node: self.site.me.clone(), gateway: address }),
         }
     }
 
-    /// What this router advertises with a priority.
-    pub(super) fn advert(&self, priority: u8) -> Advert {
-        let addresses = self.floating.iter().map(|floating| floating.address).collect();
-        Advert { vrid: self.vrid, priority, interval: self.interval, addresses }
+    /// The other routers of this virtual router.
+    fn others<'a>(&'a self, one: &'a Virtual<'_>) -> impl Iterator<Item = (&'a Node, u8)> {
+        let others = one.priorities.iter().filter(|(name, _)| **name != self.site.me);
+        others.filter_map(|(name, &priority)| Some((self.site.topology.node(name)?, priority)))
+    }
+
+    fn peers(&self, one: &Virtual<'_>, family: Family) -> Result<Vec<IpAddr>, SettingsError> {
+        let network = &self.failover.network;
+        let address = |(peer, _): (&Node, u8)| {
+            let address = match family {
+                Family::V4 => peer.address_on(network).map(IpAddr::from),
+                Family::V6 => peer
+                    .on(network)
+                    .and_then(|interface| interface.addresses6.first())
+                    .map(|&address| IpAddr::from(address)),
+            };
+            address.ok_or_else(|| SettingsError::NoPeerAddress {
+                peer: peer.name.clone(),
+                family,
+                network: network.clone(),
+            })
+        };
+        self.others(one).map(address).collect()
+    }
+
+    /// How many others would win against this one. Equal priorities are told apart by the order of names, so that no two
+    /// heirs have one rank.
+    fn rank(&self, one: &Virtual<'_>, priority: u8) -> u32 {
+        let me = &self.site.me;
+        let better = self.others(one).filter(|(node, other)| (*other, &node.name) > (priority, me));
+        u32::try_from(better.count()).unwrap_or(u32::MAX)
+    }
+}
+
+fn vrid(one: &Virtual<'_>) -> NonZeroU8 {
+    NonZeroU8::new(one.vrid.get()).expect("a Vrid is never 0")
+}
+
+/// VRRPv2 knows IPv4 only, so the IPv6 instance of a site that speaks both speaks the newer one.
+fn versions(version: VrrpVersion, family: Family) -> Versions {
+    match (version, family) {
+        (VrrpVersion::V2, _) => Versions { v2: true, v3: false },
+        (VrrpVersion::V3, _) | (VrrpVersion::Both, Family::V6) => Versions { v2: false, v3: true },
+        (VrrpVersion::Both, Family::V4) => Versions { v2: true, v3: true },
     }
 }
 

@@ -1,7 +1,10 @@
-//! The loop against a real kernel, one turn after the other, in a network namespace that ends with its thread. What it
-//! says to a peer is for the features to see; here it is alone.
+//! The loop against a real kernel, in network namespaces that end with their threads: one router alone, one turn after
+//! the other; and two on a pair of cables.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::net::IpAddr;
+use std::num::NonZeroU8;
 
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::LinkVeth;
@@ -10,15 +13,57 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 
 use super::*;
 use crate::kernel::link::{self, LOOPBACK};
-use crate::kernel::netlink::Request;
-use crate::roles::vrrpd::settings::{Floating, Gateway};
-use crate::vrrp::Interval;
+use crate::kernel::netlink::{Netlink, Request};
+use crate::kernel::packet::Port;
+use crate::roles::vrrpd::settings::{Floating, Gateway, Router};
+use crate::vrrp::{self, ChecksumRule, Family, Interval, LabRules, Profile, State, Versions};
+
+mod pair;
 
 /// Longest that a fact may take to become true.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_millis(20);
 const VIP: &str = "203.0.113.10";
-const FRONT_PREFIX: u8 = 24;
+const INNER: &str = "10.10.1.1";
+const PREFIX: u8 = 24;
+
+/// The settings of a router of IPv4 with an address on each of two links.
+fn settings(own: &str, priority: u8, rank: u32) -> Settings {
+    let on = |interface: &str, address: &str| Floating {
+        interface: interface.parse().unwrap(),
+        address: address.parse().unwrap(),
+        prefix_len: PREFIX,
+    };
+    let router = Router {
+        vrid: NonZeroU8::new(51).unwrap(),
+        family: Family::V4,
+        priority: NonZeroU8::new(priority).unwrap(),
+        interval: Interval::try_from(INTERVAL).unwrap(),
+        preempt: true,
+        preempt_delay: Duration::ZERO,
+        versions: Versions::V3,
+        checksum: ChecksumRule::MessageOnly,
+        profile: Profile::Lab(LabRules { rank, probes: true, lease: false }),
+        peers: vec![],
+        virtual_mac: false,
+        floating: vec![on("front", VIP), on("back", INNER)],
+        gateway: Some(Gateway {
+            interface: "front".parse().unwrap(),
+            address: "203.0.113.1".parse().unwrap(),
+        }),
+    };
+    Settings {
+        interface: "back".parse().unwrap(),
+        own: Some(own.parse().unwrap()),
+        routers: vec![router],
+        sync: false,
+        checks: vec![],
+    }
+}
+
+fn open(settings: &Settings) -> Driver {
+    Driver::open(settings, None, None, vec![], Reporter::new(None, "vrrpd", None)).unwrap()
+}
 
 /// A router that waits for its first advert, and a socket to disturb it with.
 struct Site {
@@ -38,31 +83,12 @@ impl Site {
                 assert_eq!(kernel.run(&[link::up(index)]).unwrap(), [Ok(())]);
             }
         }
-        let index = |kernel: &mut Netlink, name| Port::find(kernel, name).unwrap().index;
+        let own = "10.10.1.11";
         let (front, back) = (index(&mut kernel, "front"), index(&mut kernel, "back"));
-        let own = "10.10.1.11".parse().unwrap();
-        let requests = [link::up(LOOPBACK), link::add_address(back, own, FRONT_PREFIX)];
+        let requests = [link::up(LOOPBACK), link::add_address(back, own.parse().unwrap(), PREFIX)];
         assert_eq!(kernel.run(&requests).unwrap(), [Ok(()), Ok(())]);
-        let on = |interface: &str, address: &str| Floating {
-            interface: interface.parse().unwrap(),
-            address: address.parse().unwrap(),
-            prefix_len: FRONT_PREFIX,
-        };
-        let settings = Settings {
-            vrid: 51.try_into().unwrap(),
-            interface: "back".parse().unwrap(),
-            own,
-            priority: 150.try_into().unwrap(),
-            interval: Interval::try_from(INTERVAL).unwrap(),
-            preempt: true,
-            floating: vec![on("front", VIP), on("back", "10.10.1.1")],
-            gateway: Some(Gateway {
-                interface: "front".parse().unwrap(),
-                address: "203.0.113.1".parse().unwrap(),
-            }),
-        };
-        let mut driver = Driver::open(settings, Reporter::new(None, "vrrpd", None)).unwrap();
-        driver.feed(Input::Startup).unwrap();
+        let mut driver = open(&settings(own, 150, 0));
+        driver.begin().unwrap();
         Self { driver, kernel, front }
     }
 
@@ -71,8 +97,9 @@ impl Site {
         let deadline = now() + WAIT_MAX;
         while !so(self) {
             assert!(now() < deadline, "{what}: not within {WAIT_MAX:?}");
-            assert!(!self.driver.wait().unwrap(), "nobody told it to stop");
-            self.driver.turn(now()).unwrap();
+            let woken = self.driver.wait(None).unwrap();
+            assert!(!woken.stop, "nobody told it to stop");
+            self.driver.turn(woken.at).unwrap();
         }
     }
 
@@ -88,41 +115,43 @@ impl Site {
     }
 }
 
+fn index(kernel: &mut Netlink, name: &str) -> u32 {
+    Port::find(kernel, name).unwrap().index
+}
+
 /// Runs a test in an empty network namespace, or says why not.
-fn with_site(test: impl FnOnce(Site) + Send + 'static) {
+fn in_a_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(|| match unshare(CloneFlags::CLONE_NEWNET) {
-        Ok(()) => test(Site::new()),
+        Ok(()) => test(),
         // Not `println!`, which the test harness swallows when a test passes.
-        Err(errno) => drop(writeln!(io::stderr(), "skipped: no network namespace of its own: {errno}")),
+        Err(errno) => {
+            drop(writeln!(std::io::stderr(), "skipped: no network namespace of its own: {errno}"));
+        }
     });
     thread.join().unwrap();
+}
+
+fn with_site(test: impl FnOnce(Site) + Send + 'static) {
+    in_a_namespace(|| test(Site::new()));
 }
 
 #[test]
 fn a_timer_is_due_by_the_time_at_which_the_loop_woke() {
     with_site(|mut site| {
-        let due = site.driver.machine.deadline().unwrap();
-        while now() < due {
-            site.driver.wait().unwrap();
-            site.driver.receive().unwrap();
-            site.driver.listen(Duration::ZERO).unwrap();
+        let mut state = State::Initialize;
+        while state != State::Active {
+            let machine = &site.driver.instances[0].machine;
+            let (before, due) = (machine.state(), machine.deadline().unwrap());
+            while now() < due {
+                site.driver.wait(None).unwrap();
+                site.driver.receive().unwrap();
+                site.driver.listen(Duration::ZERO).unwrap();
+            }
+            site.driver.turn(due - Duration::from_nanos(1)).unwrap();
+            assert_eq!(site.driver.instances[0].machine.state(), before);
+            site.driver.turn(due).unwrap();
+            state = site.driver.instances[0].machine.state();
         }
-        site.driver.turn(due - Duration::from_nanos(1)).unwrap();
-        assert_eq!(site.driver.machine.state(), State::Backup);
-        site.driver.turn(due).unwrap();
-        assert_eq!(site.driver.machine.state(), State::Active);
-    });
-}
-
-#[test]
-fn the_holder_puts_back_what_a_link_that_went_down_took_along() {
-    with_site(|mut site| {
-        site.until("it holds everything", Site::holds_everything);
-        let front = site.front;
-        site.ask(link::down(front));
-        assert!(!site.holds_everything(), "the kernel drops routes with their link");
-        site.ask(link::up(front));
-        site.until("it holds everything again", Site::holds_everything);
     });
 }
 
@@ -131,8 +160,20 @@ fn the_holder_puts_back_an_address_that_somebody_deleted() {
     with_site(|mut site| {
         site.until("it holds everything", Site::holds_everything);
         let front = site.front;
-        site.ask(link::delete_address(front, VIP.parse().unwrap(), FRONT_PREFIX));
+        site.ask(link::delete_address(front, VIP.parse().unwrap(), PREFIX));
         assert!(!site.holds_everything());
+        site.until("it holds everything again", Site::holds_everything);
+    });
+}
+
+#[test]
+fn a_link_that_went_down_and_up_again_leaves_a_holder_with_everything() {
+    with_site(|mut site| {
+        site.until("it holds everything", Site::holds_everything);
+        let front = site.front;
+        site.ask(link::down(front));
+        assert!(!site.holds_everything(), "the kernel drops routes with their link");
+        site.ask(link::up(front));
         site.until("it holds everything again", Site::holds_everything);
     });
 }
@@ -154,8 +195,24 @@ fn who_gave_the_role_up_puts_nothing_back() {
         site.until("it holds everything", Site::holds_everything);
         // Its own changes are news, and a round is due.
         site.driver.listen(now()).unwrap();
-        site.driver.feed(Input::Shutdown).unwrap();
+        site.driver.feed_all(Input::Shutdown).unwrap();
+        site.until("it has stopped", |site| site.driver.instances[0].is_done());
         site.driver.turn(now() + WAIT_MAX).unwrap();
         assert!(!site.holds_everything());
+    });
+}
+
+#[test]
+fn the_account_says_what_there_is_to_say() {
+    with_site(|mut site| {
+        site.until("it holds everything", Site::holds_everything);
+        let account = site.driver.account();
+        let router = &account.routers[0];
+        assert_eq!((router.vrid, router.family.as_str(), router.state.as_str()), (51, "IPv4", "active"));
+        let addresses: [IpAddr; 2] = [VIP, INNER].map(|address| address.parse().unwrap());
+        assert_eq!(router.addresses, addresses);
+        assert_eq!(router.history.last().map(|last| last.to.as_str()), Some("active"));
+        let links = [("back", true), ("front", true)].map(|(name, up)| (name.to_owned(), up));
+        assert_eq!(account.links, BTreeMap::from(links));
     });
 }

@@ -1,0 +1,41 @@
+//! A hidden verb: asks a daemon of the node that it runs on how it is, and prints the JSON that it says.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::{Failure, Outcome};
+use crate::roles::{balancer, inquiry, vrrpd};
+
+/// A daemon that works answers within a millisecond; one that hangs does not within any time.
+const WITHIN: Duration = Duration::from_secs(2);
+
+/// Ask a daemon of this node how it is
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Which
+    daemon: Daemon,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Daemon {
+    Vrrpd,
+    Balancer,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Outcome {
+    let path = match args.daemon {
+        Daemon::Vrrpd => vrrpd::SOCKET_PATH,
+        Daemon::Balancer => balancer::SOCKET_PATH,
+    };
+    let answer = inquiry::ask(Path::new(path), WITHIN).map_err(|error| {
+        let who = format!("{:?}", args.daemon).to_lowercase();
+        Failure::machine(format!("ask {who}: {error}"), "`labctl logs` shows whether it runs on this node")
+    })?;
+    std::io::stdout().write_all(&answer)?;
+    Ok(ExitCode::SUCCESS)
+}

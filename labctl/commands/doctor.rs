@@ -1,0 +1,133 @@
+//! `labctl doctor`: what is wrong with the labs that are up, and with the machine under them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use super::{Failure, Format, Named, Outcome, witness};
+use crate::diagnosis::machine::{self, Machine};
+use crate::diagnosis::{Finding, election};
+use crate::holder::client::{Lab, labs};
+use crate::holder::protocol::Status;
+use crate::kernel::capability::{self, Capability};
+use crate::kernel::{feature, process};
+use crate::topology::{NodeName, Topology};
+
+const EXAMPLES: &str = "\
+Examples:
+  labctl doctor                                    the machine, and every lab that is up
+  labctl doctor ha                                 the machine, and that lab
+  labctl doctor --format json | jq -r '.findings[].what'
+
+It ends with 1 if it found something, and with 0 if not. What no lab here needs is `skipped` and nothing wrong.";
+
+/// Find out what is wrong with the labs and the machine
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    #[command(flatten)]
+    named: Named,
+    /// How it is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Runs the verb.
+pub fn run(args: &Args) -> Outcome {
+    let named = args.named.name.clone().or_else(|| args.named.which.lab.clone());
+    let mut examined: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
+    let names = match named {
+        Some(name) => vec![name],
+        None => labs()?,
+    };
+    for name in names {
+        let lab = Lab::find(Some(name.clone()))?;
+        examined.insert(name.to_string(), examine(&lab)?);
+    }
+    // Every lab counts for the limits of the machine, whichever was asked about.
+    let all: Vec<Topology> = labs()?
+        .into_iter()
+        .filter_map(|name| Lab::find(Some(name)).and_then(|lab| lab.topology()).ok())
+        .collect();
+    let machine = look();
+    let (about_machine, skipped) = machine::judge(&machine, &all.iter().collect::<Vec<_>>());
+    let count = about_machine.len() + examined.values().map(Vec::len).sum::<usize>();
+    match args.format {
+        Format::Table => print_all(&about_machine, &examined, &skipped),
+        Format::Json => print_line!(
+            "{:#}",
+            serde_json::json!({
+                "findings": about_machine,
+                "labs": examined,
+                "skipped": skipped,
+                "machine": machine,
+            })
+        ),
+    }
+    Ok(ExitCode::from(if count == 0 { 0 } else { Failure::FAILED }))
+}
+
+fn print_all(about_machine: &[Finding], labs: &BTreeMap<String, Vec<Finding>>, skipped: &[String]) {
+    let section = |name: &str, findings: &[Finding]| {
+        if findings.is_empty() {
+            print_line!("{name}: nothing found");
+        }
+        for finding in findings {
+            print_line!("{name}: {finding}");
+        }
+    };
+    for (name, findings) in labs {
+        section(&format!("lab {name}"), findings);
+    }
+    section("machine", about_machine);
+    for line in skipped {
+        print_line!("skipped: {line}");
+    }
+}
+
+/// Everything about one lab.
+fn examine(lab: &Lab) -> Result<Vec<Finding>, Failure> {
+    let (topology, status) = (lab.topology()?, lab.status()?);
+    let members: Vec<NodeName> =
+        topology.failover.iter().flat_map(|failover| failover.priorities.keys().cloned()).collect();
+    let witnesses = witness::hear(lab, &topology, &status, &members);
+    let scene =
+        election::Scene { topology: &topology, witnesses: &witnesses, holders: holders(&topology, &status) };
+    let mut findings = election::findings(&scene);
+    findings.extend(status.waiting_for.iter().map(|what| Finding::waiting(what)));
+    findings.extend(status.drift.iter().map(|step| Finding::drift(step)));
+    Ok(findings)
+}
+
+/// Who has each floating address in the kernel.
+fn holders(topology: &Topology, status: &Status) -> BTreeMap<IpAddr, Vec<NodeName>> {
+    let floating = topology.failover.iter().flat_map(|failover| {
+        let more = failover.more.iter().flat_map(|router| &router.addresses);
+        failover.addresses.iter().chain(more)
+    });
+    let having = |address| {
+        let has = |node: &&crate::holder::protocol::NodeStatus| {
+            node.addresses.values().flatten().any(|one| *one == address)
+        };
+        status.nodes.iter().filter(has).map(|node| node.name.clone()).collect()
+    };
+    floating.map(|floating| (IpAddr::from(floating.address), having(floating.address))).collect()
+}
+
+/// The machine as it is.
+fn look() -> Machine {
+    let capabilities = [Capability::SysAdmin, Capability::NetAdmin, Capability::NetRaw, Capability::Bpf];
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    Machine {
+        kernel: feature::release(),
+        missing_capabilities: capability::missing(&capabilities).iter().map(ToString::to_string).collect(),
+        initial_user_namespace: capability::in_initial_user_namespace(),
+        programs: machine::programs()
+            .map(|name| (name.to_owned(), process::find_program(name).is_some()))
+            .collect(),
+        features: machine::features().map(|name| (name.to_owned(), feature::lacks(name))).collect(),
+        neighbours_max: number("/proc/sys/net/ipv4/neigh/default/gc_thresh3"),
+        bridge_netfilter: number("/proc/sys/net/bridge/bridge-nf-call-iptables").map(|value| value != 0),
+    }
+}

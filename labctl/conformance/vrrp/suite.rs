@@ -1,0 +1,120 @@
+//! Plays many scenarios, each in a process of its own with a deadline, some side by side. A lab hangs on a leash that its
+//! scenario's process holds, so whatever ends that process ends the lab.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::process::Stdio;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::play::Outcome;
+use super::scenarios::Scenario;
+use crate::kernel::process::{PidFd, Spawn};
+use crate::kernel::wait;
+use crate::topology::Engine;
+
+/// The hidden verb that plays one scenario.
+pub const VERB: &str = "__scenario";
+/// The slowest wait for two takeovers of seconds each.
+const SCENARIO_MAX: Duration = Duration::from_secs(120);
+/// Longest last word of a scenario.
+const WORDS_BYTES_MAX: u64 = 64 * 1024;
+
+/// One scenario with one engine, and how it ended.
+#[derive(Clone, Debug)]
+pub struct Played {
+    /// The engine.
+    pub engine: Engine,
+    /// Which of the scenarios that were given.
+    pub scenario: usize,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Plays every scenario with every engine and hands over each result as it comes: `jobs` at a time, and after them those
+/// that look at times, one by one.
+pub fn run(
+    scenarios: &[Scenario],
+    engines: &[Engine],
+    jobs: usize,
+    mut ended: impl FnMut(&Played),
+) -> Vec<Played> {
+    let order = |timing: bool| {
+        let those = move |at: &usize| scenarios[*at].timing == timing;
+        engines.iter().flat_map(move |engine| (0..scenarios.len()).filter(those).map(move |at| (*engine, at)))
+    };
+    let mut all = side_by_side(scenarios, order(false).collect(), jobs, &mut ended);
+    all.extend(side_by_side(scenarios, order(true).collect(), 1, &mut ended));
+    all.sort_by_key(|one| (one.engine, one.scenario));
+    all
+}
+
+fn side_by_side(
+    scenarios: &[Scenario],
+    queue: VecDeque<(Engine, usize)>,
+    jobs: usize,
+    ended: &mut impl FnMut(&Played),
+) -> Vec<Played> {
+    let queue = Mutex::new(queue);
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let mut all = Vec::new();
+    thread::scope(|scope| {
+        let (results, played) = sync_channel(jobs);
+        for _ in 0..jobs {
+            let results = results.clone();
+            scope.spawn(move || {
+                while let Some((engine, scenario)) = next() {
+                    let outcome = one(&scenarios[scenario], engine);
+                    if results.send(Played { engine, scenario, outcome }).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(results);
+        for one in played {
+            ended(&one);
+            all.push(one);
+        }
+    });
+    all
+}
+
+fn one(scenario: &Scenario, engine: Engine) -> Outcome {
+    let spawn = Spawn {
+        stdout: Stdio::piped(),
+        stderr: Stdio::null(),
+        die_with_parent: true,
+        ..Spawn::own(&[VERB, word(engine), &scenario.name])
+    };
+    let played = || {
+        let mut child = spawn.start()?;
+        let process = PidFd::open(child.id() as i32)?;
+        let ended = wait::readable(std::os::fd::AsFd::as_fd(&process), SCENARIO_MAX)?;
+        if !ended {
+            child.kill()?;
+        }
+        let mut text = String::new();
+        if let Some(words) = child.stdout.take() {
+            words.take(WORDS_BYTES_MAX).read_to_string(&mut text)?;
+        }
+        child.wait()?;
+        Ok::<_, std::io::Error>(match serde_json::from_str(text.trim()) {
+            _ if !ended => Outcome::Failed(format!("not finished after {SCENARIO_MAX:?}")),
+            Ok(outcome) => outcome,
+            Err(_) => Outcome::Failed("its process ended without a word".to_owned()),
+        })
+    };
+    played().unwrap_or_else(|error| Outcome::Failed(format!("play it: {error}")))
+}
+
+/// An engine as it is named everywhere.
+pub fn word(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Labctl => "labctl",
+        Engine::Keepalived => "keepalived",
+        Engine::Frr => "frr",
+    }
+}

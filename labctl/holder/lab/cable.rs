@@ -1,0 +1,85 @@
+//! What is broken on purpose between a node and a network, and mended: a cable, the bridge's port, a floating address.
+//! It knows how each is done; when, and to whom, is a drill's business.
+
+use std::net::IpAddr;
+
+use super::{Error, Lab};
+use crate::holder::protocol::Cable;
+use crate::plan::{Step, between};
+use crate::report::What;
+use crate::topology::{NetworkName, NodeName};
+
+impl Lab {
+    /// Breaks a cable of a node, or mends it and whatever of the plan hung on it. Other damage stays.
+    pub(super) fn change_cable(
+        &mut self,
+        node: &NodeName,
+        network: &NetworkName,
+        becomes: Cable,
+    ) -> Result<(), Error> {
+        self.plugged(node, network)?;
+        match becomes {
+            Cable::Down => self.network.take_down(node, network)?,
+            Cable::Partition => self.network.cut(node, network)?,
+            Cable::Up | Cable::Heal => self.mend(node, network, becomes)?,
+        }
+        self.note(node, What::Cable { network: network.to_string(), becomes });
+        Ok(())
+    }
+
+    fn mend(&mut self, node: &NodeName, network: &NetworkName, becomes: Cable) -> Result<(), Error> {
+        let (wanted, observed) = self.compare()?;
+        let mut steps = between(&wanted, &observed);
+        steps.retain(|step| match (becomes, step) {
+            (Cable::Up, Step::LinkUp { node: of, network: on })
+            | (Cable::Heal, Step::Join { node: of, network: on }) => of == node && on == network,
+            // The kernel forgets IPv6 addresses and every route when the link goes down.
+            (Cable::Up, Step::AddAddress { node: of, network: on, .. }) => of == node && on == network,
+            (Cable::Up, Step::AddRoute { node: of, gateway }) => of == node && self.is_on(*gateway, network),
+            _ => false,
+        });
+        Ok(self.network.carry_out(&wanted, &steps)?)
+    }
+
+    /// Takes the floating addresses of a network from a node, as somebody with `ip address del` would.
+    pub(super) fn delete_floating(&mut self, node: &NodeName, network: &NetworkName) -> Result<(), Error> {
+        self.plugged(node, network)?;
+        let (wanted, observed) = self.compare()?;
+        let interface = observed.nodes.get(node).and_then(|seen| seen.interfaces.get(network));
+        let held = interface.into_iter().flat_map(|interface| &interface.addresses);
+        let steps: Vec<Step> = held
+            .filter(|(address, _)| wanted.floating.contains(address))
+            .map(|&(address, prefix_len)| {
+                let (node, network) = (node.clone(), network.clone());
+                Step::RemoveAddress { node, network, address, prefix_len }
+            })
+            .collect();
+        if steps.is_empty() {
+            return Err(Error::HoldsNothing { node: node.clone(), network: network.clone() });
+        }
+        self.network.carry_out(&wanted, &steps)?;
+        for step in steps {
+            if let Step::RemoveAddress { address, .. } = step {
+                self.note(node, What::AddressDeleted { network: network.to_string(), address });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_on(&self, address: IpAddr, network: &NetworkName) -> bool {
+        match address {
+            IpAddr::V4(address) => {
+                self.topology.networks.get(network).is_some_and(|it| it.contains(&address))
+            }
+            IpAddr::V6(address) => {
+                self.topology.networks6.get(network).is_some_and(|it| it.contains(&address))
+            }
+        }
+    }
+
+    fn plugged(&self, node: &NodeName, network: &NetworkName) -> Result<(), Error> {
+        self.running(node)?;
+        let on = self.topology.node(node).and_then(|node| node.on(network));
+        on.map(drop).ok_or_else(|| Error::NotPlugged { node: node.clone(), network: network.clone() })
+    }
+}

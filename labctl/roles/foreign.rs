@@ -1,0 +1,132 @@
+//! What is common to daemons that others wrote: a node's part in the election as such a program wants it told, and the
+//! process that starts it, watches it and speaks for it. It knows no configuration language.
+
+mod instances;
+mod supervisor;
+
+use std::path::PathBuf;
+
+pub(super) use instances::{Floating, Instance, instances};
+pub(super) use supervisor::{Program, Watched, supervise};
+
+use crate::kernel::{macvlan, netlink, packet};
+use crate::topology::{Builtin, Failover, NetworkName, NodeName, Topology};
+
+/// Where a daemon's configuration is written, in the node's private `/run`.
+pub(super) const FOLDER: &str = "/run/labctl";
+
+/// Why such a daemon does not run, or no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing floats.
+    #[error("the site has no failover")]
+    NoFailover,
+    /// The node is not in the election.
+    #[error("{0} has no priority")]
+    NoPriority(NodeName),
+    /// The program cannot do what the topology wants.
+    #[error("{engine} cannot {what}")]
+    Cannot {
+        /// The program.
+        engine: &'static str,
+        /// What it is asked to do.
+        what: String,
+    },
+    /// An address has no interface.
+    #[error("{node} is not on {network}")]
+    NotOnNetwork {
+        /// The node.
+        node: NodeName,
+        /// The network of an address.
+        network: NetworkName,
+    },
+    /// It is not installed.
+    #[error("{program} is not installed: `apt-get install {package}`")]
+    Missing {
+        /// The program.
+        program: &'static str,
+        /// Where it comes from on Debian.
+        package: &'static str,
+    },
+    /// Its configuration cannot be written.
+    #[error("write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It cannot be started.
+    #[error("start {program}")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It ended although nobody asked it to.
+    #[error("{program} ended, {how}")]
+    Ended {
+        /// The program.
+        program: String,
+        /// How.
+        how: String,
+    },
+    /// The kernel no longer says who has which address.
+    #[error("watch the floating addresses")]
+    Netlink(#[from] netlink::Error),
+    /// An interface is not there.
+    #[error(transparent)]
+    Port(#[from] packet::Error),
+    /// Nor is one above it.
+    #[error(transparent)]
+    Macvlan(#[from] macvlan::Error),
+    /// An interface cannot be made ready for it.
+    #[error("make {name} on {on}")]
+    Link {
+        /// The interface that it needs.
+        name: String,
+        /// The interface below.
+        on: NetworkName,
+        /// Why not.
+        #[source]
+        source: nix::errno::Errno,
+    },
+    /// Something that every Linux process can do failed.
+    #[error("{act}")]
+    System {
+        /// What failed.
+        act: &'static str,
+        /// Why.
+        #[source]
+        source: nix::errno::Errno,
+    },
+}
+
+/// Writes a file of the node, readable by the daemon.
+pub(super) fn write(name: &str, text: &str) -> Result<PathBuf, Error> {
+    let path = PathBuf::from(FOLDER).join(name);
+    std::fs::write(&path, text).map_err(|source| Error::Write { path: path.clone(), source })?;
+    Ok(path)
+}
+
+/// The first program of this machine that a topology needs and that is not there: its name, and its Debian package.
+pub fn missing(topology: &Topology) -> Option<(&'static str, &'static str)> {
+    let services = topology.nodes.iter().flat_map(|node| &node.services);
+    let builtins = services.filter_map(|service| match service.run {
+        crate::topology::Run::Builtin(builtin) => Some(builtin),
+        crate::topology::Run::Command(_) => None,
+    });
+    builtins.into_iter().find_map(|builtin| match builtin {
+        Builtin::Keepalived => super::keepalived::missing(),
+        Builtin::Frr => super::frr::missing(),
+        _ => None,
+    })
+}
+
+/// The election of a topology.
+pub(super) fn failover(topology: &Topology) -> Result<&Failover, Error> {
+    topology.failover.as_ref().ok_or(Error::NoFailover)
+}

@@ -1,0 +1,120 @@
+//! How a daemon is asked how it is: it listens on a socket in its node's own `/run`, and whoever connects is told one
+//! JSON document, which ends with the connection. Nothing is read from whoever asks. It does not know what is told.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// Longest answer. A daemon with a dozen virtual routers of a hundred addresses each says less.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// The daemon's end. It never waits for anybody.
+#[derive(Debug)]
+pub struct Desk(UnixListener);
+
+impl Desk {
+    /// Listens from now on, also where an earlier run was killed and left its socket.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self(listener))
+    }
+
+    /// Answers one of those who wait, if there is one.
+    pub fn answer_one(&self, answer: impl FnOnce() -> Vec<u8>) -> io::Result<()> {
+        match self.0.accept() {
+            Ok((stream, _)) => tell(stream, &answer()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// The listener, for a daemon that waits in another way.
+    pub fn into_listener(self) -> UnixListener {
+        self.0
+    }
+}
+
+impl AsFd for Desk {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Answers whoever is at the other end, at once or not at all.
+pub fn tell(mut stream: UnixStream, answer: &[u8]) {
+    // The default buffer holds a fifth of the longest answer; where more is refused, the answer is shorter still.
+    let _ = socket2::SockRef::from(&stream).set_send_buffer_size(ANSWER_BYTES_MAX);
+    // Whoever is gone again, or takes no more, has less than an answer, and sees that it does not end as JSON does.
+    let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(answer));
+}
+
+/// Asks the daemon behind a socket. A daemon that hangs is an error after `within` for each of connecting and reading.
+pub fn ask(path: &Path, within: Duration) -> io::Result<Vec<u8>> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+    // Counts for connecting, too: a daemon that hangs has a full queue soon.
+    socket.set_write_timeout(Some(within))?;
+    socket.set_read_timeout(Some(within))?;
+    let address = SockAddr::unix(path)?;
+    let mut answer = Vec::new();
+    let asked = socket
+        .connect(&address)
+        .and_then(|()| UnixStream::from(socket).take(ANSWER_BYTES_MAX as u64).read_to_end(&mut answer));
+    match asked {
+        Ok(_) => Ok(answer),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WITHIN: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn everybody_who_asks_is_told_the_whole_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("desk");
+        // An earlier run left its socket.
+        drop(Desk::open(&path).unwrap());
+        let desk = Desk::open(&path).unwrap();
+        desk.answer_one(|| unreachable!("nobody asks")).unwrap();
+        let long = vec![b'x'; ANSWER_BYTES_MAX / 8];
+        for _ in 0..2 {
+            let asker = std::thread::spawn({
+                let path = path.clone();
+                move || ask(&path, WITHIN)
+            });
+            crate::kernel::wait::readable(desk.as_fd(), WITHIN).unwrap();
+            desk.answer_one(|| long.clone()).unwrap();
+            assert_eq!(asker.join().unwrap().unwrap(), long);
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_hangs_or_is_gone_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("desk");
+        let desk = Desk::open(&path).unwrap();
+        let silence = ask(&path, Duration::from_millis(1)).unwrap_err();
+        assert_eq!(silence.kind(), io::ErrorKind::TimedOut);
+        // Whoever gave up is no trouble for the daemon.
+        let _ = desk.answer_one(|| b"late".to_vec());
+        drop(desk);
+        assert_eq!(ask(&path, WITHIN).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
