@@ -68,8 +68,12 @@ impl Lab {
 
     fn is_on(&self, address: IpAddr, network: &NetworkName) -> bool {
         match address {
-            IpAddr::V4(address) => self.topology.networks.get(network).is_some_and(|it| it.contains(&address)),
-            IpAddr::V6(address) => self.topology.networks6.get(network).is_some_and(|it| it.contains(&address)),
+            IpAddr::V4(address) => {
+                self.topology.networks.get(network).is_some_and(|it| it.contains(&address))
+            }
+            IpAddr::V6(address) => {
+                self.topology.networks6.get(network).is_some_and(|it| it.contains(&address))
+            }
         }
     }
 
