@@ -14,6 +14,7 @@ use crate::kernel::capability::{self, Capability};
 use crate::kernel::nft;
 use crate::plan::{Observed, Wanted, between};
 use crate::roles::foreign;
+use crate::roles::init;
 use crate::topology::{LabName, Role, Topology};
 
 const EXAMPLES: &str = "\
@@ -82,18 +83,26 @@ fn dry_run(topology: &Topology, format: Format) -> Outcome {
 /// What this topology needs of the process and the machine, asked before anything is touched.
 pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
     let mut wanted = vec![Capability::SysAdmin, Capability::NetAdmin, Capability::NetRaw];
-    if topology.balancer.is_some() {
+    let leased = init::has_gate(topology);
+    if topology.balancer.is_some() || leased {
         wanted.push(Capability::Bpf);
     }
     let missing = capability::missing(&wanted);
+    if topology.balancer.is_none() && missing == [Capability::Bpf] {
+        return Err(lease_refused("this process lacks CAP_BPF"));
+    }
     if !missing.is_empty() {
         return Err(Failure::privilege(&missing));
     }
-    if topology.balancer.is_some() && !capability::in_initial_user_namespace() {
+    let ebpf_possible = capability::in_initial_user_namespace();
+    if topology.balancer.is_some() && !ebpf_possible {
         return Err(Failure::machine(
             "the balancer of this topology is an eBPF program, and a user namespace cannot load one",
             "run `labctl up` as root of the machine, or leave `balancer:` out of the topology",
         ));
+    }
+    if leased && !ebpf_possible {
+        return Err(lease_refused("a user namespace cannot load one"));
     }
     let translates = topology.failover.is_some() && topology.nodes_of(Role::Proxy).next().is_some();
     if translates && !nft::available() {
@@ -109,6 +118,15 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// There is a choice here, so the message names it.
+fn lease_refused(why: &str) -> Failure {
+    Failure::machine(
+        format!("the lease on the floating addresses of this topology is an eBPF program, and {why}"),
+        "run `labctl up` as root of the machine, or write `lease: false` below `failover:`; a holder whose daemon is \
+         killed or hangs then keeps its addresses",
+    )
 }
 
 /// What `up` says of a lab that is there; nothing if it has gone meanwhile.

@@ -81,9 +81,21 @@ impl NeighbourWatch {
         self.mac
     }
 
+    /// The next other machine that has one of the watched addresses; `None` if nothing more is waiting.
+    pub fn hear(&self) -> io::Result<Option<Sighting>> {
+        for _ in 0..QUEUE_FRAMES_MAX {
+            match self.next_word()? {
+                Some(Word::Has(sighting)) => return Ok(Some(sighting)),
+                Some(Word::Asks(_)) => {}
+                None => break,
+            }
+        }
+        Ok(None)
+    }
+
     /// The next word of another machine about one of the watched addresses; `None` if nothing more is waiting. Frames that
     /// say nothing about them are skipped, at most a queue full in one call.
-    pub fn hear(&self) -> io::Result<Option<Word>> {
+    pub fn next_word(&self) -> io::Result<Option<Word>> {
         let mut buffer = [0; FRAME_BYTES_MAX];
         for _ in 0..QUEUE_FRAMES_MAX {
             let len = match (&self.socket).read(&mut buffer) {

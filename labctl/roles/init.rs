@@ -1,6 +1,7 @@
 //! PID 1 of a node: makes the node's private view of the machine, starts its services, reaps whatever ends, restarts
 //! what should live, and obeys its holder. It is one thread, and it is the only process that knows a node from inside.
 
+mod gate;
 mod hosts;
 
 use std::collections::BTreeMap;
@@ -26,12 +27,19 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, sethostname};
 use serde::{Deserialize, Serialize};
 
+use self::gate::Guard;
 use super::{DISK_PATH, EVENTS_FD, Reporter, SITE_PATH};
+use crate::dataplane::{self, gate::LEASES_FD};
+use crate::kernel::netlink::{self, Netlink};
 use crate::kernel::nft::Border;
+use crate::kernel::packet::{self, Port};
 use crate::kernel::process::{self, Spawn, describe_exit};
-use crate::kernel::{mount, nft};
+use crate::kernel::{macvlan, mount, nft};
 use crate::report::What;
-use crate::topology::{Builtin, Node, NodeName, Restart, Role, Run, Service, ServiceName, Topology};
+use crate::topology::{
+    Builtin, Failover, MacMode, NetworkName, Node, NodeName, Restart, Role, Run, Service, ServiceName,
+    Topology,
+};
 
 /// What a node may write to `/run` and to `/tmp`.
 const RUN_MIB: u32 = 16;
@@ -133,6 +141,20 @@ pub enum Error {
     /// No netfilter rules.
     #[error(transparent)]
     Nft(#[from] nft::Error),
+    /// No leases.
+    #[error("put the floating addresses behind the lease gate")]
+    Gate(#[from] dataplane::Error),
+    /// A link of the site is not there.
+    #[error("find the public interface")]
+    Link(#[from] packet::Error),
+    /// The kernel does not answer.
+    #[error("look at the node's links")]
+    Netlink(#[from] netlink::Error),
+}
+
+/// Does any node of this site put its floating addresses behind the lease gate, which is an eBPF program?
+pub fn has_gate(topology: &Topology) -> bool {
+    topology.nodes.iter().any(|node| gate::wanted(topology, node).is_some())
 }
 
 fn kernel(act: &'static str) -> impl FnOnce(Errno) -> Error {
@@ -155,7 +177,8 @@ pub fn run() -> Result<std::convert::Infallible, Error> {
     drop(netns);
     furnish(&spec, node)?;
     let reporter = Reporter::new(Some(node.name.to_string()), "init", Some(UnixDatagram::from(events)));
-    let mut init = Init::new(node, reporter, orders, fabric)?;
+    let guard = Guard::of(&spec.topology, node)?;
+    let mut init = Init::new(node, reporter, orders, fabric, guard)?;
     init.serve()
 }
 
@@ -216,15 +239,31 @@ fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
         let services = || spec.topology.balancer.iter().filter(|_| balances).flat_map(|it| &it.services);
         let floating = services().filter(|service| service.address == public.address);
         let reals = services().flat_map(|service| &service.reals);
-        nft::guard(&Border {
-            interface: public.network.as_str(),
-            address: public.address,
-            own: node.on(&public.network).map(|it| it.addresses.as_slice()).unwrap_or_default(),
-            services: floating.map(|service| service.port).collect(),
-            reals: reals.map(|real| SocketAddrV4::new(real.address, real.port)).collect(),
-        })?;
+        let services: Vec<u16> = floating.map(|service| service.port).collect();
+        let reals: Vec<_> = reals.map(|real| SocketAddrV4::new(real.address, real.port)).collect();
+        for interface in border_interfaces(failover, &public.network)? {
+            nft::guard(&Border {
+                interface: &interface,
+                address: public.address,
+                own: node.on(&public.network).map(|it| it.addresses.as_slice()).unwrap_or_default(),
+                services: services.clone(),
+                reals: reals.clone(),
+            })?;
+        }
     }
     Ok(())
+}
+
+/// The interfaces by which the street is reached: that of the network, and the macvlan that the daemon of the election puts
+/// on it where the floating address has the virtual hardware address. Which of them the holder's route takes depends on
+/// whether the proxy has an address of its own there.
+fn border_interfaces(failover: &Failover, public: &NetworkName) -> Result<Vec<String>, Error> {
+    let mut interfaces = vec![public.to_string()];
+    if failover.mac == MacMode::Virtual {
+        let link = Port::find(&mut Netlink::open()?, public.as_str())?;
+        interfaces.push(macvlan::name(failover.vrid.get(), false, &link));
+    }
+    Ok(interfaces)
 }
 
 /// Shows `text` at `path`, which must exist on the machine for something to be mounted on; the machine's own file is
@@ -264,11 +303,19 @@ struct Init {
     /// Every process of every node holds on to the lab's bridges, so that they carry the last packets of whoever dies:
     /// a connection that cannot say goodbye keeps its namespace alive for a minute.
     fabric: OwnedFd,
+    /// Stays where it is until this machine dies.
+    guard: Option<Guard>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "PID 1 owns the clock of restarts")]
 impl Init {
-    fn new(node: &Node, reporter: Reporter, orders: OwnedFd, fabric: OwnedFd) -> Result<Self, Error> {
+    fn new(
+        node: &Node,
+        reporter: Reporter,
+        orders: OwnedFd,
+        fabric: OwnedFd,
+        guard: Option<Guard>,
+    ) -> Result<Self, Error> {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         mask.thread_block().map_err(kernel("block SIGCHLD"))?;
@@ -286,7 +333,8 @@ impl Init {
             };
             (service.name.clone(), state)
         });
-        Ok(Self { node: node.name.clone(), services: services.collect(), reporter, orders, signals, fabric })
+        let (node, services) = (node.name.clone(), services.collect());
+        Ok(Self { node, services, reporter, orders, signals, fabric, guard })
     }
 
     fn serve(&mut self) -> Result<std::convert::Infallible, Error> {
@@ -323,7 +371,8 @@ impl Init {
     fn start_due(&mut self, now: Instant) {
         for state in self.services.values_mut().filter(|state| state.due.is_some_and(|due| due <= now)) {
             state.due = None;
-            match start(&self.node, &state.service, &self.reporter, self.fabric.as_fd()) {
+            let leases = self.guard.as_ref().and_then(|guard| guard.leases_for(&state.service.run));
+            match start(&self.node, &state.service, &self.reporter, self.fabric.as_fd(), leases) {
                 Ok(pid) => {
                     state.pid = Some(pid);
                     state.started = Some(now);
@@ -441,7 +490,13 @@ fn schedule_restart(state: &mut State, now: Instant, success: bool) {
     state.backoff = (state.backoff * 2).min(BACKOFF_MAX);
 }
 
-fn start(node: &NodeName, service: &Service, reporter: &Reporter, fabric: BorrowedFd) -> io::Result<i32> {
+fn start(
+    node: &NodeName,
+    service: &Service,
+    reporter: &Reporter,
+    fabric: BorrowedFd,
+    leases: Option<BorrowedFd>,
+) -> io::Result<i32> {
     let own = |word| Spawn::own(&["__role", word, "--node", node.as_str()]);
     let mut spawn = match &service.run {
         Run::Builtin(builtin) => own(builtin.word()),
@@ -453,9 +508,11 @@ fn start(node: &NodeName, service: &Service, reporter: &Reporter, fabric: Borrow
     };
     spawn.stdin = Stdio::null();
     spawn.keep.push(fabric);
-    if let Some(fd) = reporter.fd() {
-        spawn.env.push((EVENTS_FD, fd.as_raw_fd().to_string()));
-        spawn.keep.push(fd);
+    for (variable, fd) in [(EVENTS_FD, reporter.fd()), (LEASES_FD, leases)] {
+        if let Some(fd) = fd {
+            spawn.env.push((variable, fd.as_raw_fd().to_string()));
+            spawn.keep.push(fd);
+        }
     }
     Ok(spawn.start()?.id() as i32)
 }

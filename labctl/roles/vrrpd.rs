@@ -65,7 +65,7 @@ pub enum Error {
 pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     let mut settings = Settings::of(site)?;
     let mut lacks = Vec::new();
-    let leases = if settings.leases() { leases(&mut lacks) } else { None };
+    let leases = leases(&settings, &mut lacks);
     if leases.is_none() {
         settings.do_without_leases();
     }
@@ -75,13 +75,15 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     Driver::open(&settings, leases, desk, lacks, reporter)?.run()
 }
 
-/// The map of leases that PID 1 left, or a line about why there is none.
-fn leases(lacks: &mut Vec<String>) -> Option<Leases> {
+/// The map of leases that PID 1 left, or a line about why there is none although there should be.
+fn leases(settings: &Settings, lacks: &mut Vec<String>) -> Option<Leases> {
     let lack = match Leases::from_env() {
         Ok(Some(leases)) => return Some(leases),
         Ok(None) => "PID 1 of the node has none".to_owned(),
         Err(error) => described(&error),
     };
-    lacks.push(format!("a lease, so a daemon that hangs leaves its addresses alive: {lack}"));
+    if settings.leases() {
+        lacks.push(format!("a lease, so a daemon that hangs leaves its addresses alive: {lack}"));
+    }
     None
 }

@@ -12,6 +12,8 @@ use super::{Mac, Verdict};
 
 /// The hardware address of the loopback device, on which the kernel tries programs out.
 pub(crate) const OWN: Mac = [0; 6];
+/// The hardware address of virtual router 51 (RFC 9568 section 7.3).
+const VIRTUAL_MAC: Mac = [0x00, 0x00, 0x5e, 0x00, 0x01, 0x33];
 /// The network of the real servers.
 pub(crate) const INSIDE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 10, 1, 0), 24);
 /// The virtual address.
@@ -193,6 +195,13 @@ pub(crate) fn by_front() -> Vec<Fixture> {
         f("a VLAN tag", tagged(), kernel),
         f("somebody else's frame", patched(syn(), 0, &[2, 0, 0, 0, 0, 9]), kernel),
         f("a broadcast", patched(syn(), 0, &[0xff; 6]), kernel),
+        f("a frame to a virtual router", patched(syn(), 0, &VIRTUAL_MAC), real),
+        f(
+            "a frame to a virtual router for IPv6",
+            patched(syn(), 0, &[0x00, 0x00, 0x5e, 0x00, 0x02, 0x33]),
+            kernel,
+        ),
+        f("a frame to a multicast group", patched(syn(), 0, &[0x01, 0x00, 0x5e, 0x00, 0x01, 0x33]), kernel),
     ]
 }
 
@@ -214,6 +223,7 @@ pub(crate) fn by_back() -> Vec<Fixture> {
             kernel,
         ),
         f("a web that connects out", Sent::new("10.10.1.21:51000", "198.51.100.80:80", "S").frame(), kernel),
+        f("an answer to a virtual router", patched(answer("SA").frame(), 0, &VIRTUAL_MAC), client),
         f("an unknown host", Sent::new("10.10.1.29:8080", CLIENT, "SA").frame(), kernel),
         f("UDP from a real server's port", answer("").udp_frame(), kernel),
         f("a fragment of an answer", answer("A").frame_with(|ip| ip.more_fragments = true), kernel),

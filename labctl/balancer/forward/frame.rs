@@ -7,6 +7,8 @@ use super::super::Endpoint;
 /// A hardware address.
 pub type Mac = [u8; 6];
 
+/// Hardware addresses of virtual routers for IPv4 begin with this (RFC 9568 section 7.3).
+const VIRTUAL_ROUTER: [u8; 5] = [0x00, 0x00, 0x5e, 0x00, 0x01];
 const ETHERNET_BYTES: usize = 14;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const IPV4_BYTES_MIN: usize = 20;
@@ -46,10 +48,12 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Reads a whole TCP segment over IPv4 in a frame for `own`; `None` for anything else, be it a fragment, another
-    /// protocol, a tagged, overheard or malformed frame.
+    /// Reads a whole TCP segment over IPv4 in a frame for `own`, or for the hardware address of a virtual router, which
+    /// the active director answers to; `None` for anything else, be it a fragment, another protocol, a tagged, overheard
+    /// or malformed frame.
     pub fn read(frame: &[u8], own: Mac) -> Option<Self> {
-        if frame.get(..6)? != own || u16_at(frame, 12)? != ETHERTYPE_IPV4 {
+        let to = frame.get(..6)?;
+        if !(to == own || to.starts_with(&VIRTUAL_ROUTER)) || u16_at(frame, 12)? != ETHERTYPE_IPV4 {
             return None;
         }
         let first = *frame.get(ETHERNET_BYTES)?;

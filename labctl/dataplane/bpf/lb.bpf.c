@@ -33,6 +33,7 @@
 
 #define FAMILY_IPV4 2          // AF_INET, which only the C library's headers define
 #define FRAGMENT_BITS 0x3fff   // "more fragments" and the offset (RFC 791 section 3.1)
+#define SKIP_NEIGHBOUR (1 << 3) // BPF_FIB_LOOKUP_SKIP_NEIGH, of Linux 6.3
 
 enum scheduler { ROUND_ROBIN = 0, SOURCE_HASH = 1 };
 
@@ -149,6 +150,18 @@ static __always_inline int pull(struct __sk_buff *skb, __u32 length)
 	return skb->len >= length && bpf_skb_pull_data(skb, length) == 0;
 }
 
+// Is the frame for this machine? One with a virtual hardware address (RFC 9568 section 7.3) is, as long as the machine is
+// active: it is for a macvlan on this interface, and the kernel takes it for somebody else's until the macvlan has it.
+static __always_inline int is_for_us(const struct __sk_buff *skb, const struct ethhdr *eth)
+{
+	const __u8 *mac = eth->h_dest;
+
+	if (skb->pkt_type == PACKET_HOST)
+		return 1;
+	return skb->pkt_type == PACKET_OTHERHOST && mac[0] == 0x00 && mac[1] == 0x00 && mac[2] == 0x5e &&
+	       mac[3] == 0x00 && mac[4] == 0x01;
+}
+
 // Reads a whole TCP segment over IPv4 that is addressed to this machine; 0 for anything else.
 static __always_inline int read_packet(struct __sk_buff *skb, struct packet *packet)
 {
@@ -158,13 +171,13 @@ static __always_inline int read_packet(struct __sk_buff *skb, struct packet *pac
 	void *data, *end;
 	__u32 header, total;
 
-	if (skb->pkt_type != PACKET_HOST || skb->vlan_present || !pull(skb, ETH_HLEN + sizeof(*ip)))
+	if (skb->vlan_present || !pull(skb, ETH_HLEN + sizeof(*ip)))
 		return 0;
 	data = (void *)(long)skb->data;
 	end = (void *)(long)skb->data_end;
 	eth = data;
 	ip = data + ETH_HLEN;
-	if ((void *)(ip + 1) > end)
+	if ((void *)(ip + 1) > end || !is_for_us(skb, eth))
 		return 0;
 	header = ip->ihl * 4;
 	total = bpf_ntohs(ip->tot_len);
@@ -339,6 +352,26 @@ int to_real(struct __sk_buff *skb)
 	return bpf_redirect_neigh(back_index, &next_hop, sizeof(next_hop), 0);
 }
 
+// Sends what real servers answer on to the street, by the route from the virtual service's address: the holder's default
+// route may leave by a macvlan on the front instead of by the front itself.
+static __always_inline int send_on(struct __sk_buff *skb, __be32 source, __be32 destination)
+{
+	struct bpf_fib_lookup route = {
+		.family = FAMILY_IPV4,
+		.l4_protocol = IPPROTO_TCP,
+		.ifindex = back_index,
+		.ipv4_src = source,
+		.ipv4_dst = destination,
+	};
+	struct bpf_redir_neigh next_hop = { .nh_family = FAMILY_IPV4 };
+
+	if (bpf_fib_lookup(skb, &route, sizeof(route), SKIP_NEIGHBOUR) != BPF_FIB_LKUP_RET_SUCCESS ||
+	    route.family != FAMILY_IPV4)
+		return bpf_redirect_neigh(front_index, 0, 0, 0); // the kernel looks for itself, and drops it if in vain
+	next_hop.ipv4_nh = route.ipv4_dst;
+	return bpf_redirect_neigh(route.ifindex, &next_hop, sizeof(next_hop), 0);
+}
+
 SEC("classifier")
 int to_client(struct __sk_buff *skb)
 {
@@ -362,7 +395,7 @@ int to_client(struct __sk_buff *skb)
 	if (!rewrite(skb, &packet, SOURCE, &service))
 		return DROP;
 	count(TO_CLIENT);
-	return bpf_redirect_neigh(front_index, 0, 0, 0); // looks the route up by the new source
+	return send_on(skb, service.address, packet.destination.address);
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 
 use super::*;
 use crate::kernel::fixtures::{Cable, WAIT_MAX};
-use crate::kernel::neighbour::{NeighbourWatch, Sighting, Word};
+use crate::kernel::neighbour::{NeighbourWatch, Sighting};
 use crate::kernel::wait;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
@@ -53,9 +53,7 @@ fn a_macvlan_answers_with_its_own_hardware_address_and_only_while_it_is_up() {
         let mut seen = Vec::new();
         while seen.last() != Some(&(SECOND.into(), SECOND_MAC)) {
             assert!(wait::readable(watch.as_fd(), WAIT_MAX).unwrap(), "an answer within {WAIT_MAX:?}");
-            if let Some(Word::Has(Sighting { address, mac })) = watch.hear().unwrap() {
-                seen.push((address, mac));
-            }
+            seen.extend(watch.hear().unwrap().map(|Sighting { address, mac }| (address, mac)));
         }
         seen
     };

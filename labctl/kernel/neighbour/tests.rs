@@ -1,5 +1,7 @@
 //! The watch on a real cable: what the other machine's kernel answers, and what other frames say.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use super::*;
 use crate::kernel::fixtures::{Cable, Machine, WAIT_MAX};
 use crate::kernel::wait;
@@ -23,7 +25,7 @@ fn frames(machine: &Machine) -> FrameSocket {
 fn sighted(watch: &NeighbourWatch) -> Sighting {
     loop {
         assert!(wait::readable(watch.as_fd(), WAIT_MAX).expect("poll"), "a sighting within {WAIT_MAX:?}");
-        if let Some(Word::Has(sighting)) = watch.hear().expect("the queue can be read") {
+        if let Some(sighting) = watch.hear().expect("the queue can be read") {
             return sighting;
         }
     }
@@ -62,7 +64,7 @@ fn another_machine_that_asks_is_heard_asking() {
         right.probe(address).unwrap();
         assert!(wait::readable(watch.as_fd(), WAIT_MAX).unwrap());
         let asks = Word::Asks(Sighting { address, mac: right.mac() });
-        assert_eq!(watch.hear().unwrap(), Some(asks));
+        assert_eq!(watch.next_word().unwrap(), Some(asks));
     }
 }
 

@@ -19,7 +19,7 @@ const FRAMES_MAX: usize = 512;
 pub(super) struct Common {
     pub(super) reporter: Reporter,
     pub(super) complaints: Complaints,
-    /// None where the addresses live without a lease.
+    /// None where the addresses are not behind a gate.
     pub(super) leases: Option<Leases>,
     /// One for each link that has floating addresses.
     pub(super) watches: Vec<Watch>,
@@ -64,15 +64,16 @@ impl Common {
         left
     }
 
-    /// Lets addresses live until then.
-    pub(super) fn lease(&mut self, addresses: impl Iterator<Item = IpAddr>, lease: Lease) {
-        let Some(leases) = &mut self.leases else { return };
+    /// Lets addresses live until then. False if they are not behind a gate, and live anyway.
+    pub(super) fn lease(&mut self, addresses: impl Iterator<Item = IpAddr>, lease: Lease) -> bool {
+        let Some(leases) = &mut self.leases else { return false };
         let failed =
             addresses.filter_map(|address| Some((address, leases.set(address, lease).err()?))).last();
         if let Some((address, error)) = failed {
             let because = crate::roles::described(&error);
             self.complain("lease", format!("cannot change the lease of {address}: {because}"));
         }
+        true
     }
 
     /// What other machines said about floating addresses since the last call. Never waits.
@@ -81,7 +82,7 @@ impl Common {
         let mut failed = None;
         for watch in &self.watches {
             for _ in 0..FRAMES_MAX {
-                match watch.neighbours.hear() {
+                match watch.neighbours.next_word() {
                     Ok(Some(Word::Has(other))) => drop(seen.had.insert(other.address)),
                     Ok(Some(Word::Asks(other))) => {
                         let first = seen.asked.entry(other.address).or_insert(false);

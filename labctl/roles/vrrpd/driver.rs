@@ -319,6 +319,7 @@ impl Driver {
         for after in after {
             match after {
                 After::Probed => queue.push_back((which, Input::Probed)),
+                After::LeaseRefused => queue.push_back((which, Input::LeaseRefused)),
                 After::Took => queue.extend(group(Input::GroupTook)),
                 After::Released => queue.extend(group(Input::GroupReleased)),
             }

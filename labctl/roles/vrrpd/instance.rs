@@ -19,8 +19,7 @@ use crate::dataplane::gate::Lease;
 use crate::kernel::protocol::ProtocolSocket;
 use crate::report::What;
 use crate::vrrp::{
-    self, Action, Advert, Cause, Envelope, Expected, Health, Input, Links, Machine, NewerPeers, Received,
-    State,
+    self, Action, Advert, Envelope, Expected, Input, Links, Machine, NewerPeers, Received, State,
 };
 
 /// Transitions that are remembered: enough to see a flapping election, and a screen of `labctl explain`.
@@ -40,8 +39,6 @@ pub(super) struct Instance {
     announcer: Announcer,
     newer: NewerPeers,
     links: Option<Links>,
-    health: Health,
-    stopping: bool,
     /// The addresses are in the kernel.
     holds: bool,
     /// The addresses are no longer answered for.
@@ -56,6 +53,9 @@ pub(super) struct Instance {
 pub(super) enum After {
     /// Its probes have left.
     Probed,
+    /// Its lease ran out before it could be renewed. The process stood still just then; somebody may have asked for the
+    /// addresses in the meantime, and taken them.
+    LeaseRefused,
     /// It became Active.
     Took,
     /// It is Active no more.
@@ -92,8 +92,6 @@ impl Instance {
             announcer,
             newer: NewerPeers::default(),
             links: None,
-            health: Health::default(),
-            stopping: false,
             holds: false,
             hushed: false,
             leased_until: None,
@@ -114,12 +112,6 @@ impl Instance {
 
     /// Lets the machine handle an input, and does what it says.
     pub(super) fn feed(&mut self, input: Input, common: &mut Common) -> Result<Vec<After>, Error> {
-        match input {
-            Input::Links(links) => self.links = Some(links),
-            Input::Health(health) => self.health = health,
-            Input::Shutdown => self.stopping = true,
-            _ => {}
-        }
         let at = now();
         let actions = self.machine.handle(input, at);
         let takes = actions.contains(&Action::TakeAddresses);
@@ -129,9 +121,9 @@ impl Instance {
                 Action::SendAdvert { priority } => self.advertise(priority, common),
                 Action::Probe if common.probe(self.router.addresses()) => after.push(After::Probed),
                 Action::Probe => {}
-                Action::Lease { .. } if !takes && self.lease_lapsed() => return self.begin_again(at, common),
+                Action::Lease { .. } if !takes && self.lease_lapsed() => after.push(After::LeaseRefused),
                 Action::Lease { until } => self.lease(until, common),
-                Action::Hush => self.hush(common),
+                Action::Hush => self.hush(common)?,
                 Action::TakeAddresses => self.take(common)?,
                 Action::ReleaseAddresses => self.release(common)?,
                 Action::Announce if self.announcer.is_busy() => {}
@@ -158,7 +150,7 @@ impl Instance {
         let floating = self.router.floating.iter().map(|floating| floating.interface.as_str());
         let service = floating.filter(|&name| name != election).all(is_up);
         let links = Links { election: is_up(election), service };
-        (self.links != Some(links)).then_some(Input::Links(links))
+        (self.links.replace(links) != Some(links)).then_some(Input::Links(links))
     }
 
     /// Whether the address is one of its own.
@@ -314,32 +306,27 @@ impl Instance {
         self.leased_until.is_some_and(|until| until <= now())
     }
 
-    /// It was not on time although its machine was: the process stood still in between. The addresses are dark, somebody
-    /// may have asked for them and taken them, and so a renewal could make two holders.
-    fn begin_again(&mut self, at: Duration, common: &mut Common) -> Result<Vec<After>, Error> {
-        let was = self.machine.state();
-        self.release(common)?;
-        self.machine = Machine::new(self.router.config(self.own));
-        self.note(was, State::Initialize, Cause::LeaseLapsed.to_string(), at, common);
-        let mut after = vec![After::Released];
-        let known = self.links.map(Input::Links).into_iter().chain([Input::Health(self.health)]);
-        for input in known.chain((!self.stopping).then_some(Input::Startup)) {
-            after.extend(self.feed(input, common)?);
-        }
-        Ok(after)
-    }
-
-    fn hush(&mut self, common: &mut Common) {
+    /// Where there is no gate it cannot serve without answering, so it ceases to do both: an heir that hears an answer
+    /// does not take. That costs the few packets which the gate would have let pass.
+    fn hush(&mut self, common: &mut Common) -> Result<(), Error> {
         self.hushed = true;
         self.announcer.stop();
-        let passes_until = self.leased_until.unwrap_or_default();
-        common.lease(self.router.addresses(), Lease { answers_until: Duration::ZERO, passes_until });
+        let passes_until = if self.router.leases() {
+            self.leased_until.unwrap_or_default()
+        } else {
+            Lease::FOR_EVER.passes_until
+        };
+        let lease = Lease { answers_until: Duration::ZERO, passes_until };
+        if common.lease(self.router.addresses(), lease) { Ok(()) } else { self.release(common) }
     }
 
     /// Addresses and announcement first, for each is an end to the outage; then the holder's way out. Events are
     /// emitted last, with the time at which each thing was done.
     fn take(&mut self, common: &mut Common) -> Result<(), Error> {
         (self.holds, self.hushed) = (true, false);
+        if !self.router.leases() {
+            common.lease(self.router.addresses(), Lease::FOR_EVER);
+        }
         let added = self.holdings.add_addresses()?;
         let added_at = nanoseconds(now());
         self.announcer.start(now());
