@@ -51,8 +51,9 @@ fn a_cut_cable_a_signal_and_a_deleted_address_have_proofs_of_their_own() {
     assert_eq!(proof("signal vrrpd STOP", sent("vrrpd", "CONT")), [false]);
     assert_eq!(proof("signal vrrpd STOP", sent("balancer", "STOP")), [false]);
 
-    let deleted =
-        |network: &str| proxy1("holder", What::AddressDeleted { network: network.to_owned(), address: VIP });
+    let deleted = |network: &str| {
+        proxy1("holder", What::AddressDeleted { network: network.to_owned(), address: VIP.into() })
+    };
     assert_eq!(proof("delete-address front", deleted("front")), [true]);
     assert_eq!(proof("delete-address front", deleted("back")), [false]);
 }
@@ -64,12 +65,12 @@ fn most(events: &[Event]) -> String {
 #[test]
 fn two_that_have_the_vip_at_one_time_are_seen_and_two_in_turn_are_not() {
     let vrrpd = |at_ns, node, what| event(at_ns, Some(node), "vrrpd", what);
-    let added = |at_ns, node| vrrpd(at_ns, node, What::AddressAdded { address: VIP });
-    let removed = |at_ns, node| vrrpd(at_ns, node, What::AddressRemoved { address: VIP });
+    let added = |at_ns, node| vrrpd(at_ns, node, What::AddressAdded { address: VIP.into() });
+    let removed = |at_ns, node| vrrpd(at_ns, node, What::AddressRemoved { address: VIP.into() });
     assert_eq!(most(&[]), "proxy1");
     assert_eq!(most(&[added(1, "proxy2"), removed(2, "proxy2")]), "proxy1 proxy2");
     assert_eq!(most(&[removed(1, "proxy1"), added(2, "proxy2")]), "proxy1");
-    let inner = What::AddressAdded { address: Ipv4Addr::new(10, 10, 1, 1) };
+    let inner = What::AddressAdded { address: Ipv4Addr::new(10, 10, 1, 1).into() };
     assert_eq!(most(&[vrrpd(1, "proxy2", inner)]), "proxy1");
     assert_eq!(most(&[down(1, "proxy1"), added(2, "proxy2")]), "proxy1");
     // The lab tells of the end of a dead machine when the other may have taken over already.
