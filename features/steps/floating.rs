@@ -19,6 +19,7 @@ use labctl::topology::{NodeName, Role, Topology};
 use nix::sched::{CloneFlags, setns};
 
 use crate::cast::{Address, Node};
+use crate::visit::Visitor;
 use crate::world::World;
 
 /// How long each question waits for answers. Neighbours answer in tens of microseconds; and whoever takes an address first
@@ -28,6 +29,11 @@ const SAMPLE: Duration = Duration::from_millis(2);
 const SAMPLE_MAX: Duration = Duration::from_millis(3);
 /// Fewer looks than this have not watched anything; the watch goes on until it has that many.
 const SAMPLES_MIN: usize = 100;
+
+/// The network of the public address, in every topology on file.
+const PUBLIC: &str = "front";
+/// More lines than somebody who asks has to say.
+const ANSWERS_MAX: usize = 8;
 
 /// Somebody on the street side of the VIP who asks all the time who has it. That two kernels have the address is none of
 /// his business: during a handover the one that leaves has it still, and is silent about it.
@@ -178,6 +184,56 @@ fn never_two(world: &mut World, one: String, other: String) -> Result<(), String
     let wanted: BTreeSet<&str> =
         [one.as_str(), other.as_str()].into_iter().filter(|name| !name.is_empty()).collect();
     if seen == wanted { Ok(()) } else { Err(format!("held by {seen:?} in turn")) }
+}
+
+#[given(expr = "somebody on {node} asks all the time who on {word} has {address}")]
+fn asks(world: &mut World, node: Node, network: String, address: Address) -> Result<(), String> {
+    let visitor = Visitor::send(&world.lab()?, &node.0, &["who-has", &address.0.to_string(), &network])?;
+    world.visitor = Some((visitor, String::new()));
+    Ok(())
+}
+
+#[then(regex = r"^(one|two) nodes? comes? to answer$")]
+fn come_to_answer(world: &mut World, count: String) -> Result<(), String> {
+    let wanted = if count == "one" { "1" } else { "2" };
+    let (visitor, _) = world.visitor.as_mut().ok_or("nobody asks")?;
+    let mut said = Vec::new();
+    // It speaks up whenever more answer than ever before, which cannot be often.
+    for _ in 0..ANSWERS_MAX {
+        let line = visitor.hears()?;
+        if line == wanted {
+            return Ok(());
+        }
+        said.push(line);
+    }
+    Err(format!("it said {said:?}"))
+}
+
+#[then("for seconds never more than one node answers")]
+fn one_answers(world: &mut World) -> Result<(), String> {
+    let (mut visitor, _) = world.visitor.take().ok_or("nobody asks")?;
+    visitor.goes_on()?;
+    for _ in 0..ANSWERS_MAX {
+        match visitor.hears()?.as_str() {
+            "at most 1" => return Ok(()),
+            "1" => {}
+            other => return Err(format!("it said {other:?}")),
+        }
+    }
+    Err("it does not come to an end".to_owned())
+}
+
+#[then(regex = r"^the proxies have (\d+) public address(?:es)? between them$")]
+fn public_addresses(world: &mut World, count: usize) -> Result<(), String> {
+    world.eventually("so many public addresses", |world| {
+        let status = world.status()?;
+        let proxies = status.nodes.iter().filter(|node| node.role == Role::Proxy);
+        let on_front = proxies.filter_map(|node| node.addresses.get(PUBLIC)).flatten();
+        // Those that the kernel of either has, not those of the file.
+        let public: BTreeSet<String> =
+            on_front.filter(|address| address.is_ipv4()).map(ToString::to_string).collect();
+        if public.len() == count { Ok(()) } else { Err(format!("{public:?}")) }
+    })
 }
 
 #[then(expr = "{node} holds the VIP")]
