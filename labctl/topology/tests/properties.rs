@@ -120,7 +120,7 @@ fn check_topology(topology: &Topology) {
         let on_link = |hop| {
             node.interfaces
                 .iter()
-                .any(|it| it.addresses6.first().is_some() && topology.networks6[&it.network].contains(&hop))
+                .any(|it| !it.addresses6.is_empty() && topology.networks6[&it.network].contains(&hop))
         };
         assert!(node.gateway6.is_none_or(on_link), "IPv6 goes where the node has an address");
         let prefixes = || node.interfaces.iter().map(|interface| topology.networks[&interface.network]);
