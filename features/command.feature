@@ -74,6 +74,12 @@ Feature: The program says what is wrong, and ends with a code that says it too
     Then it ends with 0
     And it prints "right:80 open"
 
+  Scenario: A lease is more than an ordinary user can have, and the message says how to do without
+    When an ordinary user runs labctl up fixtures/labs/leased.yaml in a user namespace
+    Then it ends with 4
+    And it says "a user namespace cannot load one"
+    And it says "lease: false"
+
   Scenario: A node that is off is named with the way to switch it on
     Given the site topologies/minimal.yaml is up
     When client is powered off

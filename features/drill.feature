@@ -16,6 +16,18 @@ Feature: A drill breaks the site and reports what survived
     Then it ends with 1
     And the report says fail
 
+  @timing
+  Scenario: The public link of the holder goes down, and the other takes over at once
+    When I run the drill topologies/drills/front-cut.yaml
+    Then it ends with 0
+    And the report says pass
+
+  @timing
+  Scenario: The proxies do not hear each other, and there are never two holders
+    When I run the drill topologies/drills/split-brain.yaml
+    Then it ends with 0
+    And the report says pass
+
   Scenario: A faulty drill file
     When I run the drill topologies/drills/proxy-crash.yaml with "target: holdr" instead of "target: holder"
     Then it ends with 2

@@ -1,15 +1,18 @@
 //! Work inside a node without any tool there: this program runs itself once more, and before it has a second thread the
 //! child moves to the node's network and does one small thing. It knows nothing of scenarios.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use labctl::holder::client::Lab;
-use labctl::kernel::link;
 use labctl::kernel::netlink::{Netlink, Request};
-use labctl::kernel::packet::Port;
+use labctl::kernel::packet::{FrameSocket, Port};
+use labctl::kernel::tap::Tap;
+use labctl::kernel::{arp, link, wait};
 use labctl::topology::NodeName;
 
 use crate::world::WAIT_MAX;
@@ -20,6 +23,10 @@ pub const VISIT: &str = "LABCTL_VISIT";
 const KNOCK_MAX: Duration = Duration::from_millis(50);
 /// From one knock to the next.
 const KNOCK_REST: Duration = Duration::from_millis(2);
+/// How long an answer to a question on a link may take; the way is one cable.
+const ANSWER_MAX: Duration = Duration::from_millis(5);
+/// How long somebody who asks goes on when told to: many times as long as an election.
+const GO_ON: Duration = Duration::from_secs(3);
 /// Longest answer that a visitor reads.
 const ANSWER_BYTES_MAX: usize = 4096;
 
@@ -113,6 +120,9 @@ fn act(work: &[&str]) -> Result<(), String> {
             change(interface, |index| link::delete_address(index, address, prefix_len))
         }
         ["stay", target] => stay(target.parse().map_err(|error| format!("{error}"))?),
+        ["who-has", address, interface] => {
+            who_has(address.parse().map_err(|error| format!("{error}"))?, interface)
+        }
         ["knock", target] => knock(target.parse().map_err(|error| format!("{error}"))?),
         other => Err(format!("no such work: {other:?}")),
     }
@@ -153,6 +163,45 @@ fn served_by(stream: &mut TcpStream) -> std::io::Result<String> {
     let text = String::from_utf8_lossy(&answer).to_ascii_lowercase();
     let by = text.lines().find_map(|line| line.strip_prefix("x-served-by:"));
     Ok(by.map_or_else(|| format!("nobody signed {text:?}"), |by| by.trim().to_owned()))
+}
+
+/// Asks everybody on a link who has an address, again and again. Says how many machines answered one question whenever that
+/// is more than ever; once it may go on, asks for some time more and says that it was that long, and how many the most were.
+fn who_has(address: Ipv4Addr, interface: &str) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let mut netlink = Netlink::open().map_err(|error| error.to_string())?;
+    let port = Port::find(&mut netlink, interface).map_err(|error| error.to_string())?;
+    let held = link::addresses(&mut netlink).map_err(|error| error.to_string())?;
+    let own = held.iter().find_map(|held| match held.address {
+        std::net::IpAddr::V4(own) if held.index == port.index => Some(own),
+        _ => None,
+    });
+    let question = arp::request(own.ok_or("nobody asks without an address")?, address, port.mac);
+    let ears = Tap::open(&port).map_err(text)?;
+    let mouth = FrameSocket::open(&port).map_err(|error| error.to_string())?;
+    let (mut most, mut until) = (0, None);
+    while until.is_none_or(|until| Instant::now() < until) {
+        mouth.send(&question).map_err(text)?;
+        std::thread::sleep(ANSWER_MAX);
+        let mut answered = BTreeSet::new();
+        while let Some(frame) = ears.next().map_err(text)? {
+            // An announcement is no answer.
+            let is_reply = frame.bytes.get(20..22) == Some(&[0, 2]);
+            let claim = arp::claim(&frame.bytes).filter(|(claimed, _)| is_reply && *claimed == address);
+            answered.extend(claim.map(|(_, mac)| mac));
+        }
+        if answered.len() > most {
+            most = answered.len();
+            println!("{most}");
+        }
+        if until.is_none()
+            && wait::readable(std::io::stdin().as_fd(), Duration::ZERO).map_err(|errno| errno.to_string())?
+        {
+            until = Some(Instant::now() + GO_ON);
+        }
+    }
+    println!("at most {most}");
+    Ok(())
 }
 
 /// Connects again and again, until silence came and went. Says `answered` when there was a first answer.

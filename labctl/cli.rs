@@ -9,7 +9,7 @@ use crate::commands::{self, Failure};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  a drill failed, a lab did not become ready, or `labctl doctor` found something
+  1  a drill failed, a history contradicts itself, a lab did not become ready, or `labctl doctor` found something
   2  bad arguments, a faulty file, or a lab or node that does not exist; nothing was changed
   3  a regression against an earlier report
   4  the machine did not let it happen
@@ -67,6 +67,8 @@ enum Verb {
     Kill(commands::kill::Args),
     /// Check topology files
     Validate(commands::validate::Args),
+    /// Decide whether a history of conversations is consistent
+    Check(commands::check::Args),
     /// Break a site by a timetable and report what survived
     Drill(commands::drill::Args),
     /// Judge a daemon from outside, by packets sent and seen on the wire
@@ -133,6 +135,7 @@ pub fn run() -> ExitCode {
         Verb::Power(args) => commands::power::run(&args),
         Verb::Kill(args) => commands::kill::run(&args),
         Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
+        Verb::Check(args) => commands::check::run(&args),
         Verb::Drill(args) => commands::drill::run(&args),
         Verb::Conformance(args) => commands::conformance::run(&args),
         Verb::Scenario(args) => commands::conformance::one(&args),

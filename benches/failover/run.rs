@@ -78,6 +78,16 @@ pub fn run(site: &Site, fault: Fault, idle: Duration, interrupts: &Interrupts) -
         // Whether it ever became calm is among the figures.
         calm(&instruments, interrupts, CALM_WITHIN)?;
     }
+    if matches!(fault, Fault::Stop | Fault::Kill) {
+        // A daemon that takes its time to leave cannot be started yet.
+        let service = site.service();
+        let is_end = |event: &Event| {
+            event.source == service.as_str() && matches!(event.what, What::ServiceExited { .. })
+        };
+        if !interrupts.wait(CALM_WITHIN, || on_primary(&lab, broken_ns, is_end).unwrap_or(false))? {
+            return Err(Error::unfit("the daemon of the primary did not end"));
+        }
+    }
     let mended_ns = clock::monotonic_ns();
     let strict = fault != Fault::Idle;
     let mut windows = vec![(fault.word(), Window { from_ns: broken_ns, to_ns: mended_ns, formula, strict })];
@@ -85,8 +95,8 @@ pub fn run(site: &Site, fault: Fault, idle: Duration, interrupts: &Interrupts) -
         fault.mend(&lab, site)?;
         if fault == Fault::PowerOff {
             // Before its PID 1 has moved in, the node's process is still in the network of the holder.
-            let up = || is_up_since(&lab, mended_ns);
-            if !interrupts.wait(CALM_WITHIN, || up().unwrap_or(false))? {
+            let is_up = |event: &Event| event.what == What::NodeUp;
+            if !interrupts.wait(CALM_WITHIN, || on_primary(&lab, mended_ns, is_up).unwrap_or(false))? {
                 return Err(Error::unfit("the primary did not come up again"));
             }
             instruments.listen_to(Place::Primary)?;
@@ -101,14 +111,11 @@ pub fn run(site: &Site, fault: Fault, idle: Duration, interrupts: &Interrupts) -
     Ok(windows.into_iter().enumerate().map(record).collect())
 }
 
-fn is_up_since(lab: &Lab, since_ns: u64) -> Result<bool, Error> {
+/// Whether the lab was told of something on the primary.
+fn on_primary(lab: &Lab, since_ns: u64, is_it: impl Fn(&Event) -> bool) -> Result<bool, Error> {
     let primary = Names::new().primary;
-    let is_it = |event: Event| {
-        event.at_ns >= since_ns
-            && event.what == What::NodeUp
-            && event.node.as_deref() == Some(primary.as_str())
-    };
-    Ok(lab.events(false)?.any(is_it))
+    let told = |event: &Event| event.at_ns >= since_ns && event.node.as_deref() == Some(primary.as_str());
+    Ok(lab.events(false)?.any(|event| told(&event) && is_it(&event)))
 }
 
 /// Waits until no probe has been lost for a while, and says whether that came in time.

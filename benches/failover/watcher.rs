@@ -2,19 +2,19 @@
 //! priority on a node of its own, and every announcement that is heard meanwhile. Each question is asked in the name of
 //! another address, so that an answer that comes late is still known for the question it answers.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use etherparse::{ArpHardwareId, ArpOperation, ArpPacket, ArpPacketSlice, EtherType, PacketBuilder};
-use labctl::kernel::clock;
+use etherparse::{ArpOperation, ArpPacketSlice};
 use labctl::kernel::netlink::Netlink;
 use labctl::kernel::packet::{FrameSocket, Mac, Port};
 use labctl::kernel::realtime::{self, Alarm};
+use labctl::kernel::tap::Tap;
+use labctl::kernel::{arp, clock};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::site::{ASKERS, Names, asker, asker_of};
 
@@ -24,8 +24,9 @@ pub const INTERVAL: Duration = Duration::from_millis(1);
 const MACS_MAX: usize = 8;
 /// How long a wait may last before the wish to stop is looked at.
 const LOOK: u16 = 50;
-const FRAME_BYTES: usize = 128;
 const ETHERNET_BYTES: usize = 14;
+const ETHERTYPE: std::ops::Range<usize> = 12..14;
+const ARP: [u8; 2] = [0x08, 0x06];
 
 /// One question.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +51,8 @@ pub struct Sightings {
 pub fn watch(vip: Ipv4Addr, stop: &AtomicBool) -> io::Result<Sightings> {
     let mut netlink = Netlink::open().map_err(io::Error::other)?;
     let port = Port::find(&mut netlink, Names::new().front.as_str()).map_err(io::Error::other)?;
-    let ears = listen(&port)?;
+    // Apart from the daemons' own sockets on purpose: it is a witness.
+    let ears = Tap::open(&port)?;
     let mouth = FrameSocket::open(&port).map_err(io::Error::other)?;
     realtime::observe_first()?;
     let alarm = Alarm::new()?;
@@ -65,7 +67,7 @@ pub fn watch(vip: Ipv4Addr, stop: &AtomicBool) -> io::Result<Sightings> {
         if now_ns >= due_ns {
             let number = seen.rounds.len() as u64;
             // A question that cannot be sent has no answer; the links of this node are never touched.
-            let _ = mouth.send(&question(vip, asker(number), port.mac));
+            let _ = mouth.send(&arp::request(asker(number), vip, port.mac));
             seen.rounds.push(Round { asked_ns: now_ns, late_ns: now_ns - due_ns, who: 0 });
             let step = INTERVAL.as_nanos() as u64;
             // Questions that were slept through are not asked all at once.
@@ -76,17 +78,11 @@ pub fn watch(vip: Ipv4Addr, stop: &AtomicBool) -> io::Result<Sightings> {
     Ok(seen)
 }
 
-fn hear(mut ears: &Socket, vip: Ipv4Addr, seen: &mut Sightings) -> io::Result<()> {
-    let mut frame = [0; FRAME_BYTES];
-    loop {
-        let length = match ears.read(&mut frame) {
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) => return Err(error),
-        };
+fn hear(ears: &Tap, vip: Ipv4Addr, seen: &mut Sightings) -> io::Result<()> {
+    while let Some(frame) = ears.next()? {
         let at_ns = clock::monotonic_ns();
-        let Some((operation, mac, sender, target)) = read(&frame[..length]) else { continue };
-        if sender != vip {
+        let Some((operation, mac, sender, target)) = read(&frame.bytes) else { continue };
+        if frame.outgoing || sender != vip {
             continue;
         }
         let Some(bit) = seen.bit(mac) else { continue };
@@ -96,6 +92,7 @@ fn hear(mut ears: &Socket, vip: Ipv4Addr, seen: &mut Sightings) -> io::Result<()
             seen.answer(place, bit);
         }
     }
+    Ok(())
 }
 
 impl Sightings {
@@ -119,47 +116,12 @@ impl Sightings {
 }
 
 fn read(frame: &[u8]) -> Option<(ArpOperation, Mac, Ipv4Addr, Ipv4Addr)> {
+    if frame.get(ETHERTYPE)? != ARP {
+        return None;
+    }
     let packet = ArpPacketSlice::from_slice(frame.get(ETHERNET_BYTES..)?).ok()?;
     let mac = Mac::try_from(packet.sender_hw_addr()).ok()?;
     let address = |bytes: &[u8]| <[u8; 4]>::try_from(bytes).ok().map(Ipv4Addr::from);
     let (sender, target) = (address(packet.sender_protocol_addr())?, address(packet.target_protocol_addr())?);
     Some((packet.operation(), mac, sender, target))
-}
-
-fn question(vip: Ipv4Addr, asker: Ipv4Addr, mac: Mac) -> Vec<u8> {
-    let packet = ArpPacket::new(
-        ArpHardwareId::ETHERNET,
-        EtherType::IPV4,
-        ArpOperation::REQUEST,
-        &mac,
-        &asker.octets(),
-        &[0; 6],
-        &vip.octets(),
-    )
-    .expect("both kinds of address have equal lengths in sender and target");
-    let builder = PacketBuilder::ethernet2(mac, [0xff; 6]).arp(packet);
-    let mut frame = Vec::with_capacity(builder.size());
-    builder.write(&mut frame).expect("a vector takes every byte");
-    frame
-}
-
-/// All ARP that arrives, and nothing that leaves. Apart from the daemon's own sockets on purpose: it is a witness.
-fn listen(port: &Port) -> io::Result<Socket> {
-    let arp = (libc::ETH_P_ARP as u16).to_be();
-    let socket =
-        Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), Some(Protocol::from(i32::from(arp))))?;
-    let init = |storage: *mut socket2::SockAddrStorage, len: *mut libc::socklen_t| {
-        // SAFETY: the storage is zeroed, aligned and large enough for every kind of socket address, and ours alone
-        // until this function returns.
-        let (address, len) = unsafe { (&mut *storage.cast::<libc::sockaddr_ll>(), &mut *len) };
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_protocol = arp;
-        address.sll_ifindex = port.index as i32;
-        *len = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-        Ok(())
-    };
-    // SAFETY: the closure fills in a whole `sockaddr_ll` and its length.
-    let ((), address) = unsafe { SockAddr::try_init(init) }?;
-    socket.bind(&address)?;
-    Ok(socket)
 }

@@ -6,6 +6,7 @@ Feature: What a VRRP router makes of what it hears
   @V19
   Scenario: A TTL other than 255
     Given a router under test
+    And it is active
     When adverts of priority 200 with TTL 254 keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -14,6 +15,7 @@ Feature: What a VRRP router makes of what it hears
   @V20
   Scenario: A hop limit other than 255
     Given a router under test with IPv6
+    And it is active
     When adverts of priority 200 with TTL 254 keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -22,6 +24,7 @@ Feature: What a VRRP router makes of what it hears
   @V21
   Scenario: A version that nobody knows
     Given a router under test
+    And it is active
     When adverts of priority 200 with version 4 keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -30,6 +33,7 @@ Feature: What a VRRP router makes of what it hears
   @V21
   Scenario: The old version, of somebody who should speak the new one
     Given a router under test
+    And it is active
     When adverts of priority 200 with version 2 keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -38,6 +42,7 @@ Feature: What a VRRP router makes of what it hears
   @V22
   Scenario: A type that nobody knows
     Given a router under test
+    And it is active
     When adverts of priority 200 with type 2 keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -46,6 +51,7 @@ Feature: What a VRRP router makes of what it hears
   @V23
   Scenario: An address fewer than counted
     Given a router under test
+    And it is active
     When adverts of priority 200 with an address missing keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -54,6 +60,7 @@ Feature: What a VRRP router makes of what it hears
   @V24
   Scenario: A wrong checksum
     Given a router under test
+    And it is active
     When adverts of priority 200 with a wrong checksum keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -62,6 +69,7 @@ Feature: What a VRRP router makes of what it hears
   @V24
   Scenario: A wrong IPv6 checksum
     Given a router under test with IPv6
+    And it is active
     When adverts of priority 200 with a wrong checksum keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -70,6 +78,7 @@ Feature: What a VRRP router makes of what it hears
   @V25
   Scenario: Another virtual router
     Given a router under test
+    And it is active
     When adverts of priority 200 with VRID 52 keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -78,6 +87,7 @@ Feature: What a VRRP router makes of what it hears
   @V26
   Scenario: No address at all
     Given a router under test
+    And it is active
     When adverts of priority 200 with no address keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -86,6 +96,7 @@ Feature: What a VRRP router makes of what it hears
   @V27
   Scenario: The interval 0
     Given a router under test
+    And it is active
     When adverts of priority 200 with interval 0 s keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -94,6 +105,7 @@ Feature: What a VRRP router makes of what it hears
   @V28
   Scenario: An IPv6 list that does not begin with the link-local address
     Given a router under test with IPv6
+    And it is active
     When adverts of priority 200 with the link-local address last keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -102,24 +114,28 @@ Feature: What a VRRP router makes of what it hears
   @V13
   Scenario: Reserved bits that are set change nothing
     Given a router under test
+    And it is active
     When adverts of priority 200 with reserved bits set keep arriving
     Then it falls silent
 
   @V29 @needs-owner
   Scenario: Another owner with a greater address is heard
     Given a router under test with priority 255
+    And it is active
     When adverts of priority 255 keep arriving
     Then it falls silent
 
   @V30
   Scenario: Another interval is no reason to drop an advert
     Given a router under test
+    And it is active
     When adverts of priority 200 with interval 1 s keep arriving
     Then it falls silent
 
   @V30
   Scenario: Another interval is a reason in VRRPv2
     Given a router under test with VRRPv2
+    And it is active
     When adverts of priority 200 with interval 2 s keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -128,12 +144,14 @@ Feature: What a VRRP router makes of what it hears
   @V31
   Scenario: Other addresses are no reason to drop an advert
     Given a router under test
+    And it is active
     When adverts of priority 200 with other addresses keep arriving
     Then it falls silent
 
   @V31
   Scenario: Other addresses are a reason in VRRPv2
     Given a router under test with VRRPv2
+    And it is active
     When adverts of priority 200 with other addresses keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -142,12 +160,14 @@ Feature: What a VRRP router makes of what it hears
   @V31
   Scenario: Other addresses of the owner are none in VRRPv2
     Given a router under test with VRRPv2
+    And it is active
     When adverts of priority 255 with other addresses keep arriving
     Then it falls silent
 
   @V32
   Scenario: Authentication that was never agreed
     Given a router under test with VRRPv2
+    And it is active
     When adverts of priority 200 with authentication 1 keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -156,6 +176,7 @@ Feature: What a VRRP router makes of what it hears
   @V33
   Scenario: Its own advert, come back
     Given a router under test
+    And it is active
     When adverts of priority 200 with source 10.10.1.11 keep arriving
     Then it still says that it is active
     When adverts of priority 200 keep arriving
@@ -164,5 +185,6 @@ Feature: What a VRRP router makes of what it hears
   @V34
   Scenario: An IPv6 advert of the same VRID is for another router
     Given a router under test with both families
+    And it is active
     When adverts of priority 200 with source fe80::1 keep arriving
     Then it still says that it is active

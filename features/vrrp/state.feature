@@ -176,6 +176,7 @@ Feature: The states of a VRRP router
   @V53 @timing
   Scenario: An advert every interval
     Given a router under test
+    And it is active
     Then it sends 20 adverts in as many intervals, give or take one
 
   @V54 @timing
@@ -189,6 +190,7 @@ Feature: The states of a VRRP router
   @V55 @timing
   Scenario: An active router gives way to a higher priority, and waits by its interval
     Given a router under test
+    And it is active
     When adverts of priority 200 with interval 1 s keep arriving
     Then it falls silent
     When the other router falls silent
@@ -197,6 +199,7 @@ Feature: The states of a VRRP router
   @V56
   Scenario: Of equal priorities the greater address wins
     Given a router under test
+    And it is active
     When adverts of priority 100 with source 10.10.1.9 keep arriving
     Then it still says that it is active
     When adverts of priority 100 with source 10.10.1.200 keep arriving
@@ -245,6 +248,7 @@ Feature: The states of a VRRP router
   @V29 @V62 @needs-log @needs-owner
   Scenario: Two owners are named in the log
     Given a router under test with priority 255
+    And it is active
     When adverts of priority 255 with source 10.10.1.9 keep arriving
     Then it still says that it is active
     And its log names the other owner

@@ -118,12 +118,14 @@ Feature: What a VRRP router sends
   @V17
   Scenario: An advert that may pass routers passes none
     Given a router under test
+    And it is active
     When one advert of priority 50 with TTL 64 arrives
     Then nothing of it reaches the other side
 
   @V17
   Scenario: An IPv6 advert that may pass routers passes none
     Given a router under test with IPv6
+    And it is active
     When one advert of priority 50 with TTL 64 arrives
     Then nothing of it reaches the other side
 

@@ -123,8 +123,8 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
 fn lease_refused(why: &str) -> Failure {
     Failure::machine(
         format!("the lease on the floating addresses of this topology is an eBPF program, and {why}"),
-        "run `labctl up` as root of the machine, or write `lease: false` below `failover:`; a holder whose daemon is \
-         killed or hangs then keeps its addresses",
+        "run `labctl up` as root of the machine, or write `lease: false` below `failover:` (and leave `accept: false` \
+         out); a holder whose daemon is killed or hangs then keeps its addresses",
     )
 }
 

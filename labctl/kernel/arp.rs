@@ -57,7 +57,8 @@ fn mac(packet: &ArpPacketSlice<'_>) -> Option<Mac> {
     Mac::try_from(packet.sender_hw_addr()).ok()
 }
 
-fn request(sender: Ipv4Addr, target: Ipv4Addr, mac: Mac) -> Vec<u8> {
+/// The Ethernet frame by which somebody asks everybody on a link who has an address.
+pub fn request(sender: Ipv4Addr, target: Ipv4Addr, mac: Mac) -> Vec<u8> {
     let packet = ArpPacket::new(
         ArpHardwareId::ETHERNET,
         EtherType::IPV4,

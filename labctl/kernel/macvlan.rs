@@ -4,7 +4,9 @@
 use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, MacVlanMode};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoMacVlan, LinkAttribute, MacVlanMode,
+};
 use rtnetlink::{LinkMacVlan, LinkMessageBuilder, LinkUnspec};
 
 use super::link;
@@ -13,6 +15,10 @@ use super::packet::{self, Mac, Port};
 
 /// The longest interface name (IFNAMSIZ - 1).
 const NAME_BYTES_MAX: usize = 15;
+/// A macvlan takes frames to all as they come, and not by a worker of the kernel that runs when it runs: on a busy machine
+/// that is some milliseconds later, when whoever asked for an address has already concluded that nobody has it. Since
+/// Linux 6.4; older kernels ignore it.
+const AT_ONCE: i32 = -1;
 
 /// Why there is no macvlan.
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +62,12 @@ pub fn name(vrid: u8, v6: bool, link: &Port) -> String {
 /// Makes a macvlan on a link, down. One of that name that an earlier run left behind goes, with all it holds.
 pub fn create(netlink: &mut Netlink, link: &Port, name: &str, mac: Mac) -> Result<Port, Error> {
     remove(netlink, name)?;
-    // Private: there is one macvlan for each hardware address, and they have nothing to say to each other.
-    let made = LinkMacVlan::new(name, link.index, MacVlanMode::Private).address(mac.to_vec()).build();
+    // In private mode a frame with the macvlan's own hardware address as its source is the macvlan's alone: the link would
+    // not hear another router of the group, which has the same address.
+    let made = LinkMacVlan::new(name, link.index, MacVlanMode::Bridge)
+        .append_info_data(InfoMacVlan::BcCutoff(AT_ONCE))
+        .address(mac.to_vec())
+        .build();
     let message = RouteNetlinkMessage::NewLink(made);
     ask(netlink, "create", name, Request { message, flags: NLM_F_CREATE | NLM_F_EXCL })?;
     // The kernel would make a link-local address of the hardware address: the same one on every router of the group. It

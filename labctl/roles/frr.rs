@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use nix::unistd::{User, chown};
@@ -13,7 +13,7 @@ use super::{Reporter, Site};
 use crate::kernel::link;
 use crate::kernel::macvlan;
 use crate::kernel::netlink::Netlink;
-use crate::kernel::packet::Port;
+use crate::kernel::packet::{Mac, Port};
 use crate::topology::{Failover, MacMode, VrrpVersion};
 
 const ENGINE: &str = "FRRouting";
@@ -138,9 +138,17 @@ fn make_links(failover: &Failover, routers: &[Instance]) -> Result<(), Error> {
                 IpAddr::V6(address) => link::add_address6(port.index, address, floating.prefix_len),
             });
         }
+        // Without a link-local address of its own there, vrrpd would send from a virtual one; it takes the newest.
+        requests.extend(router.ipv6.then(|| link::add_address6(port.index, link_local(below.mac), 64)));
         requests.push(link::up(port.index));
         let refused = |source| Error::Link { name: name.clone(), on: failover.network.clone(), source };
         netlink.run(&requests)?.into_iter().collect::<Result<(), _>>().map_err(refused)?;
     }
     Ok(())
+}
+
+/// Made of the hardware address of the link below, and unlike the one that the kernel makes of it for that link.
+fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.map(u16::from);
+    Ipv6Addr::new(0xfe80, 0, 0, 0, a << 8 | b, c << 8 | 0xff, 0xfd00 | d, e << 8 | f)
 }

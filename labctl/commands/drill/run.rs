@@ -109,8 +109,13 @@ fn report(args: &Args, drill: &Drill, events: &[Event]) -> Outcome {
     let dir = super::fresh_folder(&args.out, &format!("{}-{}", stamp(events), drill.name))?;
     let report = super::write_all(&dir, events)?;
     super::print(&report, args.format)?;
-    eprintln!("{}: {}", report.verdict, dir.display());
+    tell(&format!("{}: {}", report.verdict, dir.display()));
     Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+/// A reader that is gone is no reason to leave a lab behind.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// When the drill began, as the beginning of a file's name.
@@ -220,7 +225,7 @@ fn listen_for_interrupts(say: SyncSender<Heard>) -> Result<(), Failure> {
     let signals = SignalFd::new(&signals).map_err(std::io::Error::from)?;
     thread::spawn(move || {
         while let Ok(Some(_)) = signals.read_signal() {
-            eprintln!("interrupted: the lab ends as soon as it can");
+            tell("interrupted: the lab ends as soon as it can");
             let _ = say.send(Heard::Interrupt);
         }
     });
@@ -309,7 +314,7 @@ impl Hands<'_> {
     fn inject(&mut self, action: &Action, node: &NodeName) -> Result<(), client::Error> {
         let at_ns = clock::monotonic_ns();
         self.note(at_ns, What::Fault { action: action.to_string(), target: node.to_string() });
-        eprintln!("{action} of {node}");
+        tell(&format!("{action} of {node}"));
         match action {
             Action::PowerOff => self.lab.power_off(node),
             Action::PowerOn => self.lab.power_on(node),

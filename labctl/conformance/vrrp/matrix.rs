@@ -200,6 +200,21 @@ mod tests {
         let matrix = Matrix::of(&scenarios, &all, &[(Engine::Labctl, "labctl 1".to_owned())]);
         let matrix = matrix.only(&["V01".to_owned(), "V02".to_owned()]);
         assert!(!matrix.holds(Engine::Labctl));
-        insta::assert_snapshot!(matrix.markdown());
+        insta::assert_snapshot!(matrix.markdown(), @r"
+        # VRRP conformance
+
+        Judged from outside, by packets sent and seen on the wire. Written by `labctl conformance vrrp`.
+
+        - labctl: labctl 1; 1 pass, 1 FAIL
+
+        | | requirement | labctl |
+        |---|---|---|
+        | V01 | adverts go to 224.0.0.18 in IP protocol 112 (5.1.1.2, 5.1.1.4, 7.2) | pass |
+        | V02 | IPv6 adverts go to ff02::12 in next header 112 (5.1.2.2, 7.2) | FAIL |
+
+        ## Why
+
+        - V02 labctl: FAIL: b: no
+        ");
     }
 }

@@ -34,8 +34,7 @@ pub fn play(scenario: &Scenario, engine: Engine, mut tell: impl FnMut(&str)) -> 
     // A step says no by a panic, whose words are all that is wanted of it.
     std::panic::set_hook(Box::new(|_| {}));
     let steps = World::collection();
-    let mut world = World::default();
-    world.engine = engine;
+    let mut world = World::of(engine);
     for step in &scenario.steps {
         let words = format!("{} {}", step.keyword.trim(), step.value);
         tell(&words);

@@ -53,6 +53,11 @@ impl std::fmt::Debug for World {
 }
 
 impl World {
+    /// Nothing yet but the engine.
+    pub(super) fn of(engine: Engine) -> Self {
+        Self { engine, ..Self::default() }
+    }
+
     /// Builds a lab that ends with this process.
     pub(super) fn up(&mut self, topology: &Topology) -> Result<(), String> {
         let name = format!("vrrp{}", std::process::id());

@@ -67,8 +67,8 @@ fn of_ipv4(site: &Site, addresses: &[FloatingAddress]) -> Result<Vec<Floating>, 
     addresses.iter().map(one).collect()
 }
 
-/// The link-local address comes first (RFC 9568 section 5.2.9); one that the topology does not give is derived from
-/// the VRID.
+/// The link-local address comes first (RFC 9568 section 5.2.9); one that the topology does not give is the modified
+/// EUI-64 (RFC 4291 appendix A) of the virtual MAC.
 fn of_ipv6(
     site: &Site,
     failover: &crate::topology::Failover,
@@ -88,7 +88,8 @@ fn of_ipv6(
     let mut all: Vec<Floating> =
         addresses.iter().filter(is_link_local).map(one).collect::<Result<_, Error>>()?;
     if all.is_empty() && !addresses.is_empty() {
-        let address = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, u16::from(vrid));
+        let address =
+            std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0x200, 0x5eff, 0xfe00, 0x200 | u16::from(vrid));
         let interface = failover.network.clone();
         all.push(Floating { interface, address: address.into(), prefix_len: LINK_LOCAL_PREFIX });
     }

@@ -8,8 +8,7 @@ use std::os::fd::BorrowedFd;
 use crate::dataplane::Error;
 use crate::dataplane::gate::{Gate, Gated, Lease};
 use crate::topology::{
-    Builtin, Engine, Failover, FloatingAddress, FloatingAddress6, NetworkName, Node, NodeName, Role, Run,
-    Topology,
+    Builtin, Engine, Failover, FloatingAddress, FloatingAddress6, NetworkName, Node, NodeName, Run, Topology,
 };
 
 /// The owner of the addresses accepts packets to them, whatever Accept_Mode says (RFC 9568 section 6.1).
@@ -46,7 +45,7 @@ pub(super) fn wanted<'a>(topology: &'a Topology, node: &Node) -> Option<&'a Fail
     let engine = failover.engines.get(&node.name).copied().unwrap_or_default();
     let renews = node.services.iter().any(|service| service.run == Run::Builtin(Builtin::Vrrpd));
     let needed = failover.lease || !failover.accept;
-    (node.role == Role::Proxy && engine == Engine::Labctl && renews && needed).then_some(failover)
+    (engine == Engine::Labctl && renews && needed).then_some(failover)
 }
 
 /// One floating address.

@@ -16,7 +16,33 @@ fn told(of: &str, change: impl FnOnce(&mut Failover)) -> Result<String, String> 
 
 #[test]
 fn the_first_proxy_of_the_site() {
-    insta::assert_snapshot!(told("proxy1", |_| {}).expect("a configuration"), @"");
+    insta::assert_snapshot!(told("proxy1", |_| {}).expect("a configuration"), @r#"
+    # Written by labctl for proxy1.
+    global_defs {
+        router_id proxy1
+        script_user root
+        enable_script_security
+    }
+    vrrp_instance site-ipv4 {
+        state BACKUP
+        interface back
+        virtual_router_id 51
+        priority 150
+        version 3
+        advert_int 0.1
+        accept
+        track_interface {
+            front
+        }
+        virtual_ipaddress {
+            203.0.113.10/24 dev front
+            10.10.1.1/24 dev back
+        }
+        virtual_routes {
+            0.0.0.0/0 via 203.0.113.1 dev front metric 10
+        }
+    }
+    "#);
 }
 
 #[test]
@@ -41,7 +67,52 @@ fn everything_else_that_can_be_told() {
         failover.accept = false;
         failover.checks = vec![check.clone()];
     });
-    insta::assert_snapshot!(text.expect("a configuration"), @"");
+    insta::assert_snapshot!(text.expect("a configuration"), @r#"
+    # Written by labctl for proxy2.
+    global_defs {
+        router_id proxy2
+        script_user root
+        enable_script_security
+    }
+    vrrp_script disk {
+        script "/bin/sh /run/labctl/check-disk"
+        interval 1
+        timeout 1
+        weight -60
+        rise 2
+        fall 3
+    }
+    vrrp_instance site-ipv4 {
+        state BACKUP
+        interface back
+        virtual_router_id 51
+        priority 100
+        version 2
+        advert_int 2
+        no_accept
+        preempt_delay 2.5
+        use_vmac
+        use_vmac_addr
+        vmac_xmit_base
+        unicast_src_ip 10.10.1.12
+        unicast_peer {
+            10.10.1.11
+        }
+        track_interface {
+            front
+        }
+        track_script {
+            disk
+        }
+        virtual_ipaddress {
+            203.0.113.10/24 dev front
+            10.10.1.1/24
+        }
+        virtual_routes {
+            0.0.0.0/0 via 203.0.113.1 dev front metric 10
+        }
+    }
+    "#);
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub(super) struct Instance {
 pub(super) enum After {
     /// Its probes have left.
     Probed,
-    /// Its lease ran out before it could be renewed. The process stood still just then; somebody may have asked for the
+    /// It was too late to open or renew its lease. The process stood still just then; somebody may have asked for the
     /// addresses in the meantime, and taken them.
     LeaseRefused,
     /// It became Active.
@@ -113,17 +113,20 @@ impl Instance {
     /// Lets the machine handle an input, and does what it says.
     pub(super) fn feed(&mut self, input: Input, common: &mut Common) -> Result<Vec<After>, Error> {
         let at = now();
-        let actions = self.machine.handle(input, at);
-        let takes = actions.contains(&Action::TakeAddresses);
-        let mut after = Vec::new();
-        for action in actions {
+        let (mut after, mut refused) = (Vec::new(), false);
+        for action in self.machine.handle(input, at) {
             match action {
                 Action::SendAdvert { priority } => self.advertise(priority, common),
                 Action::Probe if common.probe(self.router.addresses()) => after.push(After::Probed),
                 Action::Probe => {}
-                Action::Lease { .. } if !takes && self.lease_lapsed() => after.push(After::LeaseRefused),
-                Action::Lease { until } => self.lease(until, common),
+                Action::Grant { by, .. } if by < now() => {
+                    refused = true;
+                    after.push(After::LeaseRefused);
+                }
+                Action::Lease { .. } if self.lease_lapsed() => after.push(After::LeaseRefused),
+                Action::Grant { until, .. } | Action::Lease { until } => self.lease(until, common),
                 Action::Hush => self.hush(common)?,
+                Action::TakeAddresses if refused => {}
                 Action::TakeAddresses => self.take(common)?,
                 Action::ReleaseAddresses => self.release(common)?,
                 Action::Announce if self.announcer.is_busy() => {}
@@ -203,11 +206,11 @@ impl Instance {
     }
 
     fn admit(&mut self, received: Received, common: &mut Common) -> Taken {
-        self.compare(&received, common);
-        self.remember(&received);
         if !self.newer.admit(&received, now()) {
             return Taken::Ignored;
         }
+        self.compare(&received, common);
+        self.remember(&received);
         let Received { from, advert: Advert { priority, interval, .. } } = received;
         Taken::Advert(Input::Advert { from, priority, interval })
     }
@@ -301,9 +304,9 @@ impl Instance {
         common.lease(self.router.addresses(), Lease { answers_until, passes_until: until });
     }
 
-    /// Whether the lease ran out before it could be renewed.
+    /// Whether there is no lease that could be renewed.
     fn lease_lapsed(&self) -> bool {
-        self.leased_until.is_some_and(|until| until <= now())
+        self.leased_until.is_none_or(|until| until <= now())
     }
 
     /// Where there is no gate it cannot serve without answering, so it ceases to do both: an heir that hears an answer

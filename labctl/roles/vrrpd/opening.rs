@@ -20,9 +20,9 @@ use crate::kernel::protocol::{Destination, ProtocolSocket, Wire};
 use crate::topology::NetworkName;
 use crate::vrrp::{self, Family, PROTOCOL, TTL};
 
-/// Longest that a link-local address may take to be there: a second for its check for duplicates, and a second more.
-/// Until then the daemon has not begun.
-const LINK_LOCAL_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Longest that a link-local address may take to be there: its check for duplicates takes up to two seconds (RFC 4862
+/// section 5.4.2), on a busy machine more. Until then the daemon has not begun.
+const LINK_LOCAL_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// What is opened.
 pub(super) struct Opened {

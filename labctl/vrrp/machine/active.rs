@@ -13,6 +13,8 @@ const CONFLICT_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
 const LEASE_INTERVALS: u32 = 3;
 /// A lease is never shorter: a busy machine may be late by a few tens of milliseconds without having been stopped.
 const LEASE_MIN: Duration = Duration::from_millis(40);
+/// How much later than the decision a lease may still be opened: a rival waits for longer than this and the age of a silence.
+const GRANT_LATE_MAX: Duration = Duration::from_millis(4);
 
 /// What an Active knows.
 #[derive(Clone, Copy, Debug)]
@@ -31,17 +33,17 @@ pub(super) struct Hold {
 
 impl Machine {
     pub(super) fn become_active(&mut self, from: State, because: Cause, now: Time) -> Vec<Action> {
-        let mut hold = Hold {
+        let until = now + self.lease_span();
+        self.phase = Phase::Active(Hold {
             advert_at: now + self.config.interval.duration(),
             quiet_until: Time::ZERO,
-            lease_until: Time::MAX,
-            young_until: now + self.lease_span(),
+            lease_until: if self.leases() { until } else { Time::MAX },
+            young_until: until,
             contested_until: None,
-        };
-        let mut actions = self.say(&mut hold, now);
-        self.phase = Phase::Active(hold);
-        actions.extend([Action::TakeAddresses, transition(from, State::Active, because)]);
-        actions
+        });
+        let lease = self.leases().then_some(Action::Grant { until, by: now + GRANT_LATE_MAX });
+        let taken = [Action::TakeAddresses, transition(from, State::Active, because)];
+        [self.advert()].into_iter().chain(lease).chain(taken).collect()
     }
 
     pub(super) fn advertise(&mut self, mut hold: Hold, now: Time) -> Vec<Action> {
@@ -172,11 +174,15 @@ impl Machine {
     /// An advert, and the lease that goes with it.
     fn say(&self, hold: &mut Hold, now: Time) -> Vec<Action> {
         let mut actions = vec![self.advert()];
-        if self.lab().is_some_and(|rules| rules.lease) {
+        if self.leases() {
             hold.lease_until = now + self.lease_span();
             actions.push(Action::Lease { until: hold.lease_until });
         }
         actions
+    }
+
+    fn leases(&self) -> bool {
+        self.lab().is_some_and(|rules| rules.lease)
     }
 
     fn lease_span(&self) -> Duration {

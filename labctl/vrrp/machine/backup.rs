@@ -12,8 +12,17 @@ use super::{Action, Cause, Degraded, Health, Interval, Links, Machine, Phase, St
 const RANK_STEP: Duration = Duration::from_millis(20);
 /// How long a claim goes on at least, however short the interval: the Active must hear it and stop answering.
 const CLAIM_MIN: Duration = Duration::from_millis(20);
-/// From an answer to the next round of a claim.
+/// From the first answer to the next round of a claim; from each further one it is twice as long.
 const CLAIM_RETRY: Duration = Duration::from_millis(5);
+
+/// That a router wants the addresses of a live Active.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    /// It is given up then.
+    until: Time,
+    /// From the next answer to the next round.
+    retry: Duration,
+}
 
 /// What a Backup knows.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +37,8 @@ pub(super) struct Watch {
     active: Option<(IpAddr, u8)>,
     /// The Active has given up in favour of whoever takes.
     is_heir: bool,
-    /// A claim is under way until then.
-    claims_until: Option<Time>,
+    /// The claim that is under way.
+    claim: Option<Claim>,
     search: Search,
     pub(super) degraded: Option<Degraded>,
 }
@@ -83,7 +92,8 @@ impl Machine {
         }
         let mut actions = vec![];
         if watch.must_claim() {
-            watch.claims_until = Some(now + self.config.interval.duration().max(CLAIM_MIN));
+            let until = now + self.config.interval.duration().max(CLAIM_MIN);
+            watch.claim = Some(Claim { until, retry: CLAIM_RETRY });
             actions.push(self.advert());
         }
         self.probes_in_flight.ask(now);
@@ -97,14 +107,14 @@ impl Machine {
     pub(super) fn claim(&mut self, because: Cause, now: Time) -> Vec<Action> {
         let Phase::Backup(watch) = self.phase else { return vec![] };
         let search = Search::at(now, PROBES);
-        let watch = Watch { down_at: now, because, search, claims_until: None, is_heir: false, ..watch };
+        let watch = Watch { down_at: now, because, search, claim: None, is_heir: false, ..watch };
         self.phase = Phase::Backup(watch);
         self.watch_expired(watch, now)
     }
 
     /// Another virtual router of its group took.
     pub(super) fn follow(&mut self, watch: Watch, now: Time) -> Vec<Action> {
-        if watch.claims_until.is_some() { vec![] } else { self.claim(Cause::Group, now) }
+        if watch.claim.is_some() { vec![] } else { self.claim(Cause::Group, now) }
     }
 
     /// The Active gives up.
@@ -118,7 +128,7 @@ impl Machine {
             return vec![];
         }
         // Whoever claims has beaten the others to it: they heard its claim.
-        let claims = watch.claims_until.is_some();
+        let claims = watch.claim.is_some();
         let resigns_first = watch
             .active
             .is_some_and(|(active, priority)| active == from && self.is_outranked_by(priority, active));
@@ -140,7 +150,7 @@ impl Machine {
             ..watch
         };
         // It would answer the probes that look for a holder while adverts are missing; those of a claim come later.
-        if watch.claims_until.is_none() {
+        if watch.claim.is_none() {
             watch.search = watch.planned_search(now);
             watch.degraded = watch.degraded.filter(|degraded| *degraded != Degraded::AdvertsMissing);
         }
@@ -161,9 +171,10 @@ impl Machine {
             return vec![];
         }
         watch.is_heir = false;
-        match watch.claims_until {
-            Some(until) if now + CLAIM_RETRY < until => {
-                watch.search = Search::at(now + CLAIM_RETRY, PROBES);
+        match watch.claim {
+            Some(Claim { until, retry }) if now + retry < until => {
+                watch.claim = Some(Claim { until, retry: 2 * retry });
+                watch.search = Search::at(now + retry, PROBES);
             }
             Some(_) => {
                 self.watch(watch.active_interval, watch.active, now);
@@ -235,7 +246,7 @@ impl Watch {
             because,
             active: None,
             is_heir: false,
-            claims_until: None,
+            claim: None,
             search: Search::at(down_at, PROBES),
             degraded: None,
         }
@@ -243,21 +254,21 @@ impl Watch {
 
     /// When the first round begins: before the timer fires, or after it if it needs a claim.
     fn planned_search(&self, now: Time) -> Search {
-        match self.because {
-            Cause::Preempted { .. } => Search::at(self.down_at.max(now), PROBES),
-            _ => Search::before(self.down_at, now),
+        if matches!(self.because, Cause::Preempted { .. }) {
+            return Search::at(self.down_at.max(now), PROBES);
         }
+        Search::before(self.down_at, now)
     }
 
     /// Is somebody alive who must hear that this router wants the addresses?
     fn must_claim(&self) -> bool {
         let lives = matches!(self.because, Cause::Preempted { .. } | Cause::StartedAsOwner | Cause::Group);
-        lives && self.claims_until.is_none() && !self.is_heir
+        lives && self.claim.is_none() && !self.is_heir
     }
 
     /// Does it not wait for silence at all?
     fn is_impatient(&self) -> bool {
-        self.claims_until.is_some()
+        self.claim.is_some()
             || matches!(self.because, Cause::NobodyElse | Cause::StartedAsOwner | Cause::Group)
     }
 }

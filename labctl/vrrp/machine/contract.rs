@@ -108,7 +108,7 @@ pub enum Input {
         /// Does it go first? Whoever has the lower hardware address does.
         first: bool,
     },
-    /// A lease could not be renewed, because it had run out when the kernel got to it.
+    /// A lease could not be opened or renewed, because it was too late when the driver got to it.
     LeaseRefused,
     /// The links changed.
     Links(Links),
@@ -130,12 +130,19 @@ pub enum Action {
     },
     /// Ask who has the addresses, on their own links, and say [`Input::Probed`] once the frames have left.
     Probe,
-    /// Let the lease run until then. Until it is renewed for the first time, and after it has run out, the kernel neither
-    /// answers for the addresses nor passes their traffic.
+    /// Open the lease: it precedes [`Action::TakeAddresses`] where there are leases. Until then, and after a lease has run
+    /// out, the kernel neither answers for the addresses nor passes their traffic.
     ///
-    /// It precedes [`Action::TakeAddresses`] where both are said. Without that it renews, and a lease that has run out must
-    /// not be renewed any more, even if this was said in time: somebody may have asked for the addresses in the meantime,
-    /// and taken them. The driver says [`Input::LeaseRefused`] then.
+    /// A process may be stopped between its decision and the deed. So this must not be done later than `by`: somebody else
+    /// may have found the same silence since. The driver says [`Input::LeaseRefused`] then, and may leave out the rest.
+    Grant {
+        /// When it runs out.
+        until: Time,
+        /// When it is too late to open it.
+        by: Time,
+    },
+    /// Let the open lease run until then. One that has run out must not be renewed, even if this was said in time: somebody
+    /// may have asked for the addresses since, and taken them. The driver says [`Input::LeaseRefused`] then.
     Lease {
         /// When it runs out.
         until: Time,

@@ -11,6 +11,8 @@ use super::{Action, Cause, Interval, Machine, Phase, State, Time, transition};
 const DRAIN: Duration = Duration::from_millis(10);
 /// How long it waits for an heir beyond one interval: for five heirs, each in its turn.
 const HEIR_WAIT: Duration = Duration::from_millis(100);
+/// Shortest time between two resignations: whoever takes advertises too, and would be answered until it has announced.
+const RESIGN_GAP: Duration = Duration::from_millis(20);
 
 /// What an Active on its way out knows.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Handover {
     interval: Interval,
     /// Whoever is better.
     better: Option<(IpAddr, u8)>,
+    /// When it last said that it resigns.
+    said_at: Time,
     /// It waits no longer, and its lease ends.
     pub(super) until: Time,
     /// The heir is there, and what is on its way has arrived by then.
@@ -51,7 +55,8 @@ impl Machine {
         now: Time,
     ) -> Vec<Action> {
         let until = now + self.config.interval.duration() + HEIR_WAIT;
-        self.phase = Phase::Leaving(Handover { to, because, interval, better, until, drained_at: None });
+        self.phase =
+            Phase::Leaving(Handover { to, because, interval, better, said_at: now, until, drained_at: None });
         let lease = (hold.lease_until != Time::MAX).then_some(Action::Lease { until });
         lease.into_iter().chain([Action::Hush, Action::SendAdvert { priority: 0 }]).collect()
     }
@@ -72,12 +77,14 @@ impl Machine {
         now: Time,
     ) -> Vec<Action> {
         if handover.better.is_none() {
-            self.heir_is_there(handover, now)
-        } else if handover.drained_at.is_none() && self.is_outranked_by(priority, from) {
-            vec![Action::SendAdvert { priority: 0 }]
-        } else {
-            vec![]
+            return self.heir_is_there(handover, now);
         }
+        let unheard = handover.drained_at.is_none() && now >= handover.said_at + RESIGN_GAP;
+        if !unheard || !self.is_outranked_by(priority, from) {
+            return vec![];
+        }
+        self.phase = Phase::Leaving(Handover { said_at: now, ..handover });
+        vec![Action::SendAdvert { priority: 0 }]
     }
 
     /// Releases. Whoever gave way to a router that never came looks for another holder, and may be it again.

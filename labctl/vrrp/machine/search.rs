@@ -4,7 +4,7 @@
 //! Two routers that search at the same time would both find silence. So whoever hears a rival's probe before its own first
 //! one waits, and of two that began together the one with the greater hardware address begins anew. This is safe as
 //! long as a frame needs less than half of [`QUIET`] from one machine to another: whoever decides does so at most [`STALE`]
-//! after its last probe, and whoever heard that one does not even begin before.
+//! after its last probe and acts soon after, and whoever heard that probe does not even begin before.
 
 use std::time::Duration;
 
@@ -19,9 +19,10 @@ const GAP: Duration = Duration::from_millis(1);
 /// Silence after the last probe that counts. The kernel of a holder answers in tens of microseconds, even a busy one.
 const QUIET: Duration = Duration::from_millis(4);
 /// A silence longer ago than this proves nothing: a process that was stopped in between may have missed a frame.
-const STALE: Duration = Duration::from_millis(20);
-/// How long a rival gets for its own round after each of its probes.
-pub(super) const GIVE_WAY: Duration = STALE;
+const STALE: Duration = Duration::from_millis(12);
+/// How long a rival gets after each of its probes: for its silence, for as long as that may be ago when it decides, and
+/// for as late as it may act then.
+pub(super) const GIVE_WAY: Duration = Duration::from_millis(20);
 /// After this a probe that was asked for counts as lost.
 const LOST: Duration = Duration::from_millis(100);
 /// How long before the Active_Down_Timer fires a round begins, so that it adds no latency: the round and a millisecond to

@@ -157,7 +157,7 @@ fn addresses_of_both_families_live_on_their_macvlan_which_is_up_only_meanwhile()
         assert_eq!(results(holdings.add_routes().unwrap()), [Ok(()); 2]);
         assert_eq!(held_by(netlink, made.index), [(v4, true), (v6, true), (link_local, true)]);
         assert_eq!(results(holdings.put_back().unwrap()), [Err(Errno::EEXIST); 5]);
-        // Asked again and again, because a macvlan hears of frames to all a little later than its link.
+        // Asked again and again: a link that came up a moment ago may drop a frame.
         for address in watched {
             eventually("it answers with the virtual hardware address", || {
                 watch.probe(address).unwrap();

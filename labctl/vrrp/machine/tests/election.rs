@@ -1,5 +1,5 @@
-//! Two to four machines on a simulated bus that loses, delays, duplicates and partitions: whenever the bus has been
-//! good for long enough, each connected part has exactly one Active.
+//! Two to five machines of [`Profile::Rfc9568`] on a simulated bus that loses, delays, duplicates, reorders and partitions:
+//! whenever the bus has been good for long enough, each connected part has exactly one Active.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,17 @@ const DELAY_MAX: Duration = Duration::from_millis(25);
 /// Most packets and timers of one stretch of time. Four machines that all advertise need under a hundredth of it; two
 /// that answer one another without end, on a bus without delay, would never let the time pass.
 const STEPS_MAX: usize = 100_000;
+
+/// Longest delay of a preemption.
+const DELAY_MS_MAX: u64 = 700;
+
+/// A machine's configuration.
+#[derive(Clone, Copy, Debug)]
+struct Router {
+    priority: u8,
+    preempt: bool,
+    delay: Duration,
+}
 
 /// What happens to one packet for one receiver.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +43,8 @@ struct Weather {
     lossy: bool,
     /// Who is stopped at the beginning, and started again at the end.
     stopped: Option<usize>,
+    /// What the checks of each machine say.
+    health: Vec<Health>,
     /// How long, on top of what an election takes.
     longer: Duration,
 }
@@ -48,14 +61,14 @@ struct Bus {
 }
 
 impl Bus {
-    fn new(routers: &[(u8, bool)], fates: Vec<Fate>) -> Self {
-        let machines = routers.iter().enumerate().map(|(at, &(priority, preempt))| {
+    fn new(routers: &[Router], fates: Vec<Fate>) -> Self {
+        let machines = routers.iter().enumerate().map(|(at, &Router { priority, preempt, delay })| {
             Machine::new(Config {
                 priority: NonZeroU8::new(priority).unwrap(),
                 interval: cs(INTERVAL_CS),
                 preempt,
                 address: Ipv4Addr::new(10, 10, 1, 11 + at as u8).into(),
-                preempt_delay: Duration::ZERO,
+                preempt_delay: delay,
                 skew: SkewRule::OfInterval,
                 profile: Profile::Rfc9568,
             })
@@ -108,12 +121,23 @@ impl Bus {
                 }
                 (_, Some((due, to))) if due <= end => {
                     self.now = self.now.max(due);
+                    self.hand_out_stale_timers();
                     self.give(to, Input::TimerExpired);
                 }
                 _ => break,
             }
         }
         self.now = end;
+    }
+
+    /// Late timers of earlier states change nothing (V58).
+    fn hand_out_stale_timers(&mut self) {
+        let now = self.now;
+        for machine in self.machines.iter_mut().filter(|one| one.deadline().is_none_or(|due| now < due)) {
+            let before = format!("{machine:?}");
+            assert_eq!(machine.handle(Input::TimerExpired, now), []);
+            assert_eq!(format!("{machine:?}"), before);
+        }
     }
 
     /// The Actives of each part that has a running machine at all.
@@ -132,10 +156,15 @@ impl Bus {
 
 /// The longest that an election takes on a bus that loses nothing: a last packet of the time before arrives, the
 /// slowest backup waits out its Active_Down_Interval, an Active that did not know of another sends its next advert,
-/// and that arrives.
-fn settling() -> Duration {
+/// and that arrives. Before that a
+/// preemption may be put off.
+fn settling(routers: &[Router]) -> Duration {
+    let delay = routers.iter().map(|router| router.delay).max().unwrap_or_default();
     let lowest = NonZeroU8::new(1).unwrap();
-    cs(INTERVAL_CS).active_down(lowest, SkewRule::OfInterval) + cs(INTERVAL_CS).duration() + 3 * DELAY_MAX
+    cs(INTERVAL_CS).active_down(lowest, SkewRule::OfInterval)
+        + delay
+        + cs(INTERVAL_CS).duration()
+        + 3 * DELAY_MAX
 }
 
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
@@ -145,21 +174,36 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
 }
 
 fn weathers(machines: usize) -> impl Strategy<Value = Vec<Weather>> {
-    let weather =
-        (prop::collection::vec(0..2u8, machines), any::<bool>(), prop::option::of(0..machines), 0..2000u64)
-            .prop_map(|(parts, lossy, stopped, ms)| Weather {
-                parts,
-                lossy,
-                stopped,
-                longer: Duration::from_millis(ms),
-            });
+    let health = (prop_oneof![3 => Just(0u8), 1 => any::<u8>()], prop::bool::weighted(0.1));
+    let health = health.prop_map(|(lowered_by, fault)| Health { lowered_by, fault });
+    let health = prop::collection::vec(health, machines);
+    let weather = (
+        prop::collection::vec(0..2u8, machines),
+        any::<bool>(),
+        prop::option::of(0..machines),
+        health,
+        0..2000u64,
+    )
+        .prop_map(|(parts, lossy, stopped, health, ms)| Weather {
+            parts,
+            lossy,
+            stopped,
+            health,
+            longer: Duration::from_millis(ms),
+        });
     prop::collection::vec(weather, 1..6)
 }
 
-fn cases() -> impl Strategy<Value = (Vec<(u8, bool)>, Vec<Fate>, Vec<Weather>)> {
+fn cases() -> impl Strategy<Value = (Vec<Router>, Vec<Fate>, Vec<Weather>)> {
     // Few priorities, so that ties are common.
     let priority = prop_oneof![1..=255u8, Just(1), Just(100), Just(254), Just(255)];
-    prop::collection::vec((priority, any::<bool>()), 2..=4).prop_flat_map(|routers| {
+    let router = (priority, any::<bool>(), prop_oneof![Just(0), 0..=DELAY_MS_MAX]);
+    let router = router.prop_map(|(priority, preempt, ms)| Router {
+        priority,
+        preempt,
+        delay: Duration::from_millis(ms),
+    });
+    prop::collection::vec(router, 2..=5).prop_flat_map(|routers| {
         let machines = routers.len();
         (Just(routers), fates(), weathers(machines))
     })
@@ -173,15 +217,22 @@ proptest! {
             bus.give(at, Input::Startup);
         }
         let healed = Weather {
-            parts: vec![0; routers.len()], lossy: false, stopped: None, longer: Duration::ZERO,
+            parts: vec![0; routers.len()],
+            lossy: false,
+            stopped: None,
+            health: vec![Health::default(); routers.len()],
+            longer: Duration::ZERO,
         };
         for weather in weathers.into_iter().chain([healed.clone()]) {
             bus.parts = weather.parts;
             bus.lossy = weather.lossy;
+            for (at, health) in weather.health.into_iter().enumerate() {
+                bus.give(at, Input::Health(health));
+            }
             if let Some(at) = weather.stopped {
                 bus.give(at, Input::Shutdown);
             }
-            bus.run_until(bus.now + settling() + weather.longer);
+            bus.run_until(bus.now + settling(&routers) + weather.longer);
             if !weather.lossy {
                 for (part, actives) in bus.actives() {
                     prop_assert_eq!(actives.len(), 1, "part {}: actives {:?} at {:?}", part, actives, bus.now);
@@ -193,10 +244,9 @@ proptest! {
         }
 
         // On the whole bus, and with everybody preempting, it is the best of all.
-        if routers.iter().all(|&(priority, preempt)| preempt || priority == 255) {
-            let best = (0..routers.len()).max_by_key(|&at| (routers[at].0, at)).unwrap();
+        if routers.iter().all(|router| router.preempt || router.priority == 255) {
             let active = bus.actives()[&0][0];
-            prop_assert_eq!(routers[active].0, routers[best].0);
+            prop_assert_eq!(Some(routers[active].priority), routers.iter().map(|router| router.priority).max());
         }
     }
 
@@ -207,9 +257,9 @@ proptest! {
         for at in 0..routers.len() {
             bus.give(at, Input::Startup);
         }
-        bus.run_until(settling());
+        bus.run_until(settling(&routers));
         let before = bus.actives();
-        bus.run_until(settling() + Duration::from_secs(seconds));
+        bus.run_until(settling(&routers) + Duration::from_secs(seconds));
         prop_assert_eq!(bus.actives(), before);
     }
 }

@@ -11,7 +11,7 @@ fn settling(interval: Interval) -> Duration {
     8 * interval.active_down(NonZeroU8::MIN, SkewRule::OfInterval) + Duration::from_millis(500)
 }
 
-fn site(interval: Interval, routers: &[(u8, bool)], chances: Vec<Chance>) -> Site {
+pub(super) fn site(interval: Interval, routers: &[(u8, bool)], chances: Vec<Chance>) -> Site {
     let address = |at: usize| IpAddr::V4(Ipv4Addr::new(10, 10, 1, 11 + at as u8));
     let config = |at: usize| {
         let own = (routers[at].0, address(at));
@@ -32,8 +32,9 @@ fn site(interval: Interval, routers: &[(u8, bool)], chances: Vec<Chance>) -> Sit
 }
 
 fn chances() -> impl Strategy<Value = Vec<Chance>> {
-    let chance = (prop::bool::weighted(0.3), prop::bool::weighted(0.2), 0..=1000u16);
-    let chance = chance.prop_map(|(lost, twice, part)| Chance { lost, twice, part });
+    let extreme = || prop_oneof![0..=1000u16, Just(0), Just(1000)];
+    let chance = (prop::bool::weighted(0.3), prop::bool::weighted(0.2), extreme(), extreme());
+    let chance = chance.prop_map(|(lost, twice, part, late)| Chance { lost, twice, part, late });
     prop::collection::vec(chance, 1..60)
 }
 

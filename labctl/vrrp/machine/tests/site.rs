@@ -22,7 +22,10 @@ const EVENTS_MAX: usize = 200_000;
 pub(super) struct Chance {
     pub(super) lost: bool,
     pub(super) twice: bool,
+    /// How slow a packet is.
     pub(super) part: u16,
+    /// How late a process wakes.
+    pub(super) late: u16,
 }
 
 /// What somebody does to the site.
@@ -211,7 +214,7 @@ impl Site {
                 }
                 (_, Some((due, node))) if due <= end => {
                     self.now = self.now.max(due);
-                    self.nodes[node].late = LATE_MAX * u32::from(self.chance().part) / 1000;
+                    self.nodes[node].late = LATE_MAX * u32::from(self.chance().late) / 1000;
                     self.check_stale_timers()?;
                     self.give(node, Input::TimerExpired, self.now);
                 }
@@ -364,14 +367,8 @@ impl Site {
             return;
         }
         let actions = receiver.machine.handle(input, at);
-        let said = words(&actions);
-        if let Some(log) = self.log.as_mut().filter(|_| !actions.is_empty()) {
-            let heard = match input {
-                Input::Advert { priority, .. } => format!("hears {priority}"),
-                other => format!("{other:?}"),
-            };
-            log.push(format!("{:8.3} ms {}: {heard}: {said}", self.now.as_secs_f64() * 1e3, node));
-        }
+        self.tell(node, input, &actions);
+        let receiver = &mut self.nodes[node];
         match receiver.stall.take_if(|_| !actions.is_empty()) {
             Some(stall) => {
                 receiver.late_actions = actions;
@@ -382,15 +379,39 @@ impl Site {
         }
     }
 
+    /// One line for whatever is not everyday business.
+    fn tell(&mut self, node: usize, input: Input, actions: &[Action]) {
+        let everyday = |action: &Action| match action {
+            Action::SendAdvert { priority } => *priority != 0 && input == Input::TimerExpired,
+            Action::Lease { .. } => true,
+            _ => false,
+        };
+        if actions.iter().all(everyday) {
+            return;
+        }
+        let heard = match input {
+            Input::Advert { priority, .. } => format!("advert {priority}"),
+            Input::TimerExpired => "timer".to_owned(),
+            other => format!("{other:?}"),
+        };
+        let line = format!("{:7.3} ms {node}: {heard}: {}", self.now.as_secs_f64() * 1e3, words(actions));
+        if let Some(log) = &mut self.log {
+            log.push(line);
+        }
+    }
+
     fn act(&mut self, node: usize, actions: Vec<Action>) {
-        let takes = actions.contains(&Action::TakeAddresses);
         for action in actions {
             let now = self.now;
             let own = &mut self.nodes[node];
             match action {
                 Action::SendAdvert { priority } => self.advertise(node, priority),
                 Action::Probe => self.probe(node),
-                Action::Lease { until } if takes => {
+                Action::Grant { by, .. } if now > by => {
+                    self.event(now, Event::Hear { node, input: Input::LeaseRefused });
+                    return;
+                }
+                Action::Grant { until, .. } => {
                     own.lease_until = until;
                     own.shut = false;
                 }
@@ -431,7 +452,7 @@ impl Site {
         if !self.nodes[from].links.service {
             return;
         }
-        let left_at = self.now + Duration::from_micros(u64::from(self.chance().part) / 4);
+        let left_at = self.now + Duration::from_micros(u64::from(self.chance().late) / 4);
         let life = self.nodes[from].life;
         self.event(left_at, Event::Left { node: from, life });
         for to in (0..self.nodes.len()).filter(|&to| to != from) {

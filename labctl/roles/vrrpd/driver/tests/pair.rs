@@ -71,15 +71,21 @@ fn is(state: &'static str) -> impl Fn(&Account) -> bool {
     move |account| account.routers[0].state == state
 }
 
+fn all(state: &'static str) -> impl Fn(&Account) -> bool {
+    move |account| account.routers.iter().all(|router| router.state == state)
+}
+
 fn namespace() -> OwnedFd {
     OwnedFd::from(std::fs::File::open("/proc/thread-self/ns/net").unwrap())
 }
 
 /// The better and the worse router, on cables between two namespaces.
-fn pair() -> [(Driver, Netlink); 2] {
+fn pair(change: impl Fn(&mut Settings)) -> [(Driver, Netlink); 2] {
     let first = namespace();
+    without_checks_for_duplicates();
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
     let second = namespace();
+    without_checks_for_duplicates();
     setns(&first, CloneFlags::CLONE_NEWNET).unwrap();
     let mut kernel = Netlink::open().unwrap();
     for name in ["front", "back"] {
@@ -100,17 +106,31 @@ fn pair() -> [(Driver, Netlink); 2] {
         let back = index(&mut kernel, "back");
         let requests = [link::up(LOOPBACK), link::add_address(back, own.parse().unwrap(), PREFIX)];
         assert_eq!(kernel.run(&requests).unwrap(), [Ok(()), Ok(())]);
-        (open(&settings(own, priority, rank)), kernel)
+        let mut settings = settings(own, priority, rank);
+        change(&mut settings);
+        (open(&settings), kernel)
     })
 }
 
-/// Runs a test with both at work and the better one active.
+/// As a lab has it: nobody else can have the link-local addresses, and waiting for that takes a second.
+fn without_checks_for_duplicates() {
+    crate::kernel::sysctl::write("?net.ipv6.conf.default.accept_dad", "0").unwrap();
+}
+
 fn with_pair(test: impl FnOnce(&mut Peer, &mut Peer) + Send + 'static) {
+    with_pair_of(|_| {}, test);
+}
+
+/// Runs a test with both at work and the better one active.
+fn with_pair_of(
+    change: impl Fn(&mut Settings) + Send + 'static,
+    test: impl FnOnce(&mut Peer, &mut Peer) + Send + 'static,
+) {
     in_a_namespace(|| {
-        let [mut better, mut worse] = pair().map(|(driver, kernel)| Peer::start(driver, kernel));
-        better.until("the better one is active", is("active"));
+        let [mut better, mut worse] = pair(change).map(|(driver, kernel)| Peer::start(driver, kernel));
+        better.until("the better one is active", all("active"));
         worse.until("the worse one has heard of it", |account| {
-            account.routers[0].state == "backup" && !account.routers[0].peers.is_empty()
+            all("backup")(account) && account.routers.iter().all(|router| !router.peers.is_empty())
         });
         test(&mut better, &mut worse);
         better.end();
@@ -167,5 +187,113 @@ fn a_packet_that_is_none_changes_nothing_and_is_counted() {
         let kinds: Vec<&str> = account.complaints.keys().map(String::as_str).collect();
         assert_eq!(kinds, ["truncated", "version", "vrid"]);
         assert!(account.complaints["version"].last.contains("10.10.1.11"), "{account:?}");
+    });
+}
+
+#[test]
+fn whoever_loses_the_link_of_the_public_address_gives_everything_up_and_says_why() {
+    with_pair(|better, worse| {
+        let front = index(&mut better.kernel, "front");
+        assert_eq!(better.kernel.run(&[link::down(front)]).unwrap(), [Ok(())]);
+        // A cable without a bridge in between takes the carrier from both ends.
+        for peer in [&*better, &*worse] {
+            let account = peer.until("it is out of the election", is("initialize"));
+            let last = account.routers[0].history.last().map(|last| last.because.as_str());
+            assert_eq!(last, Some("a link is down"));
+            assert!(account.routers[0].degraded.is_some());
+            assert_eq!((account.links["front"], account.links["back"]), (false, true));
+        }
+        assert!(!better.has_the_vip());
+        assert_eq!(better.kernel.run(&[link::up(front)]).unwrap(), [Ok(())]);
+        better.until("it is active again", is("active"));
+        worse.until("the other one is its backup", is("backup"));
+    });
+}
+
+#[test]
+fn routers_of_a_group_go_together_and_each_family_is_one_of_them() {
+    let group = |settings: &mut Settings| {
+        let first = settings.routers[0].clone();
+        let address = |interface: &str, address: &str, prefix_len| Floating {
+            interface: interface.parse().unwrap(),
+            address: address.parse().unwrap(),
+            prefix_len,
+        };
+        let inner = vec![address("back", "fe80::51", 64), address("back", "fd00::1", 64)];
+        let second = Router { family: Family::V6, floating: inner, gateway: None, ..first.clone() };
+        settings.routers = vec![Router { versions: Versions::BOTH, ..first }, second];
+        settings.sync = true;
+    };
+    with_pair_of(group, |better, worse| {
+        let account = worse.until("it has heard of both", |_| true);
+        let peer = |at: usize| account.routers[at].peers.values().next().unwrap().version.clone();
+        assert_eq!((peer(0), peer(1)), ("3".to_owned(), "3".to_owned()), "the older version does not count");
+        // Only one of them resigns by itself.
+        better.order(|driver| driver.feed(0, Input::Shutdown).unwrap());
+        worse.until("both have gone over", all("active"));
+        assert!(worse.has_the_vip() && !better.has_the_vip());
+    });
+}
+
+#[test]
+fn a_check_that_fails_takes_the_holder_out_and_lets_it_back_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken");
+    let there = broken.to_str().unwrap().to_owned();
+    let checked = move |settings: &mut Settings| {
+        let words = match settings.routers[0].priority.get() {
+            150 => vec!["test", "!", "-e", &there],
+            _ => vec!["true"],
+        };
+        settings.checks = vec![crate::topology::TrackCheck {
+            name: "file".parse().unwrap(),
+            probe: crate::topology::TrackProbe::Command(words.into_iter().map(str::to_owned).collect()),
+            weight: None,
+            interval: INTERVAL,
+            timeout: WAIT_MAX,
+            rise: 1,
+            fall: 1,
+        }];
+    };
+    with_pair_of(checked, move |better, worse| {
+        std::fs::write(&broken, "").unwrap();
+        worse.until("the other one takes", is("active"));
+        let account = better.until("it is out", is("initialize"));
+        assert_eq!((account.checks[0].passes, account.routers[0].effective_priority), (false, 0));
+        std::fs::remove_file(&broken).unwrap();
+        better.until("it is back", is("active"));
+        drop(folder);
+    });
+}
+
+#[test]
+fn the_virtual_hardware_address_is_on_an_interface_of_its_own() {
+    with_pair_of(
+        |settings| settings.routers[0].virtual_mac = true,
+        |better, worse| {
+            assert!(better.has_the_vip());
+            let macvlan = Port::find(&mut better.kernel, "vr51-front").unwrap();
+            assert_eq!(macvlan.mac, vrrp::virtual_mac(Family::V4, NonZeroU8::new(51).unwrap()));
+            better.order(|driver| driver.feed_all(Input::Shutdown).unwrap());
+            worse.until("the heir is active", is("active"));
+            assert!(worse.has_the_vip());
+            // Whoever comes back has the same hardware address as who is there, and must be heard all the same.
+            better.order(|driver| driver.begin().unwrap());
+            better.until("the better one is back", is("active"));
+            worse.until("the heir has given it back", is("backup"));
+            assert!(better.has_the_vip() && !worse.has_the_vip());
+        },
+    );
+}
+
+#[test]
+fn peers_are_told_one_by_one_where_there_is_no_group() {
+    let unicast = |settings: &mut Settings| {
+        let other = if settings.routers[0].priority.get() == 150 { "10.10.1.12" } else { "10.10.1.11" };
+        settings.routers[0].peers = vec![other.parse().unwrap()];
+    };
+    with_pair_of(unicast, |better, worse| {
+        better.order(|driver| driver.feed_all(Input::Shutdown).unwrap());
+        worse.until("the heir is active", is("active"));
     });
 }
