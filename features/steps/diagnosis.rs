@@ -108,19 +108,27 @@ fn sends(world: &mut World, node: String, flaw: String) -> Result<(), String> {
     let name = node.parse().map_err(|error| format!("{error}"))?;
     let network = &topology.failover.as_ref().ok_or("nothing floats here")?.network;
     let own = topology.node(&name).and_then(|node| node.address_on(network)).ok_or("it has no address")?;
+    for member in topology.failover.iter().flat_map(|failover| failover.priorities.keys()) {
+        let before = roles(world, member.as_str())?.len() as u64;
+        world.counted.insert(member.to_string(), before);
+    }
     forge::send(&lab, &name, network.as_str(), own, &flaw)
 }
 
 #[then(expr = "{node} has not changed its role since")]
 fn has_not_changed(world: &mut World, node: Node) -> Result<(), String> {
+    let roles = roles(world, node.0.as_str())?;
+    let before = world.counted.get(node.0.as_str()).copied().ok_or("nothing was sent yet")?;
+    if roles.len() as u64 == before { Ok(()) } else { Err(format!("it changed its role: {roles:?}")) }
+}
+
+/// Every change of a node's role so far.
+fn roles(world: &World, node: &str) -> Result<Vec<String>, String> {
     let events = world.lab()?.events(false).map_err(|error| error.to_string())?;
-    let here = events.filter(|event| event.node.as_deref() == Some(node.0.as_str()));
-    let roles: Vec<String> = here
-        .filter_map(|event| match event.what {
+    let roles =
+        events.filter(|event| event.node.as_deref() == Some(node)).filter_map(|event| match event.what {
             What::VrrpState { from, to, because, .. } => Some(format!("{from} -> {to}, because {because}")),
             _ => None,
-        })
-        .collect();
-    // It started, and became active: that is all.
-    if roles.len() == 2 { Ok(()) } else { Err(format!("it changed its role: {roles:?}")) }
+        });
+    Ok(roles.collect())
 }

@@ -12,6 +12,7 @@ use crate::holder::client::{Lab, labs};
 use crate::holder::protocol::Status;
 use crate::kernel::capability::{self, Capability};
 use crate::kernel::{feature, process};
+use crate::roles::frr;
 use crate::topology::{NodeName, Topology};
 
 const EXAMPLES: &str = "\
@@ -115,6 +116,12 @@ fn holders(topology: &Topology, status: &Status) -> BTreeMap<IpAddr, Vec<NodeNam
     floating.map(|floating| (IpAddr::from(floating.address), having(floating.address))).collect()
 }
 
+/// Whether a program is there to be run.
+fn is_installed(name: &str) -> bool {
+    // FRRouting keeps its daemons in a folder of its own, and knows which.
+    if name == frr::PROGRAM { frr::missing().is_none() } else { process::find_program(name).is_some() }
+}
+
 /// The machine as it is.
 fn look() -> Machine {
     let capabilities = [Capability::SysAdmin, Capability::NetAdmin, Capability::NetRaw, Capability::Bpf];
@@ -123,9 +130,7 @@ fn look() -> Machine {
         kernel: feature::release(),
         missing_capabilities: capability::missing(&capabilities).iter().map(ToString::to_string).collect(),
         initial_user_namespace: capability::in_initial_user_namespace(),
-        programs: machine::programs()
-            .map(|name| (name.to_owned(), process::find_program(name).is_some()))
-            .collect(),
+        programs: machine::programs().map(|name| (name.to_owned(), is_installed(name))).collect(),
         features: machine::features().map(|name| (name.to_owned(), feature::lacks(name))).collect(),
         neighbours_max: number("/proc/sys/net/ipv4/neigh/default/gc_thresh3"),
         bridge_netfilter: number("/proc/sys/net/bridge/bridge-nf-call-iptables").map(|value| value != 0),

@@ -39,10 +39,9 @@ struct Need {
     next: &'static str,
 }
 
-const PROGRAMS: [Need; 5] = [
+const PROGRAMS: [Need; 4] = [
     Need { name: "nft", purpose: "the address translation of proxies", next: "`apt-get install nftables`" },
     Need { name: "keepalived", purpose: "`engine: keepalived`", next: "`apt-get install keepalived`" },
-    Need { name: "zebra", purpose: "`engine: frr`", next: "`apt-get install frr`" },
     Need { name: "vrrpd", purpose: "`engine: frr`", next: "`apt-get install frr`" },
     Need {
         name: "clang-19",
@@ -144,7 +143,7 @@ fn needs(labs: &[&Topology]) -> BTreeSet<&'static str> {
             match engine {
                 Engine::Labctl => {}
                 Engine::Keepalived => drop(needed.insert("keepalived")),
-                Engine::Frr => needed.extend(["zebra", "vrrpd"]),
+                Engine::Frr => drop(needed.insert("vrrpd")),
             }
         }
     }

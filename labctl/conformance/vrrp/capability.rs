@@ -31,6 +31,9 @@ pub(super) fn lack(engine: Engine, tag: &str) -> Option<&'static str> {
         ("needs-site", Engine::Frr) => Some(
             "FRRouting holds addresses on the election's own network only, and the public one is not there",
         ),
+        ("needs-account", Engine::Keepalived | Engine::Frr) => {
+            Some("`labctl explain` and `labctl doctor` can ask our own daemon only")
+        }
         ("needs-log", Engine::Keepalived | Engine::Frr) => {
             Some("what a daemon writes to its log is judged of our own only")
         }

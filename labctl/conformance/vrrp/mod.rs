@@ -10,6 +10,7 @@ mod play;
 pub mod requirements;
 mod rival;
 pub mod scenarios;
+mod sentry;
 mod setup;
 mod steps;
 pub mod suite;

@@ -12,9 +12,6 @@ pub struct Requirement {
     pub unproved: Option<&'static str>,
 }
 
-/// Scenarios about the whole site are a part of their own.
-const SITE: Option<&str> = Some("no scenario of the whole site covers it yet");
-
 /// All of them, in order.
 #[rustfmt::skip]
 pub const REQUIREMENTS: [Requirement; 77] = [
@@ -82,17 +79,17 @@ pub const REQUIREMENTS: [Requirement; 77] = [
     Requirement { id: "V62", what: "two owners: logged (8.3.2)", unproved: None },
     Requirement { id: "V63", what: "flapping at small intervals: logged (2.5)", unproved: Some("a log line about the machine's own queues, which a suite on the same machine cannot cause on purpose; of our own, tests of labctl/roles/vrrpd cover what is logged") },
     Requirement { id: "V64", what: "VRRPv2 and VRRPv3 side by side (8.4.2)", unproved: None },
-    Requirement { id: "L01", what: "the VIP on front, without another address there, while VRRP runs on back", unproved: SITE },
-    Requirement { id: "L02", what: "the holder leaves by front, the other by back, and both reach the Internet", unproved: SITE },
-    Requirement { id: "L03", what: "never two nodes answer for the VIP", unproved: SITE },
-    Requirement { id: "L04", what: "after a heal, the client's ARP points to the holder", unproved: SITE },
-    Requirement { id: "L05", what: "graceful stop and failback without a lost probe", unproved: SITE },
-    Requirement { id: "L06", what: "a crash costs no more than the time-outs", unproved: SITE },
-    Requirement { id: "L07", what: "loss of the front link: takeover at once", unproved: SITE },
-    Requirement { id: "L08", what: "loss of the back link with front alive: no takeover", unproved: SITE },
-    Requirement { id: "L09", what: "busy processors: no change of roles", unproved: SITE },
-    Requirement { id: "L10", what: "no more than six announcements a transition", unproved: SITE },
-    Requirement { id: "L11", what: "both links of the holder dead: takeover; all links of the backup dead: none", unproved: SITE },
-    Requirement { id: "L12", what: "an address deleted by hand: noticed", unproved: SITE },
-    Requirement { id: "L13", what: "a peer that is configured differently: named", unproved: SITE },
+    Requirement { id: "L01", what: "the VIP on front, without another address there, while VRRP runs on back", unproved: None },
+    Requirement { id: "L02", what: "the holder leaves by front, the other by back, and both reach the Internet", unproved: None },
+    Requirement { id: "L03", what: "never two nodes answer for the VIP", unproved: None },
+    Requirement { id: "L04", what: "after a heal, the client's ARP points to the holder", unproved: None },
+    Requirement { id: "L05", what: "graceful stop and failback without a lost probe", unproved: None },
+    Requirement { id: "L06", what: "a crash costs no more than the time-outs", unproved: None },
+    Requirement { id: "L07", what: "loss of the front link: takeover at once", unproved: None },
+    Requirement { id: "L08", what: "loss of the back link with front alive: no takeover", unproved: None },
+    Requirement { id: "L09", what: "busy processors: no change of roles", unproved: None },
+    Requirement { id: "L10", what: "no more than six announcements a transition", unproved: None },
+    Requirement { id: "L11", what: "both links of the holder dead: takeover; all links of the backup dead: none", unproved: None },
+    Requirement { id: "L12", what: "an address deleted by hand: noticed", unproved: None },
+    Requirement { id: "L13", what: "a peer that is configured differently: named", unproved: None },
 ];

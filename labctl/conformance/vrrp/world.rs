@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::frames::Advertisement;
 use super::rival::Rival;
+use super::sentry::Sentry;
 use super::setup::{BACK, DUT, FRONT, PEER, PEER_BACK, Setup, VRID};
 use super::wire::{self, Advert, Seen, What, Wire};
 use crate::holder::client::{Lab, Leash};
@@ -39,6 +40,10 @@ pub(super) struct World {
     pub(super) mark: Duration,
     /// The advert that a step was about.
     pub(super) noted: Option<Duration>,
+    /// Somebody who watches the public address of the whole site.
+    pub(super) sentry: Option<Sentry>,
+    /// Who held it when that began.
+    pub(super) holder: Option<NodeName>,
 }
 
 impl std::fmt::Debug for World {

@@ -54,7 +54,6 @@ fn what_no_lab_needs_is_skipped() {
       next:  a kernel with CONFIG_BRIDGE
     skipped: no nft (not installed), which is for the address translation of proxies
     skipped: no keepalived (not installed), which is for `engine: keepalived`
-    skipped: no zebra (not installed), which is for `engine: frr`
     skipped: no vrrpd (not installed), which is for `engine: frr`
     skipped: no clang-19 (not installed), which is for building the eBPF objects anew, which a lab does not need
     skipped: no tcx (operation not supported), which is for the balancer and the lease
@@ -83,7 +82,7 @@ fn what_a_lab_needs_is_a_finding() {
         lines.iter().map(first).collect::<Vec<_>>().join(", ")
     };
     insta::assert_snapshot!(names(found.into_iter().map(|finding| finding.what).collect()), @r"
-    this process, eBPF programs, no nft, no keepalived, no zebra, no vrrpd, no veth, no bridge, no tcx, no macvlan, these labs
+    this process, eBPF programs, no nft, no keepalived, no vrrpd, no veth, no bridge, no tcx, no macvlan, these labs
     ");
     insta::assert_snapshot!(names(skipped), @r"
     no clang-19, no netem, no fq, no ipvs, no vxlan, no ipip, no dummy, no vrf, bridge-nf-call-iptables is
