@@ -1,6 +1,7 @@
 //! Breaking things, and mending them.
 
 use cucumber::{given, then, when};
+use labctl::holder::protocol::NodeStatus;
 use labctl::report::{Cable, What};
 use labctl::roles::init::Order;
 use labctl::topology::{NodeName, Role, ServiceName};
@@ -11,13 +12,15 @@ use crate::visit::Visitor;
 use crate::world::World;
 
 /// The daemon whose end is the end of a node's work.
-fn main_service(role: Role) -> &'static str {
-    match role {
-        Role::Proxy => "vrrpd",
-        Role::Web => "web",
-        Role::Db => "db",
-        Role::Client | Role::Router | Role::Remote => "whoami",
-    }
+fn main_service(node: &NodeStatus) -> Result<ServiceName, String> {
+    let words: &[&str] = match node.role {
+        Role::Proxy => &["vrrpd", "keepalived", "frr"],
+        Role::Web => &["web"],
+        Role::Db => &["db"],
+        Role::Client | Role::Router | Role::Remote => &["whoami"],
+    };
+    let service = node.services.keys().find(|service| words.contains(&service.as_str()));
+    service.cloned().ok_or_else(|| format!("{} runs none of {words:?}", node.name))
 }
 
 fn die(world: &mut World, node: &NodeName, death: Death) -> Result<(), String> {
@@ -27,8 +30,7 @@ fn die(world: &mut World, node: &NodeName, death: Death) -> Result<(), String> {
         Death::Killed => lab.kill(node),
         Death::PoweredOff => lab.power_off(node),
         Death::Stopped => {
-            let role = world.status()?.node(node).ok_or("no such node")?.role;
-            let service = main_service(role).parse().map_err(|error| format!("{error}"))?;
+            let service = main_service(world.status()?.node(node).ok_or("no such node")?)?;
             lab.order(node, Order::Stop { service })
         }
     };
@@ -71,7 +73,7 @@ fn comes_back(world: &mut World) -> Result<(), String> {
     if node.pid.is_none() {
         return lab.power_on(&victim).map_err(|error| error.to_string());
     }
-    let service: ServiceName = main_service(node.role).parse().map_err(|error| format!("{error}"))?;
+    let service = main_service(node)?;
     // A daemon that was told to end may still be about it.
     world.eventually("its daemon can be started", |_| {
         lab.order(&victim, Order::Start { service: service.clone() }).map_err(|error| error.to_string())
@@ -126,8 +128,7 @@ fn goes_on(world: &mut World, node: Node) -> Result<(), String> {
 }
 
 fn signal_main(world: &World, node: &NodeName, signal: Signal) -> Result<(), String> {
-    let role = world.status()?.node(node).ok_or("no such node")?.role;
-    let service = main_service(role).parse().map_err(|error| format!("{error}"))?;
+    let service = main_service(world.status()?.node(node).ok_or("no such node")?)?;
     let order = Order::Signal { service, signal: signal as i32 };
     world.lab()?.order(node, order).map_err(|error| error.to_string())
 }
