@@ -11,6 +11,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
 
 use super::network::{self, Network};
 use super::node::{self, Exit, Home, Running, log_path};
@@ -22,6 +23,11 @@ use crate::plan::{Observed, Step, Wanted, between};
 use crate::report::{Event, What};
 use crate::roles::init::Order;
 use crate::topology::{LabName, NetworkName, NodeName, Topology};
+
+/// How long a dead node lies there, silent, before its cables and its namespace are removed. The kernel has one lock for all
+/// network namespaces, and removing takes it for tens of milliseconds: just those in which the other nodes notice the
+/// death and change addresses and routes.
+const BURIAL_AFTER: Duration = Duration::from_secs(1);
 
 /// What the owner is told.
 #[derive(Debug)]
@@ -136,6 +142,8 @@ pub struct Lab {
     running: BTreeMap<NodeName, Running>,
     /// How those that are not running went down.
     down: BTreeMap<NodeName, String>,
+    /// Dead nodes that are still to be cleared away, and when.
+    graves: BTreeMap<NodeName, Instant>,
     record: Record,
     lives: u64,
     disks: PathBuf,
@@ -163,6 +171,7 @@ impl Lab {
             down: BTreeMap::new(),
             record: Record::default(),
             lives: 0,
+            graves: BTreeMap::new(),
             disks: home.join("disks"),
             logs: home.join("logs"),
             events,
@@ -250,18 +259,39 @@ impl Lab {
             Some(line) => format!("{}, {line}", exit.how),
             None => exit.how.clone(),
         };
-        self.network.silence(&exit.node)?;
+        self.network.silence(&exit.node, None)?;
         self.bury(&exit.node, &how)
     }
 
-    /// What is left of a node after its end: nothing but its disk and its log.
+    /// What is left of a node after its end: nothing but its disk and its log, once it is cleared away.
+    #[expect(clippy::disallowed_methods, reason = "owns the clock of burials")]
     fn bury(&mut self, name: &NodeName, how: &str) -> Result<(), Error> {
         self.running.remove(name);
         self.on.remove(name);
         self.down.insert(name.clone(), how.to_owned());
         self.record.forget(name);
         self.note(name, What::NodeDown { how: how.to_owned() });
-        self.settle(name)
+        self.graves.insert(name.clone(), Instant::now() + BURIAL_AFTER);
+        Ok(())
+    }
+
+    /// When the next dead node is cleared away.
+    pub fn next_burial(&self) -> Option<Instant> {
+        self.graves.values().min().copied()
+    }
+
+    /// Clears away the dead nodes whose time has come.
+    pub fn bury_due(&mut self, now: Instant) -> Result<(), Error> {
+        while let Some(name) = self.graves.iter().find(|(_, due)| **due <= now).map(|(name, _)| name.clone())
+        {
+            self.clear_away(&name)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the cables and the namespace of a dead node, if that is still to be done.
+    fn clear_away(&mut self, name: &NodeName) -> Result<(), Error> {
+        if self.graves.remove(name).is_some() { self.settle(name) } else { Ok(()) }
     }
 
     /// Answers a client.
@@ -296,7 +326,10 @@ impl Lab {
             }
             Request::PowerOff { node } => {
                 self.running(&node)?;
-                self.network.silence(&node)?;
+                // The election's own link first: a machine that loses its power does not say goodbye on the one link because
+                // the other has just failed.
+                let first = self.topology.failover.as_ref().map(|failover| failover.network.clone());
+                self.network.silence(&node, first.as_ref())?;
                 self.end(&node, "powered off")?;
                 Answer::Done.into()
             }
@@ -335,6 +368,7 @@ impl Lab {
 
     /// Half a node is worse than none: if it cannot come up, it is off.
     fn power_on(&mut self, node: &NodeName) -> Result<(), Error> {
+        self.clear_away(node)?;
         self.on.insert(node.clone());
         let up = self.settle(node).and_then(|()| self.start_node(node));
         if up.is_err() {
@@ -351,7 +385,7 @@ impl Lab {
 
     fn end(&mut self, node: &NodeName, how: &str) -> Result<(), Error> {
         self.running(node)?.kill()?;
-        self.network.silence(node)?;
+        self.network.silence(node, None)?;
         self.bury(node, how)
     }
 
@@ -379,7 +413,9 @@ impl Lab {
         let Some(failover) = &self.topology.failover else { return Ok(Vec::new()) };
         let Some(public) = failover.floating().next() else { return Ok(Vec::new()) };
         let mut holders = Vec::new();
-        for candidate in failover.priorities.keys() {
+        // A dead one that is not cleared away yet may have it still.
+        let candidates = failover.priorities.keys().filter(|name| self.running.contains_key(*name));
+        for candidate in candidates {
             if self.network.has_address(candidate, public)? {
                 holders.push(candidate.clone());
             }
@@ -389,6 +425,9 @@ impl Lab {
 
     /// What the lab is like now.
     pub fn status(&mut self) -> Result<Status, Error> {
+        while let Some(name) = self.graves.keys().next().cloned() {
+            self.clear_away(&name)?;
+        }
         let (wanted, observed) = self.compare()?;
         let waiting_for = super::ready::waiting_for(&super::ready::Facts {
             topology: &self.topology,

@@ -280,11 +280,13 @@ impl Network {
         Ok(())
     }
 
-    /// Takes all cables of a node down at its own end: from now on it is silent.
-    pub fn silence(&mut self, node: &NodeName) -> Result<(), Error> {
+    /// Takes all cables of a node down at its own end, that one first: from now on it is silent.
+    pub fn silence(&mut self, node: &NodeName, first: Option<&NetworkName>) -> Result<(), Error> {
         let Some(cables) = self.numbers.cables.get(node) else { return Ok(()) };
+        let mut cables: Vec<&NetworkName> = cables.iter().collect();
+        cables.sort_by_key(|network| Some(*network) != first);
         let requests: Vec<_> =
-            cables.iter().map(|network| link::down(self.numbers.cable(node, network))).collect();
+            cables.into_iter().map(|network| link::down(self.numbers.cable(node, network))).collect();
         if let Some(namespace) = self.nodes.get_mut(node) {
             // A refusal means that the cable is gone already, which is silence enough.
             let _ = namespace.netlink.run(&requests)?;

@@ -235,6 +235,7 @@ fn receive_events(socket: &UnixDatagram, inputs: &SyncSender<Input>) {
 }
 
 /// The owner's loop.
+#[expect(clippy::disallowed_methods, reason = "owns the clock of burials")]
 fn serve(
     lab: &mut Lab,
     mut door: Door,
@@ -245,9 +246,13 @@ fn serve(
     let mut start = Start { ready: false, said: Vec::new(), began, within, next_look: began };
     loop {
         start.look(lab)?;
-        let input = match start.ready {
-            true => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            false => queue.recv_timeout(READY_LOOK),
+        if let Err(error) = lab.bury_due(Instant::now()) {
+            let _ = writeln!(io::stderr(), "holder: clear a dead node away: {}", chain(&error));
+        }
+        let burial = lab.next_burial().map(|due| due.saturating_duration_since(Instant::now()));
+        let input = match burial.into_iter().chain((!start.ready).then_some(READY_LOOK)).min() {
+            None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(wait) => queue.recv_timeout(wait),
         };
         match input {
             Ok(Input::Event(event)) => lab.remember(*event),

@@ -128,10 +128,15 @@ impl Machine {
     }
 
     pub(super) fn active_links(&mut self, hold: Hold, links: Links, now: Time) -> Vec<Action> {
+        let deaf_now = self.links.election && !links.election;
         self.links = links;
         if self.is_fit() {
             self.phase = Phase::Active(hold);
-            return vec![];
+            // A priority that a check has lowered counts for nothing any more if nobody can hear of it.
+            return match deaf_now && self.health.lowered_by > 0 {
+                true => self.make_way(hold, Cause::CheckFailed, now),
+                false => vec![],
+            };
         }
         // Whoever cannot serve has nothing to hand over gently.
         let mut actions = self.drop_everything(Cause::LinkDown);

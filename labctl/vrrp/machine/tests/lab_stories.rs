@@ -149,6 +149,12 @@ fn the_back_link_goes_down() {
     172.514 ms 0: timer: release; active -> backup, because a check failed
     ");
 
+    // The other way round: the priority was lowered, but not below the other's, before the news could go nowhere.
+    let mut site = proxies();
+    let faults = [(90, Fault::Health { node: 0, health }), (100, Fault::Links { node: 0, links })];
+    strike(&mut site, &faults, 300);
+    assert_eq!(site.states(), [State::Backup, State::Active]);
+
     let mut site = proxies();
     let faults = [(100, Fault::Links { node: 1, links }), (110, Fault::Kill { node: 0, ms: 200 })];
     let story = strike(&mut site, &faults, 300);
