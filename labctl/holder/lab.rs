@@ -377,7 +377,7 @@ impl Lab {
 
     fn holders(&mut self) -> Result<Vec<NodeName>, Error> {
         let Some(failover) = &self.topology.failover else { return Ok(Vec::new()) };
-        let Some(public) = failover.floating().next() else { return Ok(Vec::new()) };
+        let Some(public) = failover.public() else { return Ok(Vec::new()) };
         let mut holders = Vec::new();
         for candidate in failover.priorities.keys() {
             if self.network.has_address(candidate, public)? {
