@@ -8,6 +8,7 @@ use super::account::{Account, ComplaintAccount, RouterAccount};
 use super::words::{ago, count, list, span, who};
 use super::{Finding, Testimony, Witness};
 use crate::topology::{Engine, NodeName, Topology};
+use crate::vrrp::OWNER;
 
 /// What happened longer ago may be mended already. An advert comes at least every 41 s, but hardly anybody has more than
 /// some seconds.
@@ -16,8 +17,6 @@ const RECENT_NS: u64 = 10_000_000_000;
 /// section 6.1).
 const SILENT_INTERVALS: u64 = 4;
 const NS_IN_MS: u64 = 1_000_000;
-/// The priority of the owner of the addresses (RFC 9568 section 5.2.4).
-const OWNER: u8 = 255;
 
 /// An election as it was found.
 #[derive(Debug)]

@@ -411,7 +411,7 @@ impl Lab {
 
     fn holders(&mut self) -> Result<Vec<NodeName>, Error> {
         let Some(failover) = &self.topology.failover else { return Ok(Vec::new()) };
-        let Some(public) = failover.floating().next() else { return Ok(Vec::new()) };
+        let Some(public) = failover.public() else { return Ok(Vec::new()) };
         let mut holders = Vec::new();
         // A dead one that is not cleared away yet may have it still.
         let candidates = failover.priorities.keys().filter(|name| self.running.contains_key(*name));

@@ -125,6 +125,6 @@ fn with_address(observed: &Observed, address: IpAddr) -> Vec<NodeName> {
 
 /// Who has the public floating address in the kernel.
 pub fn holders(topology: &Topology, observed: &Observed) -> Vec<NodeName> {
-    let public = topology.failover.as_ref().and_then(|failover| failover.floating().next());
+    let public = topology.failover.as_ref().and_then(Failover::public);
     public.map(|public| with_address(observed, public)).unwrap_or_default()
 }

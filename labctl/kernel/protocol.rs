@@ -15,6 +15,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn6, recvmsg, sets
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
 use super::packet::{Error, FrameSocket, Mac, PRIORITY_CONTROL, Port};
+use crate::vrrp::Envelope;
 
 /// Receive buffer. The kernel doubles it and charges over 512 bytes for the shortest packet.
 const QUEUE_BYTES: usize = 104 * 1024;
@@ -181,18 +182,17 @@ fn prepare_v6(socket: &Socket, port: &Port, wire: &Wire, own: Ipv6Addr) -> io::R
     }
 }
 
-/// What an IPv4 raw socket hands over: the header too.
+/// What an IPv4 raw socket hands over: the header too. The codec opens it, whose fuzzer throws whole packets at it.
 fn datagram_of_ipv4(packet: &[u8]) -> io::Result<Datagram> {
-    let (header, payload) = Ipv4Header::from_slice(packet)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-    let start = packet.len() - payload.len();
-    // The buffer may have cut the packet off, and the link may have padded it.
-    let end = usize::from(header.total_len).clamp(start, packet.len());
+    let envelope =
+        Envelope::of_ipv4(packet).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    // A header that was opened is there as a whole; its first octet ends with how many words of four octets it has.
+    let start = usize::from(packet[0] & 0x0f) * 4;
     Ok(Datagram {
-        source: Ipv4Addr::from(header.source).into(),
-        destination: Ipv4Addr::from(header.destination).into(),
-        ttl: header.time_to_live,
-        message: start..end,
+        source: envelope.source,
+        destination: envelope.destination,
+        ttl: envelope.ttl,
+        message: start..start + envelope.message.len(),
     })
 }
 

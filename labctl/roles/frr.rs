@@ -15,6 +15,7 @@ use crate::kernel::macvlan;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::packet::{Mac, Port};
 use crate::topology::{Failover, MacMode, VrrpVersion};
+use crate::vrrp::{self, Family, OWNER};
 
 const ENGINE: &str = "FRRouting";
 const PACKAGE: &str = "frr";
@@ -27,8 +28,6 @@ pub const PROGRAM: &str = "vrrpd";
 const RUN: &str = "/run/frr";
 /// User and group of its daemons on Debian.
 const USER: &str = "frr";
-/// The owner of the addresses: FRRouting concludes that from the addresses of the interface.
-const OWNER: u8 = 255;
 
 /// The program and its package, if it is not installed.
 pub fn missing() -> Option<(&'static str, &'static str)> {
@@ -63,7 +62,7 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
         program(vrrpd, foreign::write("vrrpd.conf", &text)?, PROGRAM),
     ];
     let watched = routers.iter().map(|router| Watched {
-        vrid: router.vrid,
+        vrid: router.vrid.get(),
         addresses: router.addresses.iter().map(|floating| floating.address).collect(),
     });
     foreign::supervise(&programs, watched.collect(), reporter)
@@ -89,13 +88,14 @@ fn configuration(failover: &Failover, routers: &[Instance]) -> Result<String, Er
     if failover.mac == MacMode::Physical {
         tracing::warn!("{ENGINE} uses the virtual MAC, whatever the topology says");
     }
-    if !failover.checks.is_empty() || failover.sync || failover.holder_gateway.is_some() {
+    let routes = failover.holder_gateway.is_some() || failover.holder_gateway6.is_some();
+    if !failover.checks.is_empty() || failover.sync || routes {
         tracing::warn!(
             "{ENGINE} knows neither checks nor groups nor routes of the holder: they are left out"
         );
     }
     let mut text = format!("log stdout informational\ninterface {}\n", failover.network);
-    let mut vrids: Vec<u8> = routers.iter().map(|router| router.vrid).collect();
+    let mut vrids: Vec<_> = routers.iter().map(|router| router.vrid).collect();
     vrids.dedup();
     for vrid in vrids {
         let _ = writeln!(text, " vrrp {vrid} version {version}");
@@ -128,8 +128,9 @@ fn make_links(failover: &Failover, routers: &[Instance]) -> Result<(), Error> {
     let mut netlink = Netlink::open()?;
     let below = Port::find(&mut netlink, failover.network.as_str())?;
     for router in routers {
-        let name = macvlan::name(router.vrid, router.ipv6, &below);
-        let mac = [0, 0, 0x5e, 0, if router.ipv6 { 2 } else { 1 }, router.vrid];
+        let name = macvlan::name(router.vrid.get(), router.ipv6, &below);
+        let family = if router.ipv6 { Family::V6 } else { Family::V4 };
+        let mac = vrrp::virtual_mac(family, router.vrid);
         let port = macvlan::create(&mut netlink, &below, &name, mac)?;
         let mut requests = Vec::new();
         for floating in &router.addresses {

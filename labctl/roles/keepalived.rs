@@ -7,20 +7,17 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::foreign::{self, Error, Floating, Instance, Program, Watched, instances};
-use super::{Reporter, Site};
+use super::{HOLDER_METRIC, Reporter, Site};
 use crate::kernel::process;
 use crate::topology::{
     Checksum, Failover, MacMode, NetworkName, NodeName, ServiceName, TrackCheck, TrackProbe, VrrpVersion,
 };
+use crate::vrrp::OWNER;
 
 const PROGRAM: &str = "keepalived";
 const PACKAGE: &str = "keepalived";
-/// Metric of the holder's default route: before the static one, which is there all the time.
-const HOLDER_METRIC: u32 = 10;
 /// Smallest unit of a tracked script's interval and of VRRPv2's advertisement interval.
 const SECOND: Duration = Duration::from_secs(1);
-/// The owner of the addresses must begin as the Active.
-const OWNER: u8 = 255;
 
 /// Its name and package, if it is not installed.
 pub fn missing() -> Option<(&'static str, &'static str)> {
@@ -40,7 +37,8 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
             }
         }
     }
-    if failover.checksum == Checksum::Message && failover.version != VrrpVersion::V2 {
+    let over_ipv4 = routers.iter().any(|router| !router.ipv6);
+    if failover.checksum == Checksum::Message && failover.version != VrrpVersion::V2 && over_ipv4 {
         tracing::warn!(
             "{PROGRAM} has a pseudo-header in the checksum of VRRPv3 over IPv4, whatever the topology says"
         );
@@ -50,7 +48,7 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     let args = ["--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file", &file];
     let program = Program { path, args: args.map(str::to_owned).into() };
     let watched = routers.iter().map(|router| Watched {
-        vrid: router.vrid,
+        vrid: router.vrid.get(),
         addresses: router.addresses.iter().map(|floating| floating.address).collect(),
     });
     foreign::supervise(&[program], watched.collect(), reporter)
@@ -59,6 +57,11 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
 fn configuration(site: &Site, failover: &Failover, routers: &[Instance]) -> Result<String, Error> {
     if failover.version == VrrpVersion::Both {
         let what = "speak VRRPv2 and VRRPv3 at the same time".to_owned();
+        return Err(Error::Cannot { engine: PROGRAM, what });
+    }
+    if failover.unicast && routers.iter().any(|router| router.ipv6) {
+        // Its adverts come from link-local addresses (RFC 9568 section 5.1.2.1), which no file gives.
+        let what = "speak to one router alone over IPv6".to_owned();
         return Err(Error::Cannot { engine: PROGRAM, what });
     }
     let mut text = format!("# Written by labctl for {}.\n", site.me);
@@ -104,6 +107,7 @@ fn instance(
 ) -> Result<Vec<String>, Error> {
     let v2 = failover.version == VrrpVersion::V2 && !router.ipv6;
     let interval = failover.advert_interval;
+    // The owner of the addresses must begin as the Active.
     let owner = router.priority == OWNER;
     let mut lines = vec![
         format!("state {}", if owner { "MASTER" } else { "BACKUP" }),
@@ -126,12 +130,11 @@ fn instance(
         lines.extend(failover.unicast.then(|| "vmac_xmit_base".to_owned()));
     }
     if failover.unicast {
-        let own = address_on_election(site, failover, &site.me, router.ipv6)?;
+        let own = address_on_election(site, failover, &site.me)?;
         lines.push(format!("unicast_src_ip {own}"));
         let peers = failover.priorities.keys().filter(|peer| **peer != site.me);
-        let peers: Vec<String> = peers
-            .map(|peer| address_on_election(site, failover, peer, router.ipv6))
-            .collect::<Result<_, _>>()?;
+        let peers: Vec<String> =
+            peers.map(|peer| address_on_election(site, failover, peer)).collect::<Result<_, _>>()?;
         lines.extend(block("unicast_peer", peers));
     }
     let elsewhere = router.addresses.iter().map(|floating| &floating.interface);
@@ -181,20 +184,11 @@ fn way_out(site: &Site, failover: &Failover, router: &Instance) -> Result<Option
     Ok(Some(format!("{everywhere} via {gateway} dev {network} metric {HOLDER_METRIC}")))
 }
 
-fn address_on_election(
-    site: &Site,
-    failover: &Failover,
-    node: &NodeName,
-    ipv6: bool,
-) -> Result<String, Error> {
-    let interface = site.topology.node(node).and_then(|node| node.on(&failover.network));
-    let address = interface.and_then(|interface| match ipv6 {
-        false => interface.addresses.first().map(ToString::to_string),
-        true => interface.addresses6.first().map(ToString::to_string),
-    });
-    address.ok_or_else(|| Error::Cannot {
+fn address_on_election(site: &Site, failover: &Failover, node: &NodeName) -> Result<String, Error> {
+    let address = site.topology.node(node).and_then(|node| node.address_on(&failover.network));
+    address.map(|address| address.to_string()).ok_or_else(|| Error::Cannot {
         engine: PROGRAM,
-        what: format!("speak to {node} alone, which has no address of that family on {}", failover.network),
+        what: format!("speak to {node} alone, which has no address on {}", failover.network),
     })
 }
 

@@ -28,6 +28,9 @@ pub const SITE_PATH: &str = "/run/labctl/site.json";
 /// A node's disk: it outlives a power-off of the node and ends with the lab.
 pub const DISK_PATH: &str = "/run/labctl/disk";
 
+/// Metric of the holder's default route: better than the static one by the inner gateway, which stays as it is.
+const HOLDER_METRIC: u32 = 10;
+
 /// What every role is given: the whole site, and which of its nodes this is.
 #[derive(Clone, Debug)]
 pub struct Site {

@@ -1,6 +1,7 @@
 //! Which program takes part in the election on each proxy, and that it is told nothing that it cannot do. What the
 //! programs are told in their own words is another room's business.
 
+use super::addresses::Family;
 use super::failover::Election;
 use super::file::File;
 use super::names::NodeName;
@@ -8,7 +9,7 @@ use super::nodes::{Draft, Machines};
 use super::problem::{Problem, ProblemKind, Problems, Span};
 use super::read::{At, Slot};
 use super::scalars::Switch;
-use super::site::{Engine, MacMode, Role, VrrpVersion};
+use super::site::{Checksum, Engine, MacMode, Role, VrrpVersion};
 
 /// The program of one proxy.
 pub(super) fn engine_of(file: &File, proxy: &Draft<'_>) -> Engine {
@@ -60,6 +61,14 @@ impl Limits<'_> {
         };
         let both = given.version.given().filter(|at| at.value.0 == VrrpVersion::Both);
         refuse("version 2+3", span(both), "it speaks one version", "choose 2 or 3, or our own engine");
+        let version = given.version.value().map(|choice| choice.0).unwrap_or_default();
+        let over_ipv4 = self.election.of(Family::V4).next().is_some();
+        let message = given.checksum.given().filter(|at| at.value.0 == Checksum::Message);
+        if let Some(message) = message.filter(|_| version == VrrpVersion::V3 && over_ipv4) {
+            let why = "its checksums cover a pseudo-header too, and who differs is not heard";
+            let help = "remove it: beside this engine, `pseudo-header` is the default";
+            refuse("checksum: message", Some(&message.span), why, help);
+        }
         let proxies = || machines.of(Role::Proxy);
         let first = proxies().next().is_some_and(|first| &first.name.value == self.proxy);
         if first && !proxies().any(|proxy| engine_of(self.file, proxy) == Engine::Labctl) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::addresses::{Family, v4, v6};
 use super::checks::tracks;
+use super::elected::Elected;
 use super::engines::engine_of;
 use super::file::{File, FileFailover};
 use super::names::{NetworkName, NodeName, Vrid};
@@ -109,6 +110,7 @@ pub(super) fn election(
         machines.of(Role::Proxy).for_each(|proxy| check_voter(proxy, network, problems));
         election.network = Some(network.value.clone());
     }
+    check_unicast(given, &election, problems);
     election.refuses =
         given.accept.given().filter(|accept| !accept.value.0).map(|accept| accept.span.clone());
     let ways_out = Family::BOTH.into_iter().filter_map(|family| way_out(machines, &election, family));
@@ -141,6 +143,14 @@ fn failover(
     let on = |switch: &Slot<Switch>, default: bool| switch.value().map_or(default, |switch| switch.0);
     let runs = |engine| engines.values().any(|runs| *runs == engine);
     let profile = given.profile.value().map(|choice| choice.0).unwrap_or_default();
+    let version = given.version.value().map(|choice| choice.0).unwrap_or_default();
+    // Whoever follows the other rule is taken for silent, and the other programs have this one.
+    let foreign = runs(Engine::Keepalived) || runs(Engine::Frr);
+    let over_ipv4 = election.of(Family::V4).next().is_some();
+    let checksum = match foreign && version == VrrpVersion::V3 && over_ipv4 {
+        true => Checksum::PseudoHeader,
+        false => Checksum::default(),
+    };
     let mac = if runs(Engine::Frr) { MacMode::Virtual } else { MacMode::Physical };
     let mut failover = Failover {
         advert_interval: given.advert.value().map_or(Failover::ADVERT_DEFAULT, |advert| advert.0),
@@ -153,8 +163,8 @@ fn failover(
         priorities,
         more,
         profile,
-        version: given.version.value().map(|choice| choice.0).unwrap_or_default(),
-        checksum: given.checksum.value().map(|choice| choice.0).unwrap_or_default(),
+        version,
+        checksum: given.checksum.value().map_or(checksum, |choice| choice.0),
         mac: given.mac.value().map_or(mac, |choice| choice.0),
         accept: on(&given.accept, true),
         lease: on(&given.lease, profile == Profile::Lab && runs(Engine::Labctl)),
@@ -169,10 +179,10 @@ fn failover(
 
 /// Are there several instances, and would they all choose the same proxy?
 fn is_one(failover: &Failover) -> bool {
-    let families = |v4: bool, v6: bool| usize::from(v4) + usize::from(v6);
-    let more = failover.more.iter().map(|it| families(!it.addresses.is_empty(), !it.addresses6.is_empty()));
-    let first = families(!failover.addresses.is_empty(), !failover.addresses6.is_empty());
-    first + more.sum::<usize>() > 1 && failover.more.iter().all(|it| it.priorities == failover.priorities)
+    let families =
+        |it: Elected<'_>| usize::from(!it.addresses.is_empty()) + usize::from(!it.addresses6.is_empty());
+    let alike = failover.routers().all(|router| *router.priorities == failover.priorities);
+    failover.routers().map(families).sum::<usize>() > 1 && alike
 }
 
 fn priority(proxy: &Draft<'_>) -> (NodeName, u8) {
@@ -201,6 +211,17 @@ fn check_settings(given: &FileFailover, machines: &Machines<'_>, problems: &mut 
     if let Some(unicast) = given.unicast.given().filter(|unicast| unicast.value.0 && alone) {
         let problem = Problem::new(ProblemKind::UnicastAlone, &unicast.span);
         problems.push(problem.help("add a node of role proxy, or remove `unicast`"));
+    }
+}
+
+/// Adverts over IPv6 come from the link-local address of a router (RFC 9568 section 5.1.2.1), and no file says which one a
+/// peer has.
+fn check_unicast(given: &FileFailover, election: &Election, problems: &mut Problems) {
+    let Some(unicast) = given.unicast.given().filter(|unicast| unicast.value.0) else { return };
+    if let Some(floating) = election.of(Family::V6).next() {
+        let problem = Problem::new(ProblemKind::UnicastWithIpv6(floating.address), &unicast.span);
+        let problem = problem.also(&floating.span, "the first such address");
+        problems.push(problem.help("remove `unicast`, or let IPv4 addresses float only"));
     }
 }
 

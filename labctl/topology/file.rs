@@ -104,7 +104,7 @@ record! {
         /// The version of VRRP: 2, 3, or `2+3` for both. Version 2 is IPv4 only. Default: 3.
         version: Choice<VrrpVersion>,
         /// What the checksum of VRRPv3 over IPv4 covers: `message` (the RFC), or `pseudo-header` too, as keepalived up to
-        /// 2.2.7 and FRRouting have it. Default: message.
+        /// 2.2.7 and FRRouting have it. Default: pseudo-header if an engine is not ours, else message.
         checksum: Choice<Checksum>,
         /// The hardware address of the floating addresses: that of the interface (`physical`), or that of the virtual
         /// router (`virtual`, RFC 9568 section 7.3). Default: virtual if an engine is frr, else physical.
@@ -114,7 +114,8 @@ record! {
         /// Do the addresses fall silent as soon as the daemon stops to renew its permit in the kernel? Only our own engine
         /// can do that. Default: true for profile lab, false for rfc9568.
         lease: Switch,
-        /// Are advertisements sent to each other proxy by itself instead of to the group? Default: false.
+        /// Are advertisements sent to each other proxy by itself instead of to the group? Only for IPv4.
+        /// Default: false.
         unicast: Switch,
         /// The program by which the proxies take part. Default: labctl, which is our own.
         engine: Choice<Engine>,

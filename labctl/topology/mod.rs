@@ -7,6 +7,7 @@
 mod addresses;
 mod balancer;
 mod checks;
+mod elected;
 mod engines;
 mod failover;
 mod file;
@@ -27,6 +28,7 @@ mod tree;
 mod tests;
 
 pub use addresses::Family;
+pub use elected::Elected;
 pub use names::*;
 pub use problem::{Invalid, Problem, ProblemKind, Span};
 pub use site::*;

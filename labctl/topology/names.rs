@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::num::NonZeroU8;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -141,28 +142,32 @@ name!(
 /// A virtual router identifier, 1-255 (RFC 9568 section 5.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
-pub struct Vrid(u8);
+pub struct Vrid(NonZeroU8);
 
 impl Vrid {
     /// The number on the wire.
     pub fn get(self) -> u8 {
-        self.0
+        self.0.get()
     }
 }
 
 impl TryFrom<i64> for Vrid {
     type Error = NameError;
     fn try_from(number: i64) -> Result<Self, NameError> {
-        match u8::try_from(number) {
-            Ok(id @ 1..) => Ok(Self(id)),
-            _ => Err(NameError::VridRange(number)),
-        }
+        let id = u8::try_from(number).ok().and_then(NonZeroU8::new);
+        id.map(Self).ok_or(NameError::VridRange(number))
     }
 }
 
 impl From<Vrid> for i64 {
     fn from(id: Vrid) -> i64 {
-        i64::from(id.0)
+        i64::from(id.get())
+    }
+}
+
+impl From<Vrid> for NonZeroU8 {
+    fn from(id: Vrid) -> NonZeroU8 {
+        id.0
     }
 }
 

@@ -162,6 +162,9 @@ kinds! {
     /// Unicast without anybody to send to.
     #[error("unicast needs two proxies or more")]
     UnicastAlone => "unicast_alone", "nobody to send to";
+    /// Unicast to addresses that nobody knows: an address of that family.
+    #[error("unicast is for IPv4 only, and {0} is IPv6: adverts would go to link-local addresses, which no file has")]
+    UnicastWithIpv6(IpAddr) => "unicast_with_ipv6", "not in IPv6";
     /// A setting that the engine of a proxy does not have: setting, engine, proxy, why.
     #[error("{0} is not for {1}, the engine of {2}: {3}")]
     EngineCannot(&'static str, &'static str, NodeName, &'static str) => "engine_cannot", "not with this engine";

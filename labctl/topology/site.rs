@@ -437,22 +437,6 @@ impl Failover {
     }
 }
 
-impl Failover {
-    /// Every floating address of every virtual router, the public one first.
-    pub fn floating(&self) -> impl Iterator<Item = IpAddr> {
-        let more = self.more.iter().map(|router| (&router.addresses, &router.addresses6));
-        std::iter::once((&self.addresses, &self.addresses6)).chain(more).flat_map(|(v4, v6)| {
-            let v4 = v4.iter().map(|floating| IpAddr::V4(floating.address));
-            v4.chain(v6.iter().map(|floating| IpAddr::V6(floating.address)))
-        })
-    }
-
-    /// Does it move an IPv6 address?
-    pub fn has_ipv6(&self) -> bool {
-        self.floating().any(|address| address.is_ipv6())
-    }
-}
-
 impl Topology {
     /// The node of this name.
     pub fn node(&self, name: &NodeName) -> Option<&Node> {

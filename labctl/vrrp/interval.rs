@@ -30,6 +30,9 @@ pub enum SkewRule {
 pub struct IntervalError(Duration);
 
 impl Interval {
+    /// The longest.
+    pub const MAX: Self = Self(CENTISECONDS_MAX);
+
     /// The value on the wire; `None` if it is 0 or does not fit the 12 bits.
     pub fn from_centiseconds(centiseconds: u16) -> Option<Self> {
         (1..=CENTISECONDS_MAX).contains(&centiseconds).then_some(Self(centiseconds))

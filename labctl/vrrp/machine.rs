@@ -21,10 +21,7 @@ pub use self::contract::{
 };
 use self::handover::Handover;
 use self::search::InFlight;
-use super::Interval;
-
-/// The priority of the owner of the addresses (section 5.2.4).
-const OWNER: u8 = 255;
+use super::{Interval, OWNER};
 
 /// One virtual router.
 #[derive(Clone, Debug)]

@@ -11,7 +11,8 @@ pub use machine::{
     Action, Cause, Config, Degraded, Health, Input, LabRules, Links, Machine, Profile, State, Time,
 };
 pub use packet::{
-    Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Envelope, Expected, Family, GROUP_V4, GROUP_V6, PROTOCOL,
-    Received, Rejection, TTL, Version, Versions, decode, encode, group, virtual_mac,
+    Advert, ChecksumRule, DATAGRAM_BYTES_MAX, Envelope, Expected, Family, GROUP_V4, GROUP_V6, OWNER,
+    PROTOCOL, Received, Rejection, TTL, Version, Versions, decode, encode, group, virtual_link_local,
+    virtual_mac,
 };
 pub use versions::NewerPeers;

@@ -26,6 +26,8 @@ pub const PROTOCOL: u8 = 112;
 /// The only TTL, or hop limit, that is sent and accepted: nothing from beyond a router has it (sections 5.1.1.3 and
 /// 5.1.2.3).
 pub const TTL: u8 = 255;
+/// The priority of the router that owns the addresses (section 5.2.4).
+pub const OWNER: u8 = 255;
 /// The multicast group of all VRRP routers on IPv4 (section 5.1.1.2).
 pub const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 /// The same on IPv6 (section 5.1.2.2).
@@ -136,6 +138,13 @@ pub fn virtual_mac(family: Family, vrid: NonZeroU8) -> [u8; 6] {
         Family::V6 => 2,
     };
     [0x00, 0x00, 0x5e, 0x00, kind, vrid.get()]
+}
+
+/// The link-local address of a virtual router that is given none: the modified EUI-64 (RFC 4291 appendix A) of its
+/// hardware address.
+pub fn virtual_link_local(vrid: NonZeroU8) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = virtual_mac(Family::V6, vrid);
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 0x02, b, c, 0xff, 0xfe, d, e, f])
 }
 
 impl<'a> Envelope<'a> {

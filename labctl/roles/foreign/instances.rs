@@ -1,13 +1,11 @@
 //! The virtual routers of a node, one entry an address family, as daemons want them told. Pure.
 
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 
 use super::{Error, failover};
 use crate::roles::Site;
-use crate::topology::{FloatingAddress, FloatingAddress6, NetworkName, NodeName, ServiceName};
-
-/// Prefix length of every link-local address (RFC 4291 section 2.5.6).
-const LINK_LOCAL_PREFIX: u8 = 64;
+use crate::topology::{NetworkName, NodeName, ServiceName};
 
 /// A virtual router in one address family, and this node's part in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +13,7 @@ pub(in crate::roles) struct Instance {
     /// The virtual router's name, if it is not the site's first.
     pub(in crate::roles) name: Option<ServiceName>,
     /// Virtual router identifier.
-    pub(in crate::roles) vrid: u8,
+    pub(in crate::roles) vrid: NonZeroU8,
     /// Is this the IPv6 one?
     pub(in crate::roles) ipv6: bool,
     /// This node's priority.
@@ -37,66 +35,24 @@ pub(in crate::roles) struct Floating {
 
 /// Every instance that this node takes part in; of one virtual router the IPv4 one comes first.
 pub(in crate::roles) fn instances(site: &Site) -> Result<Vec<Instance>, Error> {
-    let failover = failover(&site.topology)?;
-    let first = (None, failover.vrid, &failover.addresses, &failover.addresses6, &failover.priorities);
-    let more = failover.more.iter().map(|router| {
-        (Some(&router.name), router.vrid, &router.addresses, &router.addresses6, &router.priorities)
-    });
     let mut found = Vec::new();
-    for (name, vrid, addresses, addresses6, priorities) in std::iter::once(first).chain(more) {
-        let Some(&priority) = priorities.get(&site.me) else { continue };
-        let families =
-            [(false, of_ipv4(site, addresses)?), (true, of_ipv6(site, failover, vrid.get(), addresses6)?)];
-        for (ipv6, addresses) in families {
+    for router in failover(&site.topology)?.routers() {
+        let Some(&priority) = router.priorities.get(&site.me) else { continue };
+        for ipv6 in [false, true] {
+            let ours = router.floating().into_iter().filter(|(_, address)| address.is_ipv6() == ipv6);
+            let addresses: Vec<_> = ours.map(|one| floating(site, one)).collect::<Result<_, _>>()?;
             if !addresses.is_empty() {
-                found.push(Instance { name: name.cloned(), vrid: vrid.get(), ipv6, priority, addresses });
+                let (name, vrid) = (router.name.cloned(), router.vrid.into());
+                found.push(Instance { name, vrid, ipv6, priority, addresses });
             }
         }
     }
     if found.is_empty() { Err(Error::NoPriority(site.me.clone())) } else { Ok(found) }
 }
 
-fn of_ipv4(site: &Site, addresses: &[FloatingAddress]) -> Result<Vec<Floating>, Error> {
-    let one = |floating: &FloatingAddress| {
-        Ok(Floating {
-            interface: on(site, &floating.network)?,
-            address: floating.address.into(),
-            prefix_len: site.topology.prefix_len(&floating.network),
-        })
-    };
-    addresses.iter().map(one).collect()
-}
-
-/// The link-local address comes first (RFC 9568 section 5.2.9); one that the topology does not give is the modified
-/// EUI-64 (RFC 4291 appendix A) of the virtual MAC.
-fn of_ipv6(
-    site: &Site,
-    failover: &crate::topology::Failover,
-    vrid: u8,
-    addresses: &[FloatingAddress6],
-) -> Result<Vec<Floating>, Error> {
-    let is_link_local = |floating: &&FloatingAddress6| floating.address.is_unicast_link_local();
-    let one = |floating: &FloatingAddress6| {
-        let prefix = site.topology.networks6.get(&floating.network).map(ipnet::Ipv6Net::prefix_len);
-        let prefix_len = if is_link_local(&floating) { None } else { prefix };
-        Ok(Floating {
-            interface: on(site, &floating.network)?,
-            address: floating.address.into(),
-            prefix_len: prefix_len.unwrap_or(LINK_LOCAL_PREFIX),
-        })
-    };
-    let mut all: Vec<Floating> =
-        addresses.iter().filter(is_link_local).map(one).collect::<Result<_, Error>>()?;
-    if all.is_empty() && !addresses.is_empty() {
-        let address =
-            std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0x200, 0x5eff, 0xfe00, 0x200 | u16::from(vrid));
-        let interface = failover.network.clone();
-        all.push(Floating { interface, address: address.into(), prefix_len: LINK_LOCAL_PREFIX });
-    }
-    for floating in addresses.iter().filter(|floating| !is_link_local(floating)) {
-        all.push(one(floating)?);
-    }
-    Ok(all)
+fn floating(site: &Site, (network, address): (NetworkName, IpAddr)) -> Result<Floating, Error> {
+    let prefix_len = site.topology.prefix_len_of(&network, address);
+    Ok(Floating { interface: on(site, &network)?, address, prefix_len })
 }
 
 fn on(site: &Site, network: &NetworkName) -> Result<NetworkName, Error> {

@@ -2,17 +2,13 @@
 //! that renews the leases takes it away. It does not renew any.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use crate::dataplane::Error;
 use crate::dataplane::gate::{Gate, Gated, Lease};
-use crate::topology::{
-    Builtin, Engine, Failover, FloatingAddress, FloatingAddress6, NetworkName, Node, NodeName, Run, Topology,
-};
-
-/// The owner of the addresses accepts packets to them, whatever Accept_Mode says (RFC 9568 section 6.1).
-const OWNER: u8 = 255;
+use crate::topology::{Builtin, Engine, Failover, NetworkName, Node, NodeName, Run, Topology};
+use crate::vrrp::OWNER;
 
 /// A gate on every link of this node that has a floating address.
 #[derive(Debug)]
@@ -53,6 +49,7 @@ pub(super) fn wanted<'a>(topology: &'a Topology, node: &Node) -> Option<&'a Fail
 struct Door {
     address: IpAddr,
     network: NetworkName,
+    /// The owner of the addresses accepts packets to them, whatever Accept_Mode says (RFC 9568 section 6.1).
     owned: bool,
 }
 
@@ -65,32 +62,17 @@ impl Door {
 
 /// Every floating address of every virtual router.
 fn doors(failover: &Failover, me: &NodeName) -> Vec<Door> {
-    let first = (failover.vrid, &failover.addresses, &failover.addresses6, &failover.priorities);
-    let more = failover.more.iter();
-    let more = more.map(|router| (router.vrid, &router.addresses, &router.addresses6, &router.priorities));
-    let routers = std::iter::once(first).chain(more);
-    let doors = routers.flat_map(|(vrid, v4, v6, priorities)| {
-        let owned = priorities.get(me) == Some(&OWNER);
-        let door = move |address, network: &NetworkName| Door { address, network: network.clone(), owned };
-        let v4 = v4.iter().map(move |FloatingAddress { network, address }| door((*address).into(), network));
-        let derived = !v6.is_empty() && !v6.iter().any(|one| one.address.is_unicast_link_local());
-        let derived = derived.then(|| door(link_local(vrid.get()).into(), &failover.network));
-        let v6 = v6.iter().map(move |FloatingAddress6 { network, address }| door((*address).into(), network));
-        v4.chain(v6).chain(derived)
+    let doors = failover.routers().flat_map(|router| {
+        let owned = router.priorities.get(me) == Some(&OWNER);
+        router.floating().into_iter().map(move |(network, address)| Door { address, network, owned })
     });
     doors.collect()
-}
-
-/// The link-local address of a virtual router that is given none: the modified EUI-64 (RFC 4291 appendix A) of its
-/// hardware address 00-00-5E-00-02-VRID.
-fn link_local(vrid: u8) -> Ipv6Addr {
-    Ipv6Addr::new(0xfe80, 0, 0, 0, 0x0200, 0x5eff, 0xfe00, 0x0200 | u16::from(vrid))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::parse;
+    use crate::topology::{FloatingAddress6, parse};
 
     fn site() -> Topology {
         let text = include_str!("../../../topologies/ha.yaml");
@@ -155,8 +137,8 @@ mod tests {
         failover.addresses.clear();
         failover.addresses6 = vec![on("2001:db8::10")];
         insta::assert_snapshot!(gated(&site, "proxy1"), @"
-        2001:db8::10 on front: dark
         fe80::200:5eff:fe00:233 on back: dark
+        2001:db8::10 on front: dark
         ");
         let failover = site.failover.as_mut().expect("a failover");
         failover.addresses6.insert(0, on("fe80::10"));

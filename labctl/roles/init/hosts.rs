@@ -35,12 +35,11 @@ fn nearest(me: &Node, node: &Node, on: impl Fn(&NetworkName) -> Option<IpAddr>) 
 
 /// `vip-front` is the first address of each family on front; that of a further virtual router bears its name too.
 fn floating_names(failover: &Failover) -> Vec<(String, IpAddr)> {
-    let own = ("vip".to_owned(), &failover.addresses, &failover.addresses6);
-    let more = failover.more.iter().map(|it| (format!("vip-{}", it.name), &it.addresses, &it.addresses6));
     let mut names: Vec<(String, IpAddr)> = Vec::new();
-    for (prefix, v4, v6) in std::iter::once(own).chain(more) {
-        let v4 = v4.iter().map(|it| (&it.network, IpAddr::V4(it.address)));
-        let v6 = v6.iter().map(|it| (&it.network, IpAddr::V6(it.address)));
+    for router in failover.routers() {
+        let prefix = router.name.map_or("vip".to_owned(), |name| format!("vip-{name}"));
+        let v4 = router.addresses.iter().map(|it| (&it.network, IpAddr::V4(it.address)));
+        let v6 = router.addresses6.iter().map(|it| (&it.network, IpAddr::V6(it.address)));
         for (network, address) in v4.chain(v6) {
             let name = format!("{prefix}-{network}");
             if !names.iter().any(|(known, it)| *known == name && it.is_ipv4() == address.is_ipv4()) {

@@ -1,7 +1,7 @@
 //! What keepalived is told of a site.
 
 use super::*;
-use crate::topology::parse;
+use crate::topology::{FloatingAddress6, parse};
 
 const HA: &str = include_str!("../../../topologies/ha.yaml");
 
@@ -119,5 +119,12 @@ fn everything_else_that_can_be_told() {
 fn what_keepalived_cannot_do_is_refused() {
     let refused = told("proxy1", |failover| failover.version = VrrpVersion::Both);
     assert_eq!(refused, Err("keepalived cannot speak VRRPv2 and VRRPv3 at the same time".to_owned()));
+    let refused = told("proxy1", |failover| {
+        failover.unicast = true;
+        let network = failover.network.clone();
+        failover.addresses6 =
+            vec![FloatingAddress6 { network, address: "2001:db8::10".parse().expect("IPv6") }];
+    });
+    assert_eq!(refused, Err("keepalived cannot speak to one router alone over IPv6".to_owned()));
     assert_eq!(told("web1", |_| {}), Err("web1 has no priority".to_owned()));
 }

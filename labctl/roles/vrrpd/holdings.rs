@@ -15,9 +15,7 @@ use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 use crate::kernel::link;
 use crate::kernel::netlink::{self, Netlink, Request};
 use crate::kernel::packet::{Mac, Port};
-
-/// Metric of the holder's default route: better than the static one by the inner gateway, which stays as it is.
-const HOLDER_METRIC: u32 = 10;
+use crate::roles::HOLDER_METRIC;
 
 /// A floating address and where it lives.
 #[derive(Clone, Debug, PartialEq, Eq)]

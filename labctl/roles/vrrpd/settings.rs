@@ -6,7 +6,9 @@ use std::num::NonZeroU8;
 use std::time::Duration;
 
 use crate::roles::Site;
-use crate::topology::{self, Failover, MacMode, NetworkName, Node, NodeName, TrackCheck, VrrpVersion};
+use crate::topology::{
+    self, Elected, Failover, MacMode, NetworkName, Node, NodeName, TrackCheck, VrrpVersion,
+};
 use crate::vrrp::{ChecksumRule, Family, Interval, IntervalError, LabRules, Profile, Versions};
 
 mod router;
@@ -52,13 +54,16 @@ pub enum SettingsError {
         /// The network of the election.
         network: NetworkName,
     },
+    /// Adverts would go to addresses that nobody knows.
+    #[error(
+        "VRID {0} has IPv6 addresses, and unicast is for IPv4: no file says where a peer's adverts come from"
+    )]
+    UnicastWithIpv6(u8),
     /// Adverts have nowhere to go.
-    #[error("{peer} has no {family} address of its own on {network} that adverts could be sent to")]
+    #[error("{peer} has no address of its own on {network} that adverts could be sent to")]
     NoPeerAddress {
         /// The other router.
         peer: NodeName,
-        /// In which family.
-        family: Family,
         /// The network of the election.
         network: NetworkName,
     },
@@ -163,16 +168,6 @@ fn interval(failover: &Failover) -> Result<Interval, SettingsError> {
     Ok(Interval::try_from(time)?)
 }
 
-/// One virtual router of the site in both families, as the file has it.
-struct Virtual<'a> {
-    vrid: topology::Vrid,
-    addresses: &'a [topology::FloatingAddress],
-    addresses6: &'a [topology::FloatingAddress6],
-    priorities: &'a std::collections::BTreeMap<NodeName, u8>,
-    gateway: Option<Ipv4Addr>,
-    gateway6: Option<Ipv6Addr>,
-}
-
 struct Reader<'a> {
     site: &'a Site,
     failover: &'a Failover,
@@ -182,24 +177,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn routers(&self) -> Result<Vec<Router>, SettingsError> {
         let failover = self.failover;
-        let first = Virtual {
-            vrid: failover.vrid,
-            addresses: &failover.addresses,
-            addresses6: &failover.addresses6,
-            priorities: &failover.priorities,
-            gateway: failover.holder_gateway,
-            gateway6: failover.holder_gateway6,
-        };
-        let more = failover.more.iter().map(|router| Virtual {
-            vrid: router.vrid,
-            addresses: &router.addresses,
-            addresses6: &router.addresses6,
-            priorities: &router.priorities,
-            gateway: None,
-            gateway6: None,
-        });
         let mut routers = Vec::new();
-        for one in std::iter::once(first).chain(more) {
+        for one in failover.routers() {
             if one.addresses.is_empty() && one.addresses6.is_empty() {
                 return Err(SettingsError::AddressCount(0));
             }
@@ -220,7 +199,7 @@ impl Reader<'_> {
 
     fn router(
         &self,
-        one: &Virtual<'_>,
+        one: &Elected<'_>,
         family: Family,
         floating: Vec<Floating>,
         gateway: Option<Gateway>,
@@ -235,7 +214,7 @@ impl Reader<'_> {
             .ok_or_else(|| SettingsError::NoPriority { node: me.clone(), vrid: one.vrid.get() })?;
         let elsewhere = floating.iter().any(|floating| floating.interface != failover.network);
         Ok(Router {
-            vrid: vrid(one),
+            vrid: one.vrid.into(),
             family,
             priority: NonZeroU8::new(priority).ok_or_else(|| SettingsError::PriorityZero(me.clone()))?,
             interval: self.interval,
@@ -261,7 +240,7 @@ impl Reader<'_> {
         })
     }
 
-    fn floating(&self, one: &Virtual<'_>) -> Result<Vec<Floating>, SettingsError> {
+    fn floating(&self, one: &Elected<'_>) -> Result<Vec<Floating>, SettingsError> {
         let floating = |given: &topology::FloatingAddress| {
             let prefix_len = self.site.topology.prefix_len(&given.network);
             self.at_home(&given.network, given.address.into(), prefix_len)
@@ -269,30 +248,16 @@ impl Reader<'_> {
         one.addresses.iter().map(floating).collect()
     }
 
-    /// The link-local address comes first (RFC 9568 section 5.2.9): the given one, else that of the virtual router's
-    /// hardware address on the link of the election.
-    fn floating6(&self, one: &Virtual<'_>) -> Result<Vec<Floating>, SettingsError> {
-        let given = one.addresses6.iter().map(|given| {
-            let prefix_len = match self.site.topology.networks6.get(&given.network) {
-                _ if given.address.is_unicast_link_local() => router::LINK_LOCAL_PREFIX_LEN,
-                Some(prefix) => prefix.prefix_len(),
-                None => {
-                    let network = given.network.clone();
-                    return Err(SettingsError::NoPrefix { network, address: given.address });
-                }
-            };
-            self.at_home(&given.network, given.address.into(), prefix_len)
-        });
-        let mut floating = given.collect::<Result<Vec<_>, _>>()?;
-        match one.addresses6.iter().position(|given| given.address.is_unicast_link_local()) {
-            Some(at) => floating[..=at].rotate_right(1),
-            None => {
-                let address = router::virtual_link_local(vrid(one)).into();
-                let home = self.at_home(&self.failover.network, address, router::LINK_LOCAL_PREFIX_LEN)?;
-                floating.insert(0, home);
+    fn floating6(&self, one: &Elected<'_>) -> Result<Vec<Floating>, SettingsError> {
+        let floating = |given: topology::FloatingAddress6| {
+            let topology::FloatingAddress6 { network, address } = given;
+            if !address.is_unicast_link_local() && !self.site.topology.networks6.contains_key(&network) {
+                return Err(SettingsError::NoPrefix { network, address });
             }
-        }
-        Ok(floating)
+            let prefix_len = self.site.topology.prefix_len_of(&network, address.into());
+            self.at_home(&network, address.into(), prefix_len)
+        };
+        one.advertised6().into_iter().map(floating).collect()
     }
 
     fn at_home(
@@ -333,41 +298,32 @@ impl Reader<'_> {
     }
 
     /// The other routers of this virtual router.
-    fn others<'a>(&'a self, one: &'a Virtual<'_>) -> impl Iterator<Item = (&'a Node, u8)> {
+    fn others<'a>(&'a self, one: &'a Elected<'_>) -> impl Iterator<Item = (&'a Node, u8)> {
         let others = one.priorities.iter().filter(|(name, _)| **name != self.site.me);
         others.filter_map(|(name, &priority)| Some((self.site.topology.node(name)?, priority)))
     }
 
-    fn peers(&self, one: &Virtual<'_>, family: Family) -> Result<Vec<IpAddr>, SettingsError> {
+    /// Only over IPv4: a router advertises over IPv6 from its link-local address (RFC 9568 section 5.1.2.1), and no file
+    /// says which one another router has.
+    fn peers(&self, one: &Elected<'_>, family: Family) -> Result<Vec<IpAddr>, SettingsError> {
+        if family == Family::V6 {
+            return Err(SettingsError::UnicastWithIpv6(one.vrid.get()));
+        }
         let network = &self.failover.network;
         let address = |(peer, _): (&Node, u8)| {
-            let address = match family {
-                Family::V4 => peer.address_on(network).map(IpAddr::from),
-                Family::V6 => peer
-                    .on(network)
-                    .and_then(|interface| interface.addresses6.first())
-                    .map(|&address| IpAddr::from(address)),
-            };
-            address.ok_or_else(|| SettingsError::NoPeerAddress {
-                peer: peer.name.clone(),
-                family,
-                network: network.clone(),
-            })
+            let none = || SettingsError::NoPeerAddress { peer: peer.name.clone(), network: network.clone() };
+            peer.address_on(network).map(IpAddr::from).ok_or_else(none)
         };
         self.others(one).map(address).collect()
     }
 
     /// How many others would win against this one. Equal priorities are told apart by the order of names, so that no two
     /// heirs have one rank.
-    fn rank(&self, one: &Virtual<'_>, priority: u8) -> u32 {
+    fn rank(&self, one: &Elected<'_>, priority: u8) -> u32 {
         let me = &self.site.me;
         let better = self.others(one).filter(|(node, other)| (*other, &node.name) > (priority, me));
         u32::try_from(better.count()).unwrap_or(u32::MAX)
     }
-}
-
-fn vrid(one: &Virtual<'_>) -> NonZeroU8 {
-    NonZeroU8::new(one.vrid.get()).expect("a Vrid is never 0")
 }
 
 /// VRRPv2 knows IPv4 only, so the IPv6 instance of a site that speaks both speaks the newer one.

@@ -83,6 +83,21 @@ fn the_words_of_an_election() {
 }
 
 #[test]
+fn all_engines_of_an_election_have_one_rule_of_the_checksum() {
+    assert_eq!(told("vrid: 9").checksum, Checksum::Message);
+    assert_eq!(told("engine: keepalived").checksum, Checksum::PseudoHeader);
+    let mixed = |and: &str| {
+        let text = changed("priority: 150", "engine: keepalived");
+        let text = text.replace("failover: {", &format!("failover: {{ {and}"));
+        parse("site.yaml", &text).unwrap_or_else(|bad| panic!("{bad}")).failover.unwrap().checksum
+    };
+    assert_eq!(mixed(""), Checksum::PseudoHeader);
+    assert_eq!(mixed("checksum: pseudo-header,"), Checksum::PseudoHeader);
+    assert_eq!(mixed("version: 2,"), Checksum::Message, "VRRPv2 has but one");
+    assert_eq!(mixed("version: 2, checksum: message,"), Checksum::Message);
+}
+
+#[test]
 fn a_lease_belongs_to_our_own_engine_and_profile() {
     assert!(told("profile: lab").lease);
     assert!(!told("lease: false").lease);

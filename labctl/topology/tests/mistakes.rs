@@ -411,6 +411,13 @@ fn settings_of_an_election() {
       unicast needs two proxies or more
       help: add a node of role proxy, or remove `unicast`
     ");
+    let both = dual().replace("failover: {", "failover: { unicast: true,");
+    assert_snapshot!(problems(&both), @"
+    12:22 labctl::unicast_with_ipv6 at `true`
+      unicast is for IPv4 only, and 2001:db8:f::10 is IPv6: adverts would go to link-local addresses, which no file has
+      also `2001:db8:f::10`: the first such address
+      help: remove `unicast`, or let IPv4 addresses float only
+    ");
     assert_snapshot!(told("preempt_delay: 5"), @"
     12:28 labctl::wrong_type at `5`
       expected a duration such as 100ms, 1s or 2s 500ms, found `5`
@@ -553,6 +560,13 @@ fn engines() {
     12:66 labctl::engine_cannot at `true`
       a lease is not for keepalived, the engine of proxy1: only our own daemon renews one
       help: remove it, or give a proxy `engine: labctl`
+    ");
+    let deaf = changed("priority: 150", "engine: keepalived")
+        .replace("failover: {", "failover: { checksum: message,");
+    assert_snapshot!(problems(&deaf), @"
+    12:23 labctl::engine_cannot at `message`
+      checksum: message is not for keepalived, the engine of proxy1: its checksums cover a pseudo-header too, and who differs is not heard
+      help: remove it: beside this engine, `pseudo-header` is the default
     ");
     // One proxy of ours renews its own lease.
     let mixed =

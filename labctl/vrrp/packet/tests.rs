@@ -307,7 +307,9 @@ fn a_router_of_both_versions_lives_by_the_rate_of_the_active() {
     case.expected.interval = interval(2);
     assert_eq!(case.with(&[(5, 3)]).unwrap().advert.interval, interval(300));
     assert_eq!(case.with(&[(5, 40)]).unwrap().advert.interval, interval(4000));
-    assert_eq!(case.with(&[(5, 41)]), Err(Rejection::Interval2 { found: 41, ours: 1 }));
+    for longer in [41, 255] {
+        assert_eq!(case.with(&[(5, longer)]).unwrap().advert.interval, Interval::MAX, "{longer} s");
+    }
     assert!(case.read(&GOLDEN).is_ok(), "and version 3 is taken too");
 }
 
@@ -321,10 +323,19 @@ fn version_2_says_whole_seconds() {
 }
 
 #[test]
+fn a_router_of_version_2_understands_its_own_longest_interval() {
+    let mut case = version2();
+    case.expected.interval = Interval::MAX;
+    assert_eq!(case.with(&[(5, 41)]).unwrap().advert.interval, Interval::MAX);
+    assert_eq!(case.with(&[(5, 42)]), Err(Rejection::Interval2 { found: 42, ours: 41 }));
+}
+
+#[test]
 fn groups_and_virtual_macs_are_those_of_the_rfc() {
     let vrid = NonZeroU8::new(0xab).unwrap();
     assert_eq!(group(Family::V4).to_string(), "224.0.0.18");
     assert_eq!(group(Family::V6).to_string(), "ff02::12");
     assert_eq!(virtual_mac(Family::V4, vrid), [0, 0, 0x5e, 0, 1, 0xab]);
     assert_eq!(virtual_mac(Family::V6, vrid), [0, 0, 0x5e, 0, 2, 0xab]);
+    assert_eq!(virtual_link_local(vrid).to_string(), "fe80::200:5eff:fe00:2ab");
 }

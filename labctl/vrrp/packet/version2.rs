@@ -1,7 +1,7 @@
 //! What VRRPv2 (RFC 3768) has of its own: whole seconds, an authentication type, and checks that drop a packet where
 //! VRRPv3 only tells of it.
 
-use super::{Advert, Expected, HEADER_BYTES, Rejection};
+use super::{Advert, Expected, HEADER_BYTES, OWNER, Rejection};
 use crate::vrrp::Interval;
 
 /// Authentication data after the addresses: zeros, ignored on receipt (RFC 3768 section 5.3.10).
@@ -9,8 +9,6 @@ pub(super) const AUTHENTICATION_BYTES: usize = 8;
 /// The only authentication type; 1 and 2 were withdrawn with RFC 2338 (section 5.3.6).
 const NO_AUTHENTICATION: u8 = 0;
 const CENTISECONDS_IN_SECOND: u16 = 100;
-/// The priority of the owner of the addresses (section 5.3.4).
-const OWNER: u8 = 255;
 
 /// Auth Type and Adver Int (sections 5.3.6 and 5.3.7).
 pub(super) fn write_interval(interval: Interval) -> [u8; 2] {
@@ -19,8 +17,9 @@ pub(super) fn write_interval(interval: Interval) -> [u8; 2] {
 
 /// Checks authentication type and interval (section 7.1).
 ///
-/// A router of both versions lives by the Active's rate instead (RFC 9568 section 8.4.2), so that there any interval will
-/// do that VRRPv3 can express.
+/// A router of both versions lives by the Active's rate instead (RFC 9568 section 8.4.2). An octet of seconds reaches further
+/// than VRRPv3's field: what is longer counts as the longest interval, whose Active_Down_Interval is three times that.
+/// So does our own longest one, which goes out as 41 s.
 pub(super) fn read_interval(header: &[u8; HEADER_BYTES], expected: &Expected) -> Result<Interval, Rejection> {
     let &[.., authentication, seconds, _, _] = header;
     if authentication != NO_AUTHENTICATION {
@@ -30,11 +29,11 @@ pub(super) fn read_interval(header: &[u8; HEADER_BYTES], expected: &Expected) ->
         return Err(Rejection::IntervalZero);
     }
     let ours = whole_seconds(expected.interval);
-    let differs = Rejection::Interval2 { found: seconds, ours };
     if seconds != ours && !expected.versions.v3 {
-        return Err(differs);
+        return Err(Rejection::Interval2 { found: seconds, ours });
     }
-    Interval::from_centiseconds(u16::from(seconds) * CENTISECONDS_IN_SECOND).ok_or(differs)
+    let centiseconds = u16::from(seconds) * CENTISECONDS_IN_SECOND;
+    Ok(Interval::from_centiseconds(centiseconds).unwrap_or(Interval::MAX))
 }
 
 /// Holds the addresses against the configured ones, unless their owner speaks (section 7.1).

@@ -1,17 +1,14 @@
 //! One virtual router in one address family, ready to run: what it says, what it expects to hear, what it holds.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroU8;
 use std::time::Duration;
 
 use crate::topology::NetworkName;
 use crate::vrrp::{
-    self, Advert, ChecksumRule, Config, Expected, Family, Interval, Profile, SkewRule, Version, Versions,
+    Advert, ChecksumRule, Config, Expected, Family, Interval, Profile, SkewRule, Version, Versions,
 };
-
-/// Every link-local address has this prefix (RFC 4291 section 2.5.6).
-pub(super) const LINK_LOCAL_PREFIX_LEN: u8 = 64;
 
 /// One instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,10 +120,4 @@ impl fmt::Display for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VRID {} {}", self.vrid, self.family)
     }
-}
-
-/// The link-local address that goes with a virtual router's hardware address: its modified EUI-64 (RFC 4291 appendix A).
-pub(super) fn virtual_link_local(vrid: NonZeroU8) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = vrrp::virtual_mac(Family::V6, vrid);
-    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 0x02, b, c, 0xff, 0xfe, d, e, f])
 }

@@ -190,7 +190,7 @@ fn every_mistake_is_named() {
             f.unicast = true;
             f.addresses6 = vec![floating6("front", "2001:db8::10")];
         }),
-        "proxy2 has no IPv6 address of its own on back that adverts could be sent to"
+        "VRID 51 has IPv6 addresses, and unicast is for IPv4: no file says where a peer's adverts come from"
     );
     assert_eq!(
         mistake(|f| f.network = network("front")),
