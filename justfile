@@ -26,6 +26,10 @@ bench what="all":
 bench-failover *args:
     cargo bench --bench failover -- {{args}}
 
+# What three VRRP daemons make of every requirement: the committed matrix.
+conformance:
+    cargo run --release -- conformance vrrp --engine labctl --engine keepalived --engine frr --out reports/conformance
+
 # Renew what is generated and committed: JSON Schemas, the sample report and the eBPF object.
 renew:
     LABCTL_UPDATE=1 cargo test --lib -- schema sample

@@ -9,10 +9,11 @@ use crate::commands::{self, Failure};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  a drill failed, a history contradicts itself, a lab did not become ready, or `labctl doctor` found something
+  1  a drill failed, a history contradicts itself, a lab did not become ready, `labctl doctor` found something, or our own
+     daemon failed a requirement of `labctl conformance` (what other engines fail is its result, and no failure)
   2  bad arguments, a faulty file, or a lab or node that does not exist; nothing was changed
   3  a regression against an earlier report
-  4  the machine did not let it happen
+  4  the machine did not let it happen, a drill ended unknown, or a history says too little to be judged
 `labctl exec` ends with the exit code of the command that it ran.";
 
 const EXAMPLES: &str = "\

@@ -1,13 +1,14 @@
 Feature: What a VRRP router makes of what it hears
 
-  A router that took the advert of a better one as that would fall silent. That the same advert without its fault does
+  A router that took the advert of a better one as that would fall silent: a packet every third interval is enough for that,
+  and what more of them do to a router that drops them all is a question of its own. That the same advert without its fault does
   silence it shows each time that the fault was the reason.
 
   @V19
   Scenario: A TTL other than 255
     Given a router under test
     And it is active
-    When adverts of priority 200 with TTL 254 keep arriving
+    When adverts of priority 200 with TTL 254 arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -16,7 +17,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: A hop limit other than 255
     Given a router under test with IPv6
     And it is active
-    When adverts of priority 200 with TTL 254 keep arriving
+    When adverts of priority 200 with TTL 254 arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -25,7 +26,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: A version that nobody knows
     Given a router under test
     And it is active
-    When adverts of priority 200 with version 4 keep arriving
+    When adverts of priority 200 with version 4 arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -34,7 +35,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: The old version, of somebody who should speak the new one
     Given a router under test
     And it is active
-    When adverts of priority 200 with version 2 keep arriving
+    When adverts of priority 200 with version 2 arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -43,7 +44,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: A type that nobody knows
     Given a router under test
     And it is active
-    When adverts of priority 200 with type 2 keep arriving
+    When adverts of priority 200 with type 2 arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -52,7 +53,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: An address fewer than counted
     Given a router under test
     And it is active
-    When adverts of priority 200 with an address missing keep arriving
+    When adverts of priority 200 with an address missing arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -61,7 +62,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: A wrong checksum
     Given a router under test
     And it is active
-    When adverts of priority 200 with a wrong checksum keep arriving
+    When adverts of priority 200 with a wrong checksum arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -70,7 +71,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: A wrong IPv6 checksum
     Given a router under test with IPv6
     And it is active
-    When adverts of priority 200 with a wrong checksum keep arriving
+    When adverts of priority 200 with a wrong checksum arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -79,7 +80,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: Another virtual router
     Given a router under test
     And it is active
-    When adverts of priority 200 with VRID 52 keep arriving
+    When adverts of priority 200 with VRID 52 arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -88,7 +89,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: No address at all
     Given a router under test
     And it is active
-    When adverts of priority 200 with no address keep arriving
+    When adverts of priority 200 with no address arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -97,7 +98,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: The interval 0
     Given a router under test
     And it is active
-    When adverts of priority 200 with interval 0 s keep arriving
+    When adverts of priority 200 with interval 0 s arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -106,7 +107,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: An IPv6 list that does not begin with the link-local address
     Given a router under test with IPv6
     And it is active
-    When adverts of priority 200 with the link-local address last keep arriving
+    When adverts of priority 200 with the link-local address last arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -136,7 +137,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: Another interval is a reason in VRRPv2
     Given a router under test with VRRPv2
     And it is active
-    When adverts of priority 200 with interval 2 s keep arriving
+    When adverts of priority 200 with interval 2 s arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -152,7 +153,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: Other addresses are a reason in VRRPv2
     Given a router under test with VRRPv2
     And it is active
-    When adverts of priority 200 with other addresses keep arriving
+    When adverts of priority 200 with other addresses arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -168,7 +169,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: Authentication that was never agreed
     Given a router under test with VRRPv2
     And it is active
-    When adverts of priority 200 with authentication 1 keep arriving
+    When adverts of priority 200 with authentication 1 arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -177,7 +178,7 @@ Feature: What a VRRP router makes of what it hears
   Scenario: Its own advert, come back
     Given a router under test
     And it is active
-    When adverts of priority 200 with source 10.10.1.11 keep arriving
+    When adverts of priority 200 with source 10.10.1.11 arrive every third interval
     Then it still says that it is active
     When adverts of priority 200 keep arriving
     Then it falls silent
@@ -188,3 +189,25 @@ Feature: What a VRRP router makes of what it hears
     And it is active
     When adverts of priority 200 with source fe80::1 keep arriving
     Then it still says that it is active
+    And its IPv6 router falls silent
+
+  @V34
+  Scenario: An IPv4 advert of the same VRID is for another router than that of IPv6
+    Given a router under test with both families
+    And it is active
+    When adverts of priority 200 keep arriving
+    Then its IPv6 router still says that it is active
+    And it falls silent
+
+  @L14
+  Scenario Outline: As many packets as it sends, every one to be dropped, keep it from nothing: <flaw>
+    Given a router under test
+    And it is active
+    When adverts of priority 200 with <flaw> keep arriving
+    Then it still says that it is active
+
+    Examples:
+      | flaw             |
+      | TTL 254          |
+      | a wrong checksum |
+      | VRID 52          |

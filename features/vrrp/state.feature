@@ -183,7 +183,7 @@ Feature: The states of a VRRP router
   Scenario: An active router answers a farewell, and counts from there
     Given a router under test with interval 2 s
     And it is active
-    When one advert of priority 0 arrives right after its own
+    When one advert of priority 0 arrives half an interval after its own
     Then it answers with an advert at once
     And the next one comes an interval after that
 
@@ -243,7 +243,14 @@ Feature: The states of a VRRP router
     Given a router under test
     And it is in backup behind a router of priority 200
     When a packet for its virtual address comes to its own MAC
-    Then it does not forward the packet
+    Then it does not forward the packet to whoever says to have the address
+
+  @V61 @needs-accept-choice
+  Scenario: An active router that does not accept packets for the virtual address does not forward them either
+    Given a router under test with no accept mode
+    And it is active
+    When a packet for its virtual address comes to its announced MAC
+    Then it does not forward the packet to whoever says to have the address
 
   @V29 @V62 @needs-log @needs-owner
   Scenario: Two owners are named in the log

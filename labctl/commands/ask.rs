@@ -34,7 +34,13 @@ pub fn run(args: &Args) -> Outcome {
     };
     let answer = inquiry::ask(Path::new(path), WITHIN).map_err(|error| {
         let who = format!("{:?}", args.daemon).to_lowercase();
-        Failure::machine(format!("ask {who}: {error}"), "`labctl logs` shows whether it runs on this node")
+        let message = match error.kind() {
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
+                format!("{who} does not listen at {path}")
+            }
+            _ => format!("ask {who}: {error}"),
+        };
+        Failure::machine(message, "`labctl logs` shows whether it runs on this node")
     })?;
     std::io::stdout().write_all(&answer)?;
     Ok(ExitCode::SUCCESS)

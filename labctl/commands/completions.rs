@@ -7,9 +7,15 @@ use clap_complete::Shell;
 
 use super::Outcome;
 
+const EXAMPLES: &str = "\
+Examples:
+  labctl completions bash > /etc/bash_completion.d/labctl
+  labctl completions zsh > ~/.zfunc/_labctl        with ~/.zfunc in fpath
+  labctl completions fish > ~/.config/fish/completions/labctl.fish";
+
 /// Print completions for a shell
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  labctl completions bash > /etc/bash_completion.d/labctl")]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Which shell
     shell: Shell,

@@ -1,6 +1,5 @@
 //! `labctl conformance`: judges a VRRP daemon from outside, ours or another.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -17,7 +16,11 @@ const EXAMPLES: &str = "\
 Examples:
   labctl conformance vrrp                          our own daemon, every requirement
   labctl conformance vrrp --engine keepalived      what keepalived makes of them
-  labctl conformance vrrp --only V19,V20 --engine labctl --engine frr";
+  labctl conformance vrrp --only V19,V20 --engine labctl --engine frr
+  labctl conformance vrrp --out /tmp/matrix        the same, and vrrp.json and vrrp.md in that folder
+
+Exit codes: 0 it was played, whatever keepalived or FRRouting made of it; 1 our own daemon (`--engine labctl`) failed a
+requirement; 2 bad arguments, or a folder that cannot be made; 4 the machine did not let it happen.";
 
 /// More scenarios than this side by side make one another late.
 const JOBS_MAX: usize = 4;
@@ -48,9 +51,9 @@ struct Vrrp {
     /// How the result is printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// Where vrrp.json and vrrp.md go
-    #[arg(long, value_name = "DIR", default_value = "reports/conformance")]
-    out: PathBuf,
+    /// Write vrrp.json and vrrp.md into this folder; without it nothing is written
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// How many scenarios are played side by side
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
     jobs: Option<u8>,
@@ -80,7 +83,7 @@ impl From<Word> for Engine {
 fn requirement(text: &str) -> Result<String, String> {
     match requirements::REQUIREMENTS.iter().find(|one| one.id.eq_ignore_ascii_case(text)) {
         Some(one) => Ok(one.id.to_owned()),
-        None => Err("there are V01 to V64 and L01 to L13".to_owned()),
+        None => Err("there are V01 to V64 and L01 to L14".to_owned()),
     }
 }
 
@@ -94,6 +97,10 @@ pub struct One {
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
     let Suite::Vrrp(args) = &args.suite;
+    // Nobody plays for half an hour to hear then that there is no room for the result.
+    if let Some(folder) = &args.out {
+        std::fs::create_dir_all(folder).map_err(|error| unwritable("make the folder", folder, &error))?;
+    }
     let mut engines: Vec<Engine> = Vec::new();
     for engine in args.engine.iter().map(|word| Engine::from(*word)) {
         check(engine)?;
@@ -123,7 +130,9 @@ pub fn run(args: &Args) -> Outcome {
     let versions: Vec<(Engine, String)> =
         engines.iter().map(|engine| (*engine, vrrp::version(*engine))).collect();
     let matrix = Matrix::of(&chosen, &played, &versions).only(&args.only);
-    write(&args.out, &matrix)?;
+    if let Some(folder) = &args.out {
+        write(folder, &matrix)?;
+    }
     match args.format {
         Format::Table => print_line!("{}", matrix.table()),
         Format::Json => print_line!("{}", json(&matrix)?),
@@ -174,9 +183,16 @@ fn json(matrix: &Matrix) -> Result<String, Failure> {
 }
 
 fn write(folder: &Path, matrix: &Matrix) -> Result<(), Failure> {
-    std::fs::create_dir_all(folder)?;
     for (name, text) in [("vrrp.json", json(matrix)? + "\n"), ("vrrp.md", matrix.markdown())] {
-        std::fs::File::create(folder.join(name))?.write_all(text.as_bytes())?;
+        let path = folder.join(name);
+        std::fs::write(&path, text).map_err(|error| unwritable("write", &path, &error))?;
     }
     Ok(())
+}
+
+fn unwritable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(
+        format!("{what} {}: {error}", path.display()),
+        "name a folder that you may write to, or leave `--out` away",
+    )
 }

@@ -25,7 +25,7 @@ It ends with 1 if it found something, and with 0 if not. What no lab here needs 
 
 /// Find out what is wrong with the labs and the machine
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, mut_arg("name", |name| name.help("The lab; without a name, every lab that is up")))]
 pub struct Args {
     #[command(flatten)]
     named: Named,
@@ -36,7 +36,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
-    let named = args.named.name.clone().or_else(|| args.named.which.lab.clone());
+    let named = args.named.name()?;
     let mut examined: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
     let names = match named {
         Some(name) => vec![name],

@@ -38,6 +38,16 @@ Examples:
 Exit codes: 0 passed, 1 failed, 2 bad arguments or a faulty file, 3 a regression, 4 unknown or aborted: the machine or
 the measurement fell short, and nothing is known about the site.";
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  labctl drill list
+  labctl drill list my/drills";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  labctl drill replay reports/20260105T100000Z-proxy-crash
+  labctl drill replay reports/20260105T100000Z-proxy-crash --format json | jq .verdict";
+
 /// Break a site by a timetable and report what survived
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -51,12 +61,14 @@ enum Verb {
     /// Build the site of a drill, run the drill, report
     Run(run::Args),
     /// List drills
+    #[command(after_help = LIST_EXAMPLES)]
     List {
         /// The folder to look in
         #[arg(default_value = DRILLS)]
         dir: PathBuf,
     },
     /// Render a report again from its events
+    #[command(after_help = REPLAY_EXAMPLES)]
     Replay {
         /// The folder of the report
         dir: PathBuf,

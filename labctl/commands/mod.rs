@@ -63,23 +63,42 @@ pub enum Format {
 pub struct Named {
     /// The lab, if more than one is up
     pub name: Option<LabName>,
-    /// The same, as other verbs take it
-    #[command(flatten)]
-    pub which: Which,
+    /// The same, as other verbs take it; LABCTL_LAB does as well
+    // clap would take the variable for an argument, and for one that contradicts the name.
+    #[arg(short, long, value_name = "NAME", conflicts_with = "name")]
+    pub lab: Option<LabName>,
 }
 
 impl Named {
+    /// The name, by any of the ways.
+    pub fn name(&self) -> Result<Option<LabName>, Failure> {
+        if let Some(name) = self.name.as_ref().or(self.lab.as_ref()) {
+            return Ok(Some(name.clone()));
+        }
+        let Ok(name) = std::env::var(LAB_VARIABLE) else { return Ok(None) };
+        let parsed = name.parse();
+        parsed.map(Some).map_err(|error: crate::topology::NameError| {
+            Failure::usage(
+                format!("{LAB_VARIABLE}={name:?}: {error}"),
+                "`labctl list` shows the labs that are up",
+            )
+        })
+    }
+
     /// The lab of that name, or the only one.
     pub fn find(&self) -> Result<Lab, Failure> {
-        Ok(Lab::find(self.name.clone().or_else(|| self.which.lab.clone()))?)
+        Ok(Lab::find(self.name()?)?)
     }
 }
+
+/// Names the lab for a whole shell.
+const LAB_VARIABLE: &str = "LABCTL_LAB";
 
 /// Which lab a verb is about.
 #[derive(Debug, clap::Args)]
 pub struct Which {
     /// The lab, if more than one is up
-    #[arg(short, long, env = "LABCTL_LAB", value_name = "NAME")]
+    #[arg(short, long, env = LAB_VARIABLE, value_name = "NAME")]
     pub lab: Option<LabName>,
 }
 

@@ -17,8 +17,15 @@ const EXIT_USAGE: u8 = 2;
 /// How many nearby topologies are named to somebody who mistyped a file.
 const NEARBY_MAX: usize = 8;
 
+const EXAMPLES: &str = "\
+Examples:
+  labctl validate topologies/*.yaml                every mistake at once, with a pointer into the source
+  labctl validate --format json site.yaml          the same for an editor or a script
+  labctl validate --schema > schema.json           what the format is";
+
 /// Arguments of `labctl validate`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Topology files; `-` is standard input.
     #[arg(required_unless_present = "schema")]

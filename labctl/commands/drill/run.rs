@@ -35,8 +35,15 @@ const REST_MAX: Duration = Duration::from_secs(3);
 /// Why a drill cannot go on without the lab's word.
 const LAB_SILENT: &str = "the events of the lab ended before the drill did";
 
+const EXAMPLES: &str = "\
+Examples:
+  labctl drill run topologies/drills/proxy-crash.yaml
+  labctl drill run topologies/drills/proxy-crash.yaml --keep      look around in the lab afterwards
+  labctl drill run topologies/drills/proxy-crash.yaml --name mine --out /tmp/reports --format json";
+
 /// Build the site of a drill, run the drill, report
 #[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// The drill
     file: PathBuf,

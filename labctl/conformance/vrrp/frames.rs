@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use super::setup::Setup;
 use crate::kernel::packet::Mac;
 use crate::topology::Checksum;
 
@@ -47,7 +48,7 @@ impl Advertisement {
             ("type", _) => self.kind = number()?,
             ("VRID", _) => self.vrid = number()?,
             ("interval", _) => self.interval = super::setup::duration(rest)?,
-            ("source", _) => self.source = rest.parse().map_err(|_| format!("{rest:?} is no address"))?,
+            ("source", _) => self.speaks_as(rest.parse().map_err(|_| format!("{rest:?} is no address"))?),
             ("authentication", _) => self.authentication = number()?,
             ("an", "address missing") => self.missing = 1,
             ("no", "address") => self.addresses.clear(),
@@ -58,6 +59,14 @@ impl Advertisement {
             _ => return Err(format!("nobody knows what an advert with {words:?} is")),
         }
         Ok(self)
+    }
+
+    /// What is said in another family lists the addresses of that family; all else would be malformed.
+    fn speaks_as(&mut self, source: IpAddr) {
+        if source.is_ipv4() != self.source.is_ipv4() {
+            self.addresses = Setup::addresses_of(source.is_ipv4());
+        }
+        self.source = source;
     }
 
     /// The whole Ethernet frame.
@@ -218,6 +227,17 @@ pub(super) fn question(mac: Mac, from: IpAddr, about: IpAddr) -> Vec<u8> {
         }
         (from, _) => packet(mac, BROADCAST, from, from, TTL, UDP, &[]),
     }
+}
+
+/// The answer to such a question by ARP: that address is here.
+pub(super) fn answer(mac: Mac, about: Ipv4Addr, to: (Mac, Ipv4Addr)) -> Vec<u8> {
+    let mut frame = ethernet(mac, to.0, 0x0806);
+    frame.extend([0, 1, 8, 0, 6, 4, 0, 2]);
+    frame.extend(mac);
+    frame.extend(about.octets());
+    frame.extend(to.0);
+    frame.extend(to.1.octets());
+    frame
 }
 
 /// An echo request.

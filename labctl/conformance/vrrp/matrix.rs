@@ -11,6 +11,12 @@ use super::scenarios::Scenario;
 use super::suite::{Played, word};
 use crate::topology::Engine;
 
+/// What a reader of the Markdown must know of a column and a word.
+const SINCE: &str = "
+`since` is the RFC that asks it first; `optional` is a MAY, `site` is asked by no RFC. keepalived and FRRouting implement
+RFC 5798: what they do not do of a later or optional text reads `differs`, and is no failure.
+";
+
 /// The whole of it.
 #[derive(Debug, Serialize)]
 pub struct Matrix {
@@ -25,6 +31,8 @@ pub struct Matrix {
 pub struct Line {
     /// Its stable name.
     pub id: &'static str,
+    /// The RFC that asks it first, `optional` for a MAY, `site` for what no RFC asks.
+    pub since: &'static str,
     /// What it asks.
     pub what: &'static str,
     /// By engine.
@@ -39,6 +47,8 @@ pub enum Verdict {
     Pass,
     /// Those that did not, and why.
     Fail(Vec<String>),
+    /// The same of an engine that never promised it: the text is newer than the one that it implements, or optional.
+    Differs(Vec<String>),
     /// Nobody can judge it from outside.
     NotApplicable(String),
     /// The engine does not claim to do it, or nobody tried.
@@ -50,6 +60,7 @@ impl Verdict {
         match self {
             Self::Pass => "pass",
             Self::Fail(_) => "FAIL",
+            Self::Differs(_) => "differs",
             Self::NotApplicable(_) => "n/a",
             Self::Skipped(_) => "skipped",
         }
@@ -62,6 +73,7 @@ impl Matrix {
         let engines = versions.iter().map(|(engine, version)| (word(*engine), version.clone())).collect();
         let line = |requirement: &Requirement| Line {
             id: requirement.id,
+            since: requirement.since.word(),
             what: requirement.what,
             verdicts: versions
                 .iter()
@@ -92,17 +104,19 @@ impl Matrix {
     pub fn markdown(&self) -> String {
         let mut text =
             String::from("# VRRP conformance\n\nJudged from outside, by packets sent and seen on the wire. ");
-        text += "Written by `labctl conformance vrrp`.\n\n";
+        text += "Written by `labctl conformance vrrp --out`.\n\n";
         for (engine, version) in &self.engines {
             let _ = writeln!(text, "- {engine}: {version}; {}", self.totals(engine));
         }
+        text += SINCE;
         let names: Vec<&str> = self.engines.keys().copied().collect();
-        let _ = writeln!(text, "\n| | requirement | {} |", names.join(" | "));
-        let _ = writeln!(text, "|---|---|{}", "---|".repeat(names.len()));
+        let _ = writeln!(text, "\n| | since | requirement | {} |", names.join(" | "));
+        let _ = writeln!(text, "|---|---|---|{}", "---|".repeat(names.len()));
         for line in &self.requirements {
             let words: Vec<&str> =
                 names.iter().filter_map(|name| Some(line.verdicts.get(name)?.word())).collect();
-            let _ = writeln!(text, "| {} | {} | {} |", line.id, line.what, words.join(" | "));
+            let _ =
+                writeln!(text, "| {} | {} | {} | {} |", line.id, line.since, line.what, words.join(" | "));
         }
         text += "\n## Why\n\n";
         for line in &self.requirements {
@@ -119,11 +133,11 @@ impl Matrix {
     pub fn table(&self) -> String {
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::NOTHING);
-        let head = ["", "requirement"].into_iter().chain(self.engines.keys().copied());
+        let head = ["", "since", "requirement"].into_iter().chain(self.engines.keys().copied());
         table.set_header(head.collect::<Vec<_>>());
         for line in &self.requirements {
             let words = self.engines.keys().filter_map(|name| Some(line.verdicts.get(name)?.word()));
-            table.add_row([line.id, line.what].into_iter().chain(words).collect::<Vec<_>>());
+            table.add_row([line.id, line.since, line.what].into_iter().chain(words).collect::<Vec<_>>());
         }
         table.trim_fmt()
     }
@@ -133,7 +147,7 @@ impl Matrix {
         for verdict in self.requirements.iter().filter_map(|line| line.verdicts.get(engine)) {
             *counts.entry(verdict.word()).or_default() += 1;
         }
-        let order = ["pass", "FAIL", "skipped", "n/a"];
+        let order = ["pass", "FAIL", "differs", "skipped", "n/a"];
         let words = order.iter().filter_map(|word| Some(format!("{} {word}", counts.get(word)?)));
         words.collect::<Vec<_>>().join(", ")
     }
@@ -142,9 +156,14 @@ impl Matrix {
 fn reasons(verdict: &Verdict) -> Vec<String> {
     match verdict {
         Verdict::Pass => vec![],
-        Verdict::Fail(why) => why.clone(),
+        Verdict::Fail(why) | Verdict::Differs(why) => why.clone(),
         Verdict::NotApplicable(why) | Verdict::Skipped(why) => vec![why.clone()],
     }
+}
+
+/// keepalived 2.2.7 and FRRouting 8.4.4 are of before RFC 9568 and say that they implement RFC 5798.
+fn implements_rfc9568(engine: Engine) -> bool {
+    engine == Engine::Labctl
 }
 
 fn verdict(requirement: &Requirement, engine: Engine, scenarios: &[Scenario], played: &[Played]) -> Verdict {
@@ -160,7 +179,8 @@ fn verdict(requirement: &Requirement, engine: Engine, scenarios: &[Scenario], pl
         })
         .collect();
     if !failed.is_empty() {
-        return Verdict::Fail(failed);
+        let owes = implements_rfc9568(engine) || requirement.since.is_owed_by_rfc5798();
+        return if owes { Verdict::Fail(failed) } else { Verdict::Differs(failed) };
     }
     if outcomes.iter().any(|one| one.outcome == Outcome::Passed) {
         return Verdict::Pass;
@@ -190,6 +210,28 @@ mod tests {
     }
 
     #[test]
+    fn only_an_engine_that_implements_a_text_can_fail_it() {
+        let scenarios = [scenario("old", &["V01"]), scenario("new", &["V57"]), scenario("may", &["V31"])];
+        let engines = [Engine::Labctl, Engine::Keepalived];
+        let all: Vec<Played> = engines
+            .iter()
+            .flat_map(|engine| {
+                let no = || Outcome::Failed("no".to_owned());
+                (0..3).map(move |scenario| Played { engine: *engine, scenario, outcome: no() })
+            })
+            .collect();
+        let versions = engines.map(|engine| (engine, "1".to_owned()));
+        let matrix = Matrix::of(&scenarios, &all, &versions);
+        let word = |id: &str, engine: &str| {
+            let line = matrix.requirements.iter().find(|line| line.id == id).unwrap();
+            line.verdicts[engine].word()
+        };
+        assert_eq!(["V01", "V31", "V57"].map(|id| word(id, "labctl")), ["FAIL", "FAIL", "FAIL"]);
+        assert_eq!(["V01", "V31", "V57"].map(|id| word(id, "keepalived")), ["FAIL", "differs", "differs"]);
+        assert!(matrix.totals("keepalived").contains("1 FAIL, 2 differs"));
+    }
+
+    #[test]
     fn one_failure_fails_a_requirement_and_a_skip_does_not() {
         let scenarios = [scenario("a", &["V01", "V02"]), scenario("b", &["V02"]), scenario("c", &["V01"])];
         let all = [
@@ -203,14 +245,17 @@ mod tests {
         insta::assert_snapshot!(matrix.markdown(), @r"
         # VRRP conformance
 
-        Judged from outside, by packets sent and seen on the wire. Written by `labctl conformance vrrp`.
+        Judged from outside, by packets sent and seen on the wire. Written by `labctl conformance vrrp --out`.
 
         - labctl: labctl 1; 1 pass, 1 FAIL
 
-        | | requirement | labctl |
-        |---|---|---|
-        | V01 | adverts go to 224.0.0.18 in IP protocol 112 (5.1.1.2, 5.1.1.4, 7.2) | pass |
-        | V02 | IPv6 adverts go to ff02::12 in next header 112 (5.1.2.2, 7.2) | FAIL |
+        `since` is the RFC that asks it first; `optional` is a MAY, `site` is asked by no RFC. keepalived and FRRouting implement
+        RFC 5798: what they do not do of a later or optional text reads `differs`, and is no failure.
+
+        | | since | requirement | labctl |
+        |---|---|---|---|
+        | V01 | 5798 | adverts go to 224.0.0.18 in IP protocol 112 (5.1.1.2, 5.1.1.4, 7.2) | pass |
+        | V02 | 5798 | IPv6 adverts go to ff02::12 in next header 112 (5.1.2.2, 7.2) | FAIL |
 
         ## Why
 

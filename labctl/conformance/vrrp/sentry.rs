@@ -14,7 +14,6 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::frames;
 use super::wire::{Seen, What, Wire};
-use super::world::LATE_MAX;
 use crate::holder::client::Lab;
 use crate::kernel::packet::Mac;
 use crate::kernel::{clock, namespace, wait};
@@ -32,6 +31,9 @@ const ASKERS: u8 = 100;
 const FIRST_ASKER: u8 = 128;
 /// Answers that follow one question by more than this belong to another.
 const ANSWER_MAX: Duration = Duration::from_millis(200);
+/// A ping that takes longer is lost: it waited in a queue until somebody took the address over. An answer takes less than a
+/// millisecond, and the shortest takeover by a time-out some three hundred.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(100);
 /// The last ping gets that long for its answer.
 const LAST_WAIT: Duration = Duration::from_millis(500);
 /// Longest answer to a ping: headers and nothing else.
@@ -58,7 +60,7 @@ pub(super) struct Ping {
 impl Ping {
     /// Did it come back in time? One that waited in a queue until somebody took the address over was lost to its sender.
     pub(super) fn is_answered(&self) -> bool {
-        self.took.is_some_and(|took| took <= LATE_MAX)
+        self.took.is_some_and(|took| took <= ANSWERED_WITHIN)
     }
 }
 
@@ -76,8 +78,8 @@ pub(super) struct Sightings {
 }
 
 impl Sentry {
-    /// Begins.
-    pub(super) fn start(lab: &Lab, vip: Ipv4Addr) -> Result<Self, String> {
+    /// Begins; one that does not ask only listens, and so teaches nobody where the address is.
+    pub(super) fn start(lab: &Lab, vip: Ipv4Addr, asks: bool) -> Result<Self, String> {
         let enter = |node: &str| {
             let node: NodeName = node.parse().map_err(|_| "a node's name")?;
             lab.enter(&node).map_err(|error| error.to_string())
@@ -88,9 +90,9 @@ impl Sentry {
         });
         let echoes = echoes.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let stop = Arc::new(AtomicBool::new(false));
-        let (asks, pings) = (stop.clone(), stop.clone());
+        let (listens, pings) = (stop.clone(), stop.clone());
         Ok(Self {
-            asking: thread::spawn(move || ask(wire, vip, &asks)),
+            asking: thread::spawn(move || ask(wire, vip, asks, &listens)),
             pinging: thread::spawn(move || ping(&echoes, vip, &pings)),
             stop,
             vip,
@@ -152,7 +154,7 @@ impl Sightings {
     }
 }
 
-fn ask(mut wire: Wire, vip: Ipv4Addr, stop: &AtomicBool) -> Result<Vec<Seen>, String> {
+fn ask(mut wire: Wire, vip: Ipv4Addr, asks: bool, stop: &AtomicBool) -> Result<Vec<Seen>, String> {
     let (mac, mouth) = (wire.port(ROUTER.1[0])?.mac, wire.sender(ROUTER.1[0])?);
     let [a, b, c, _] = vip.octets();
     for turn in (0..ASKERS).cycle() {
@@ -161,7 +163,7 @@ fn ask(mut wire: Wire, vip: Ipv4Addr, stop: &AtomicBool) -> Result<Vec<Seen>, St
         }
         let asker: IpAddr = Ipv4Addr::new(a, b, c, FIRST_ASKER + turn).into();
         // A question that did not leave is one that nobody answers.
-        let _ = mouth.send(&frames::question(mac, asker, vip.into()));
+        let _ = asks.then(|| mouth.send(&frames::question(mac, asker, vip.into())));
         wire.until(clock::calendar() + INTERVAL, |_| None::<()>)?;
     }
     Ok(wire.seen)

@@ -93,10 +93,12 @@ impl Setup {
 
     /// Its virtual addresses in the family of the scenario, in the order of the advertisement.
     pub(super) fn addresses(&self) -> Vec<IpAddr> {
-        if self.ipv4 {
-            return FLOATING.map(IpAddr::V4).into();
-        }
-        [LINK_LOCAL, GLOBAL].map(IpAddr::V6).into()
+        Self::addresses_of(self.ipv4)
+    }
+
+    /// The virtual addresses in a family.
+    pub(super) fn addresses_of(ipv4: bool) -> Vec<IpAddr> {
+        if ipv4 { FLOATING.map(IpAddr::V4).into() } else { [LINK_LOCAL, GLOBAL].map(IpAddr::V6).into() }
     }
 
     /// The virtual MAC of that family (RFC 9568 section 7.3).

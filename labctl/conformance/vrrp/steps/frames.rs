@@ -16,10 +16,13 @@ fn frame(world: &mut World, priority: u8, words: &str) -> Result<Vec<u8>, String
     Ok(advertisement.frame())
 }
 
-#[when(regex = r"^adverts of priority (\d+)(?: with (.+))? keep arriving$")]
-fn keep_arriving(world: &mut World, priority: u8, words: String) -> Result<(), String> {
+/// Those that must be dropped come less often than a router speaks, and still often enough to hold off one that took them
+/// for good: what else they do to a router that drops them is a question of its own (L14).
+#[when(regex = r"^adverts of priority (\d+)(?: with (.+))? (keep arriving|arrive every third interval)$")]
+fn keep_arriving(world: &mut World, priority: u8, words: String, how: String) -> Result<(), String> {
     let frame = frame(world, priority, &words)?;
-    let (socket, every) = (world.wire()?.sender(BACK)?, world.rival_interval);
+    let times = if how == "keep arriving" { 1 } else { 3 };
+    let (socket, every) = (world.wire()?.sender(BACK)?, world.rival_interval * times);
     // Whoever spoke before has nothing more to say.
     drop(world.rival.take());
     world.mark = clock::calendar();
@@ -33,11 +36,18 @@ fn arrives(world: &mut World, priority: u8, words: String) -> Result<(), String>
     world.send(BACK, &frame)
 }
 
-#[when(regex = r"^one advert of priority (\d+)(?: with (.+))? arrives right after its own$")]
-fn arrives_after(world: &mut World, priority: u8, words: String) -> Result<(), String> {
+#[when(
+    regex = r"^one advert of priority (\d+)(?: with (.+))? arrives (right|half an interval) after its own$"
+)]
+fn arrives_after(world: &mut World, priority: u8, words: String, when: String) -> Result<(), String> {
     let frame = frame(world, priority, &words)?;
     let now = clock::calendar();
-    world.next_advert(now, WAIT_MAX)?.ok_or("it says nothing")?;
+    let (at, ..) = world.next_advert(now, WAIT_MAX)?.ok_or("it says nothing")?;
+    if when != "right" {
+        // The next of its own is then half an interval away, unless this one moves it.
+        let then = at + world.setup()?.interval / 2;
+        world.listen(then.saturating_sub(clock::calendar()))?;
+    }
     world.send(BACK, &frame)
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cucumber::then;
 
+use super::neighbours::{ask, nobody_answers};
 use super::router::falls_silent;
 use crate::conformance::vrrp::frames::{GROUP4, GROUP6, PROTOCOL};
 use crate::conformance::vrrp::setup::{DUT_BACK, VRID, duration};
@@ -29,10 +30,39 @@ fn still_active(world: &mut World) -> Result<(), String> {
     if said >= STILL_MIN { Ok(()) } else { Err(format!("{said} adverts in {WATCH_INTERVALS} intervals")) }
 }
 
+#[then(regex = "^its (IPv4|IPv6) router still says that it is active$")]
+fn other_still_active(world: &mut World, family: String) -> Result<(), String> {
+    in_family(world, &family, still_active)
+}
+
+/// A router that gave way says nothing and does not answer either: one that is merely kept from speaking, or is dead with
+/// the address in place, does.
 #[then("it falls silent")]
 fn silent(world: &mut World) -> Result<(), String> {
     let interval = world.setup()?.interval;
-    falls_silent(world, interval * 2)
+    falls_silent(world, interval * 2)?;
+    ask(world)?;
+    nobody_answers(world).map_err(|error| format!("it says nothing, but has not given way: {error}"))
+}
+
+#[then(regex = "^its (IPv4|IPv6) router falls silent$")]
+fn other_silent(world: &mut World, family: String) -> Result<(), String> {
+    in_family(world, &family, silent)
+}
+
+/// The same about the router of the other family, of one that has both.
+fn in_family(
+    world: &mut World,
+    family: &str,
+    look: fn(&mut World) -> Result<(), String>,
+) -> Result<(), String> {
+    let setup = world.setup.as_mut().ok_or("this scenario has no router under test")?;
+    let before = std::mem::replace(&mut setup.ipv4, family == "IPv4");
+    let found = look(world);
+    if let Some(setup) = &mut world.setup {
+        setup.ipv4 = before;
+    }
+    found
 }
 
 #[then(regex = r"^it says nothing for (\d+) intervals$")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cucumber::{then, when};
 
-use crate::conformance::vrrp::frames::{echo, question};
+use crate::conformance::vrrp::frames::{self, echo, question};
 use crate::conformance::vrrp::setup::{BACK, DUT_BACK, FRONT, PEER_FRONT};
 use crate::conformance::vrrp::wire::{Seen, What};
 use crate::conformance::vrrp::world::{LATE_MAX, WAIT_MAX, World, link_local};
@@ -46,7 +46,7 @@ fn find<T>(
 }
 
 #[when("somebody asks who has its virtual address")]
-fn ask(world: &mut World) -> Result<(), String> {
+pub(super) fn ask(world: &mut World) -> Result<(), String> {
     let frame = question(world.own_mac()?, world.own()?, first(world)?);
     world.send(BACK, &frame)
 }
@@ -64,7 +64,7 @@ fn answer(world: &mut World, within: Duration) -> Result<Option<(Mac, bool)>, St
 }
 
 #[then("nobody answers")]
-fn nobody_answers(world: &mut World) -> Result<(), String> {
+pub(super) fn nobody_answers(world: &mut World) -> Result<(), String> {
     match answer(world, LATE_MAX)? {
         None => Ok(()),
         Some((mac, _)) => Err(format!("{mac:02x?} answers")),
@@ -129,9 +129,38 @@ fn packet(world: &mut World, which: String) -> Result<(), String> {
     world.send(BACK, &frame)
 }
 
-#[when("a packet for its virtual address comes to its own MAC")]
-fn packet_for_virtual(world: &mut World) -> Result<(), String> {
-    ping(world, "virtual".to_owned())
+#[when(regex = "^a packet for its virtual address comes to its (own|announced) MAC$")]
+fn packet_for_virtual(world: &mut World, which: String) -> Result<(), String> {
+    let to = mac(world, &which)?;
+    let frame = echo(world.own_mac()?, to, world.own()?, first(world)?, ECHO);
+    world.send(BACK, &frame)
+}
+
+/// Somebody else says that the virtual address is here, so that whoever wants to forward the packet can.
+#[then("it does not forward the packet to whoever says to have the address")]
+fn does_not_forward_back(world: &mut World) -> Result<(), String> {
+    let (own, about, mut asked) = (world.own_mac()?, first(world)?, world.mark);
+    let IpAddr::V4(address) = about else { return Err("this is about ARP".to_owned()) };
+    let deadline = clock::calendar() + LATE_MAX;
+    while clock::calendar() < deadline {
+        let question = world.wire()?.until(deadline, |seen| {
+            seen.iter().filter(|seen| seen.at > asked && !seen.ours).find_map(|seen| match seen.what {
+                What::Arp { reply: false, sha, spa, tpa } if tpa == about && spa != tpa => {
+                    Some((seen.at, sha, spa))
+                }
+                _ => None,
+            })
+        })?;
+        if let Some((at, sha, spa)) = question {
+            asked = at;
+            world
+                .wire()?
+                .sender(BACK)?
+                .send(&frames::answer(own, address, (sha, spa)))
+                .map_err(|error| error.to_string())?;
+        }
+    }
+    if forwarded(world, about, LATE_MAX * 2)? { Err("it forwarded the packet".to_owned()) } else { Ok(()) }
 }
 
 fn forwarded(world: &mut World, to: IpAddr, within: Duration) -> Result<bool, String> {
