@@ -19,8 +19,11 @@ pub struct Account {
     pub checks: Vec<CheckAccount>,
     /// What went wrong on the wire, by kind.
     pub complaints: BTreeMap<String, ComplaintAccount>,
-    /// How late the loop ever woke, in microseconds.
+    /// How late the kernel ever woke the loop, in microseconds: the machine was too busy. What the loop missed because it was
+    /// busy itself does not count.
     pub latest_wake_us: u64,
+    /// How long the loop ever needed for all that had happened when it woke, in microseconds.
+    pub longest_turn_us: u64,
     /// What the daemon would do and cannot: no real-time priority, no lease.
     pub lacks: Vec<String>,
 }

@@ -447,9 +447,18 @@ impl Setting {
 
 /// How late a loop may wake before that is worth a word: the machine's own rule is two intervals.
 pub(super) fn is_late(account: &Account) -> Option<String> {
+    is_worth_a_word(account, account.latest_wake_us)
+}
+
+/// How long a loop may be busy before that is worth a word, by the same rule.
+pub(super) fn is_slow(account: &Account) -> Option<String> {
+    is_worth_a_word(account, account.longest_turn_us)
+}
+
+fn is_worth_a_word(account: &Account, us: u64) -> Option<String> {
     let fastest_ms = account.routers.iter().map(|router| router.interval_ms).min()?;
-    let latest_ns = account.latest_wake_us * 1_000;
-    (latest_ns > 2 * fastest_ms * NS_IN_MS).then(|| span(latest_ns))
+    let ns = us * 1_000;
+    (ns > 2 * fastest_ms * NS_IN_MS).then(|| span(ns))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::account::{Account, ComplaintAccount, PeerAccount, RouterAccount, TransitionAccount};
-use super::election::{instance, is_late};
+use super::election::{instance, is_late, is_slow};
 use super::words::{ago, count, list, span, who};
 use super::{Testimony, Witness};
 use crate::report::{Event, What};
@@ -167,6 +167,11 @@ fn circumstances(account: &Account) -> Vec<String> {
     }
     if let Some(late) = is_late(account) {
         lines.push(format!("Its loop once woke {late} late: the machine was too busy for its interval."));
+    }
+    if let Some(busy) = is_slow(account) {
+        lines.push(format!(
+            "Its loop once was busy for {busy} without a pause, which is too long for its interval."
+        ));
     }
     for (kind, ComplaintAccount { count: times, at_ns, last }) in &account.complaints {
         lines.push(format!("{kind}, {}, last {}: {last}", count(*times, "time"), ago(*at_ns, account.at_ns)));

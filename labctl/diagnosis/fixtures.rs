@@ -65,6 +65,7 @@ pub(super) fn account(number: u8) -> Account {
         checks: vec![],
         complaints: [].into(),
         latest_wake_us: 90,
+        longest_turn_us: 400,
         lacks: vec![],
     }
 }

@@ -83,8 +83,9 @@ impl NeighbourWatch {
 
     /// The next other machine that has one of the watched addresses; `None` if nothing more is waiting.
     pub fn hear(&self) -> io::Result<Option<Sighting>> {
-        for _ in 0..QUEUE_FRAMES_MAX {
-            match self.next_word()? {
+        let mut budget = QUEUE_FRAMES_MAX;
+        while budget > 0 {
+            match self.next_word(&mut budget)? {
                 Some(Word::Has(sighting)) => return Ok(Some(sighting)),
                 Some(Word::Asks(_)) => {}
                 None => break,
@@ -93,11 +94,12 @@ impl NeighbourWatch {
         Ok(None)
     }
 
-    /// The next word of another machine about one of the watched addresses; `None` if nothing more is waiting. Frames that
-    /// say nothing about them are skipped, at most a queue full in one call.
-    pub fn next_word(&self) -> io::Result<Option<Word>> {
+    /// The next word of another machine about one of the watched addresses; `None` if nothing more is waiting, or if as many
+    /// frames were read as the budget had. Each counts, also one that says nothing about them and is skipped.
+    pub fn next_word(&self, budget: &mut usize) -> io::Result<Option<Word>> {
         let mut buffer = [0; FRAME_BYTES_MAX];
-        for _ in 0..QUEUE_FRAMES_MAX {
+        while *budget > 0 {
+            *budget -= 1;
             let len = match (&self.socket).read(&mut buffer) {
                 Ok(len) => len,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),

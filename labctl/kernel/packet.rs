@@ -1,14 +1,11 @@
-//! Packets below TCP and UDP: whole Ethernet frames out of one interface, and one IP protocol in one multicast group
-//! on one interface. It knows nothing of what is in them.
+//! Ethernet interfaces, and whole frames out of one. It knows nothing of what is in them.
 
-use std::io::{self, Read};
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
 
 use nix::libc;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::netlink::{self, Netlink};
 
@@ -16,10 +13,6 @@ pub use super::link::Mac;
 
 /// Queueing priority of control traffic, `TC_PRIO_CONTROL`: before all data wherever the kernel keeps queues by priority.
 pub(super) const PRIORITY_CONTROL: u32 = 7;
-/// Receive buffer of a [`GroupSocket`]. The kernel doubles it and charges over 512 bytes for the shortest packet.
-const QUEUE_BYTES: usize = 104 * 1024;
-/// More packets than can ever wait on a [`GroupSocket`] at once.
-pub const QUEUE_PACKETS_MAX: usize = 2 * QUEUE_BYTES / 512;
 
 /// Why packets cannot be sent or received.
 #[derive(Debug, thiserror::Error)]
@@ -131,50 +124,4 @@ pub(super) fn link_address(index: u32, protocol: u16) -> SockAddr {
     };
     // SAFETY: the closure fills in a whole `sockaddr_ll` and its length.
     unsafe { SockAddr::try_init(init) }.expect("the closure cannot fail").1
-}
-
-/// One IP protocol in one multicast group on one interface. What it sends does not come back to it.
-#[derive(Debug)]
-pub struct GroupSocket {
-    socket: Socket,
-    group: SockAddr,
-}
-
-impl GroupSocket {
-    /// Opens a socket that sends from the address `own` of the interface with that TTL, and joins the group.
-    pub fn open(port: &Port, own: Ipv4Addr, protocol: u8, group: Ipv4Addr, ttl: u8) -> Result<Self, Error> {
-        let kind = Type::RAW.nonblocking().cloexec();
-        let socket = Socket::new(Domain::IPV4, kind, Some(Protocol::from(i32::from(protocol))))
-            .map_err(port.error("open a raw socket"))?;
-        let options = || {
-            socket.bind_device(Some(port.name.as_bytes()))?;
-            // Decides the source address of what is sent, too, when the interface has further addresses.
-            socket.set_multicast_if_v4(&own)?;
-            socket.set_multicast_ttl_v4(u32::from(ttl))?;
-            socket.set_multicast_loop_v4(false)?;
-            // Without this the socket hears groups that other processes joined.
-            socket.set_multicast_all_v4(false)?;
-            socket.set_priority(PRIORITY_CONTROL)?;
-            socket.set_recv_buffer_size(QUEUE_BYTES)?;
-            socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(port.index))
-        };
-        options().map_err(port.error("join a multicast group"))?;
-        Ok(Self { socket, group: SockAddr::from(SocketAddrV4::new(group, 0)) })
-    }
-
-    /// Sends one message to the group, or says at once that it cannot. The kernel puts the IP header before it.
-    pub fn send(&self, message: &[u8]) -> io::Result<()> {
-        self.socket.send_to(message, &self.group).map(drop)
-    }
-
-    /// Takes the next packet, IP header included, and returns its length; `WouldBlock` if there is none.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&self.socket).read(buffer)
-    }
-}
-
-impl AsFd for GroupSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
 }

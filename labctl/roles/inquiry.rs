@@ -1,17 +1,20 @@
 //! How a daemon is asked how it is: it listens on a socket in its node's own `/run`, and whoever connects is told one
 //! JSON document, which ends with the connection. Nothing is read from whoever asks. It does not know what is told.
+#![expect(clippy::disallowed_methods, reason = "whoever asks waits for a bounded time")]
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Longest answer. A daemon with a dozen virtual routers of a hundred addresses each says less.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Room for what one read takes.
+const PART_BYTES: usize = 64 * 1024;
 
 /// The daemon's end. It never waits for anybody.
 #[derive(Debug)]
@@ -59,24 +62,40 @@ pub fn tell(mut stream: UnixStream, answer: &[u8]) {
     let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(answer));
 }
 
-/// Asks the daemon behind a socket. A daemon that hangs is an error after `within` for each of connecting and reading.
+/// Asks the daemon behind a socket. A daemon that hangs is an error after `within`, also one that tells a byte at a time.
 pub fn ask(path: &Path, within: Duration) -> io::Result<Vec<u8>> {
+    let end = Instant::now() + within;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
     // Counts for connecting, too: a daemon that hangs has a full queue soon.
     socket.set_write_timeout(Some(within))?;
-    socket.set_read_timeout(Some(within))?;
     let address = SockAddr::unix(path)?;
-    let mut answer = Vec::new();
-    let asked = socket
-        .connect(&address)
-        .and_then(|()| UnixStream::from(socket).take(ANSWER_BYTES_MAX as u64).read_to_end(&mut answer));
-    match asked {
-        Ok(_) => Ok(answer),
+    match socket.connect(&address).and_then(|()| hear_out(&UnixStream::from(socket), end)) {
+        Ok(answer) => Ok(answer),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))
         }
         Err(error) => Err(error),
     }
+}
+
+/// All that is said before somebody hangs up.
+fn hear_out(mut stream: &UnixStream, end: Instant) -> io::Result<Vec<u8>> {
+    let mut answer = Vec::new();
+    let mut part = vec![0; PART_BYTES];
+    while answer.len() < ANSWER_BYTES_MAX {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(len) => answer.extend_from_slice(&part[..len]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(answer)
 }
 
 #[cfg(test)]
@@ -103,6 +122,23 @@ mod tests {
             desk.answer_one(|| long.clone()).unwrap();
             assert_eq!(asker.join().unwrap().unwrap(), long);
         }
+    }
+
+    #[test]
+    fn a_daemon_that_tells_a_byte_at_a_time_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("desk");
+        let listener = UnixListener::bind(&path).unwrap();
+        let teller = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // Every byte comes within the time that is given to the whole.
+            while stream.write_all(b"x").is_ok() {
+                let _ = crate::kernel::wait::readable(listener.as_fd(), Duration::from_millis(5));
+            }
+        });
+        let endless = ask(&path, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(endless.kind(), io::ErrorKind::TimedOut);
+        teller.join().unwrap();
     }
 
     #[test]

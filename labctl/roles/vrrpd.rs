@@ -11,6 +11,7 @@ mod holdings;
 mod instance;
 mod lookout;
 mod opening;
+mod punctuality;
 mod settings;
 
 use std::io;
@@ -22,12 +23,16 @@ use self::driver::Driver;
 use self::settings::Settings;
 pub use self::settings::SettingsError;
 use super::inquiry::Desk;
-use super::{Reporter, Site, described};
-use crate::dataplane::gate::Leases;
+use super::{Reporter, Site};
+use crate::dataplane::{self, gate::Leases};
 use crate::kernel::{macvlan, netlink, packet};
 
 /// Where the daemon says how it is: an [`account::Account`].
 pub const SOCKET_PATH: &str = "/run/labctl/vrrpd.sock";
+
+/// What the daemon lacks where there is no gate at all.
+const NO_LEASES: &str =
+    "a lease, so a daemon that hangs leaves its addresses alive: PID 1 of the node has none";
 
 /// Why the daemon ended by itself. Nothing that comes from the wire is a reason.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +52,9 @@ pub enum Error {
     /// The kernel's tables can no longer be changed at all. A single refused change is logged, not an end.
     #[error("change addresses and routes")]
     Netlink(#[from] netlink::Error),
+    /// PID 1 holds the addresses back until somebody renews their leases, and nobody could.
+    #[error("open the leases that PID 1 of the node left")]
+    Leases(#[source] dataplane::Error),
     /// Threads cannot be had.
     #[error("start the tracked checks")]
     Checks(#[source] io::Error),
@@ -65,25 +73,15 @@ pub enum Error {
 pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     let mut settings = Settings::of(site)?;
     let mut lacks = Vec::new();
-    let leases = leases(&settings, &mut lacks);
+    let leases = Leases::from_env().map_err(Error::Leases)?;
     if leases.is_none() {
+        if settings.leases() {
+            lacks.push(NO_LEASES.to_owned());
+        }
         settings.do_without_leases();
     }
     let desk = Desk::open(Path::new(SOCKET_PATH))
         .inspect_err(|error| lacks.push(format!("a socket for questions: {error}")))
         .ok();
     Driver::open(&settings, leases, desk, lacks, reporter)?.run()
-}
-
-/// The map of leases that PID 1 left, or a line about why there is none although there should be.
-fn leases(settings: &Settings, lacks: &mut Vec<String>) -> Option<Leases> {
-    let lack = match Leases::from_env() {
-        Ok(Some(leases)) => return Some(leases),
-        Ok(None) => "PID 1 of the node has none".to_owned(),
-        Err(error) => described(&error),
-    };
-    if settings.leases() {
-        lacks.push(format!("a lease, so a daemon that hangs leaves its addresses alive: {lack}"));
-    }
-    None
 }

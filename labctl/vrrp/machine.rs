@@ -20,7 +20,7 @@ pub use self::contract::{
     Action, Cause, Config, Degraded, Health, Input, LabRules, Links, Profile, State, Time,
 };
 use self::handover::Handover;
-use self::search::InFlight;
+use self::search::{InFlight, Rivals};
 use super::{Interval, OWNER};
 
 /// One virtual router.
@@ -34,8 +34,7 @@ pub struct Machine {
     /// Before this it does not take over from a live Active of lower priority.
     preempts_from: Time,
     probes_in_flight: InFlight,
-    /// A rival that probes for the addresses has until then to take them.
-    rival_until: Time,
+    rivals: Rivals,
     phase: Phase,
 }
 
@@ -59,7 +58,7 @@ impl Machine {
             started: false,
             preempts_from: Time::ZERO,
             probes_in_flight: InFlight::default(),
-            rival_until: Time::ZERO,
+            rivals: Rivals::default(),
             phase: Phase::Initialize,
         }
     }
@@ -225,7 +224,7 @@ impl Machine {
             (Phase::Backup(_) | Phase::Active(_), Input::Startup) => vec![],
             // The kernel answers the rival if there is an answer. If there is none, it has the earlier claim.
             (Phase::Initialize | Phase::Active(_) | Phase::Leaving(_), Input::Rival { .. }) => {
-                self.note_rival(now);
+                self.rivals.hear(now);
                 vec![]
             }
             // A search may have ended while its probes were still in a queue.

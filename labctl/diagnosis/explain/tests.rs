@@ -61,6 +61,7 @@ fn a_backup_says_whom_it_hears_and_what_is_wrong() {
     }
     account.lacks.push("a lease (no CAP_BPF)".into());
     account.latest_wake_us = 450_000;
+    account.longest_turn_us = 210_000;
     account
         .complaints
         .insert("ttl".into(), complaint(1, ms(1_500), "packet from 10.10.1.66 dropped: TTL 254"));
@@ -76,6 +77,7 @@ fn a_backup_says_whom_it_hears_and_what_is_wrong() {
     Check disk passes: as it said.
     It must do without a lease (no CAP_BPF).
     Its loop once woke 450 ms late: the machine was too busy for its interval.
+    Its loop once was busy for 210 ms without a pause, which is too long for its interval.
     ttl, 1 time, last 1.5 s ago: packet from 10.10.1.66 dropped: TTL 254
     ");
 }

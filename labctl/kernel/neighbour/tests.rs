@@ -64,7 +64,7 @@ fn another_machine_that_asks_is_heard_asking() {
         right.probe(address).unwrap();
         assert!(wait::readable(watch.as_fd(), WAIT_MAX).unwrap());
         let asks = Word::Asks(Sighting { address, mac: right.mac() });
-        assert_eq!(watch.next_word().unwrap(), Some(asks));
+        assert_eq!(watch.next_word(&mut 1).unwrap(), Some(asks));
     }
 }
 

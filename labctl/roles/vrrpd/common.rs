@@ -8,11 +8,12 @@ use std::time::Duration;
 use super::complaints::Complaints;
 use crate::dataplane::gate::{Lease, Leases};
 use crate::kernel::clock;
-use crate::kernel::neighbour::{NeighbourWatch, Word};
+use crate::kernel::neighbour::{NeighbourWatch, QUEUE_FRAMES_MAX, Word};
 use crate::roles::Reporter;
 
-/// Most frames taken from one watch in one turn, whoever floods the link; what comes after that wakes the loop once more.
-const FRAMES_MAX: usize = 512;
+/// Most frames taken from one watch in one turn, whatever is in them: all that can have waited when the loop woke. What a
+/// flood brings in the meantime wakes the loop once more.
+const FRAMES_MAX: usize = QUEUE_FRAMES_MAX;
 
 /// Shared by the instances, used by one at a time.
 #[derive(Debug)]
@@ -41,6 +42,15 @@ pub(super) struct Seen {
     pub(super) asked: BTreeMap<IpAddr, bool>,
 }
 
+/// Why addresses have no such lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoLease {
+    /// They are not behind a gate, and live anyway.
+    NoGate,
+    /// The kernel did not take it, perhaps for some of them only; that was complained of.
+    Refused,
+}
+
 impl Common {
     /// Counts something that is wrong, and logs it seldom.
     pub(super) fn complain(&mut self, kind: &'static str, example: String) {
@@ -64,16 +74,21 @@ impl Common {
         left
     }
 
-    /// Lets addresses live until then. False if they are not behind a gate, and live anyway.
-    pub(super) fn lease(&mut self, addresses: impl Iterator<Item = IpAddr>, lease: Lease) -> bool {
-        let Some(leases) = &mut self.leases else { return false };
+    /// Lets addresses live until then.
+    pub(super) fn lease(
+        &mut self,
+        addresses: impl Iterator<Item = IpAddr>,
+        lease: Lease,
+    ) -> Result<(), NoLease> {
+        let leases = self.leases.as_mut().ok_or(NoLease::NoGate)?;
         let failed =
             addresses.filter_map(|address| Some((address, leases.set(address, lease).err()?))).last();
         if let Some((address, error)) = failed {
             let because = crate::roles::described(&error);
             self.complain("lease", format!("cannot change the lease of {address}: {because}"));
+            return Err(NoLease::Refused);
         }
-        true
+        Ok(())
     }
 
     /// What other machines said about floating addresses since the last call. Never waits.
@@ -81,8 +96,9 @@ impl Common {
         let mut seen = Seen::default();
         let mut failed = None;
         for watch in &self.watches {
-            for _ in 0..FRAMES_MAX {
-                match watch.neighbours.next_word() {
+            let mut budget = FRAMES_MAX;
+            loop {
+                match watch.neighbours.next_word(&mut budget) {
                     Ok(Some(Word::Has(other))) => drop(seen.had.insert(other.address)),
                     Ok(Some(Word::Asks(other))) => {
                         let first = seen.asked.entry(other.address).or_insert(false);

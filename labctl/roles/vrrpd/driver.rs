@@ -18,6 +18,7 @@ use super::complaints::Complaints;
 use super::instance::{After, Instance, Taken};
 use super::lookout::Lookout;
 use super::opening::{self, Opened};
+use super::punctuality::{Lateness, Punctuality, Turn};
 use super::settings::Settings;
 use crate::dataplane::gate::Leases;
 use crate::kernel::protocol::QUEUE_PACKETS_MAX;
@@ -25,7 +26,7 @@ use crate::kernel::realtime::{self, Alarm};
 use crate::report::What;
 use crate::roles::Reporter;
 use crate::roles::inquiry::Desk;
-use crate::vrrp::{DATAGRAM_BYTES_MAX, Health, Input};
+use crate::vrrp::{DATAGRAM_BYTES_MAX, Health, Input, Links};
 
 /// Most packets of one socket handled before the timers get their turn: all that can have waited when the loop woke. A
 /// flood, which goes on while they are handled, cannot keep the timers waiting for ever.
@@ -36,8 +37,6 @@ const FOLLOW_UPS_MAX: usize = 2 * 510 * 510;
 /// Longest that a router which was told to stop may wait for its heir: more than any machine asks for at the usual
 /// intervals, and less than a person waits before the second SIGTERM.
 const STOP_MAX: Duration = Duration::from_secs(5);
-/// A loop that wakes this many intervals late has missed more than it may.
-const LATE_INTERVALS: u32 = 2;
 
 /// The daemon with everything it owns.
 pub(super) struct Driver {
@@ -52,8 +51,7 @@ pub(super) struct Driver {
     health: Health,
     desk: Option<Desk>,
     lacks: Vec<String>,
-    latest_wake: Duration,
-    late: Duration,
+    punctuality: Punctuality,
     buffer: Vec<u8>,
 }
 
@@ -79,6 +77,7 @@ impl Driver {
         let stop = stop_signals().map_err(system("watch for SIGTERM"))?;
         let alarm = Alarm::new().map_err(system("open a timer"))?;
         let Opened { instances, watches, ports } = opening::open(settings)?;
+        let macvlans: Vec<_> = instances.iter().flat_map(Instance::macvlans).cloned().collect();
         let shortest = settings.routers.iter().map(|router| router.interval).min();
         Ok(Self {
             election: settings.interface.to_string(),
@@ -87,13 +86,12 @@ impl Driver {
             common: Common { reporter, complaints: Complaints::default(), leases, watches },
             stop,
             alarm,
-            lookout: Lookout::open(&ports)?,
+            lookout: Lookout::open(&ports, &macvlans)?,
             checks: Checks::start(&settings.checks).map_err(Error::Checks)?,
             health: Health::default(),
             desk,
             lacks,
-            latest_wake: Duration::ZERO,
-            late: shortest.map_or(Duration::MAX, |interval| LATE_INTERVALS * interval.duration()),
+            punctuality: Punctuality::new(shortest.map(|interval| interval.duration())),
             buffer: vec![0; DATAGRAM_BYTES_MAX],
         })
     }
@@ -127,6 +125,7 @@ impl Driver {
         let mut end = None;
         loop {
             let woken = self.wait(end)?;
+            let mut turn = Turn::begin(woken.at);
             if woken.stop {
                 // Told twice, it does not wait for an heir.
                 if end.is_some() {
@@ -135,10 +134,13 @@ impl Driver {
                 end = Some(woken.at + STOP_MAX);
                 self.feed_all(Input::Shutdown)?;
             }
-            self.turn(woken.at)?;
+            self.turn(woken.at, &mut turn)?;
             if woken.asked {
                 self.answer();
             }
+            turn.mark("questions", now());
+            let slow = self.punctuality.ended(&turn);
+            self.judge(slow);
             if end.is_some_and(|end| end <= woken.at || self.instances.iter().all(Instance::is_done)) {
                 return Ok(());
             }
@@ -165,6 +167,7 @@ impl Driver {
         let watches = self.common.watches.iter().map(|watch| watch.neighbours.as_fd());
         let all = always.into_iter().chain(sockets).chain(watches).chain(desk);
         let mut ready: Vec<PollFd> = all.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
+        let asleep = now();
         match poll(&mut ready, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(source) => return Err(Error::System { act: "wait", source }),
@@ -173,27 +176,34 @@ impl Driver {
         let asked = self.desk.is_some() && is_ready(ready.last());
         let stop = is_ready(ready.first()) && matches!(self.stop.read_signal(), Ok(Some(_)));
         let at = now();
-        self.judge_lateness(deadline, at);
+        let late = self.punctuality.woke(deadline, asleep, at);
+        self.judge(late);
         Ok(Woken { at, stop, asked })
     }
 
-    /// How late it woke, and whether that is worth a word (RFC 9568 section 2.5 on short intervals).
-    fn judge_lateness(&mut self, deadline: Option<Duration>, woke: Duration) {
-        let late = deadline.map_or(Duration::ZERO, |deadline| woke.saturating_sub(deadline));
-        self.latest_wake = self.latest_wake.max(late);
-        if late > self.late {
-            self.common.complain("late", format!("the loop woke {late:?} too late"));
+    /// Tells of what was not on time.
+    fn judge(&mut self, lateness: Option<Lateness>) {
+        if let Some(Lateness { kind, example }) = lateness {
+            self.common.complain(kind, example);
         }
     }
 
     /// Handles all that had happened when the loop woke. A timer is due by that time and not by a later one: an advert
     /// that came after the queue was emptied must not be overtaken by the timer that it would have moved.
-    fn turn(&mut self, woke: Duration) -> Result<(), Error> {
+    fn turn(&mut self, woke: Duration, turn: &mut Turn) -> Result<(), Error> {
         self.receive()?;
+        turn.mark("adverts", now());
         self.watch()?;
+        turn.mark("neighbours", now());
         self.listen(woke)?;
+        turn.mark("the kernel's news", now());
         self.hear_checks()?;
-        self.expire(woke)
+        turn.mark("checks", now());
+        self.put_back(woke)?;
+        turn.mark("what was gone", now());
+        self.expire(woke)?;
+        turn.mark("timers", now());
+        Ok(())
     }
 
     /// Handles all packets that wait. This comes before the timers: a loop that woke late must not conclude from its own
@@ -229,13 +239,12 @@ impl Driver {
         for which in 0..self.instances.len() {
             let instance = &self.instances[which];
             let answered = seen.had.iter().any(|&address| instance.has(address));
-            let asked = seen.asked.iter().filter(|(address, _)| instance.has(**address));
-            let rival = asked.map(|(_, &first)| first).reduce(|one, other| one || other);
+            let rival = instance.rival(&seen.asked);
             if answered {
                 self.feed(which, Input::Answered)?;
             }
-            if let Some(first) = rival {
-                self.feed(which, Input::Rival { first })?;
+            if let Some(rival) = rival {
+                self.feed(which, rival)?;
             }
         }
         Ok(())
@@ -251,17 +260,34 @@ impl Driver {
         Ok(())
     }
 
-    /// Tells every instance of its links, if that is news.
+    /// Tells every instance of its links, if that is news. A group shares them all: else those whose links are up would take,
+    /// and give up again because one does not follow, for as long as its link is down.
     fn relink(&mut self) -> Result<(), Error> {
-        let up = self.lookout.links();
-        let news = |instance: &mut Instance| instance.relink(&self.election, &up);
-        let news: Vec<_> = self.instances.iter_mut().map(news).collect();
-        for (which, input) in news.into_iter().enumerate() {
-            if let Some(input) = input {
+        let size = if self.sync { self.instances.len().max(1) } else { 1 };
+        let groups = self.instances.chunks(size);
+        let links: Vec<Links> =
+            groups.flat_map(|group| std::iter::repeat_n(self.links(group), group.len())).collect();
+        for (which, links) in links.into_iter().enumerate() {
+            if let Some(input) = self.instances[which].relink(links) {
                 self.feed(which, input)?;
             }
         }
         Ok(())
+    }
+
+    /// The links that these instances depend on. Where all addresses are on the link of the adverts, who is cut off from it
+    /// cannot serve: it would only be in the way when the link is back.
+    fn links(&self, instances: &[Instance]) -> Links {
+        let up = self.lookout.links();
+        let is_up = |name: &str| up.get(name).copied().unwrap_or(false);
+        let mut elsewhere =
+            instances.iter().flat_map(Instance::homes).filter(|name| *name != self.election).peekable();
+        let reachable = match elsewhere.peek() {
+            Some(_) => elsewhere.all(is_up),
+            None => is_up(&self.election),
+        };
+        let lives = instances.iter().flat_map(Instance::macvlans).all(|macvlan| self.lookout.has(macvlan));
+        Links { election: is_up(&self.election), service: reachable && lives }
     }
 
     fn hear_checks(&mut self) -> Result<(), Error> {
@@ -283,10 +309,15 @@ impl Driver {
             let after = self.instances[which].expire(woke, &mut self.common)?;
             self.follow(which, after)?;
         }
-        if let Some(heard) = self.lookout.round(woke) {
-            for instance in &mut self.instances {
-                instance.put_back(heard, &mut self.common)?;
-            }
+        Ok(())
+    }
+
+    /// Sees to it that holders have what they hold. This comes before the timers: what they take is not known to the lookout
+    /// yet.
+    fn put_back(&mut self, woke: Duration) -> Result<(), Error> {
+        let Some(heard) = self.lookout.round(woke) else { return Ok(()) };
+        for instance in &mut self.instances {
+            instance.put_back(heard, &self.lookout, &mut self.common)?;
         }
         Ok(())
     }
@@ -350,7 +381,8 @@ impl Driver {
             links: links.into_iter().map(|(name, up)| (name.to_owned(), up)).collect(),
             checks: self.checks.account(),
             complaints: self.common.complaints.account(),
-            latest_wake_us: u64::try_from(self.latest_wake.as_micros()).unwrap_or(u64::MAX),
+            latest_wake_us: self.punctuality.latest_wake_us(),
+            longest_turn_us: self.punctuality.longest_turn_us(),
             lacks: self.lacks.clone(),
         }
     }

@@ -53,6 +53,7 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Holdings {
     netlink: Netlink,
+    macvlans: Vec<Port>,
     /// Macvlans up, then addresses: one batch.
     add_addresses: Vec<Step>,
     add_routes: Vec<Step>,
@@ -91,18 +92,12 @@ pub(super) struct Change {
 impl Holdings {
     /// Builds the requests.
     pub(super) fn new(netlink: Netlink, places: &[Place], ways_out: &[WayOut]) -> Self {
-        let mut macvlans: Vec<&Port> = places.iter().filter_map(|place| place.macvlan.as_ref()).collect();
+        let mut macvlans: Vec<Port> = places.iter().filter_map(|place| place.macvlan.clone()).collect();
         macvlans.sort_by_key(|port| port.index);
         macvlans.dedup();
         let replace = NLM_F_CREATE | NLM_F_REPLACE;
         // Without NLM_F_REPLACE: what is there stays untouched, the kernel tells nobody, and the answer says which it was.
         let put = NLM_F_CREATE | NLM_F_EXCL;
-        let up = || {
-            macvlans.iter().map(|port| Step {
-                object: Object::Macvlan(port.name.clone()),
-                request: link::up(port.index),
-            })
-        };
         let down = macvlans
             .iter()
             .map(|port| Step { object: Object::Macvlan(port.name.clone()), request: link::down(port.index) });
@@ -120,7 +115,11 @@ impl Holdings {
         };
         Self {
             netlink,
-            add_addresses: up().chain(addresses(RouteNetlinkMessage::NewAddress, replace)).collect(),
+            add_addresses: macvlans
+                .iter()
+                .map(up)
+                .chain(addresses(RouteNetlinkMessage::NewAddress, replace))
+                .collect(),
             add_routes: routes(RouteNetlinkMessage::NewRoute, replace).collect(),
             put_back: addresses(RouteNetlinkMessage::NewAddress, put)
                 .chain(routes(RouteNetlinkMessage::NewRoute, put))
@@ -129,6 +128,7 @@ impl Holdings {
                 .chain(addresses(RouteNetlinkMessage::DelAddress, 0))
                 .chain(down)
                 .collect(),
+            macvlans,
         }
     }
 
@@ -142,9 +142,20 @@ impl Holdings {
         run(&mut self.netlink, &self.add_routes)
     }
 
-    /// Puts back whatever of addresses and routes is gone. What is still there is refused with `EEXIST`.
-    pub(super) fn put_back(&mut self) -> Result<Vec<Change>, netlink::Error> {
-        run(&mut self.netlink, &self.put_back)
+    /// The macvlans that addresses live on, each once.
+    pub(super) fn macvlans(&self) -> &[Port] {
+        &self.macvlans
+    }
+
+    /// Brings up macvlans that are down, and puts back whatever of addresses and routes is gone. What is still there is
+    /// refused with `EEXIST`.
+    pub(super) fn put_back(
+        &mut self,
+        is_down: impl Fn(&Port) -> bool,
+    ) -> Result<Vec<Change>, netlink::Error> {
+        let fallen = self.macvlans.iter().filter(|port| is_down(port));
+        let steps: Vec<Step> = fallen.map(up).chain(self.put_back.iter().cloned()).collect();
+        run(&mut self.netlink, &steps)
     }
 
     /// Removes routes and addresses, and takes macvlans down. What is not there any more counts as refused with one of
@@ -162,6 +173,10 @@ impl fmt::Display for Object {
             Self::Macvlan(name) => write!(f, "the macvlan {name}"),
         }
     }
+}
+
+fn up(macvlan: &Port) -> Step {
+    Step { object: Object::Macvlan(macvlan.name.clone()), request: link::up(macvlan.index) }
 }
 
 fn run(netlink: &mut Netlink, steps: &[Step]) -> Result<Vec<Change>, netlink::Error> {

@@ -11,11 +11,12 @@ use nix::errno::Errno;
 use super::Error;
 use super::account::{PeerAccount, RouterAccount, TransitionAccount};
 use super::announcer::Announcer;
-use super::common::{Common, nanoseconds, now};
+use super::common::{Common, NoLease, nanoseconds, now};
 use super::holdings::{Change, Holdings, Object, is_absence};
-use super::lookout::Heard;
+use super::lookout::{Heard, Lookout};
 use super::settings::Router;
 use crate::dataplane::gate::Lease;
+use crate::kernel::packet::Port;
 use crate::kernel::protocol::ProtocolSocket;
 use crate::report::What;
 use crate::vrrp::{
@@ -39,6 +40,8 @@ pub(super) struct Instance {
     announcer: Announcer,
     newer: NewerPeers,
     links: Option<Links>,
+    /// The state that others were told of.
+    told: State,
     /// The addresses are in the kernel.
     holds: bool,
     /// The addresses are no longer answered for.
@@ -92,6 +95,7 @@ impl Instance {
             announcer,
             newer: NewerPeers::default(),
             links: None,
+            told: State::Initialize,
             holds: false,
             hushed: false,
             leased_until: None,
@@ -113,20 +117,20 @@ impl Instance {
     /// Lets the machine handle an input, and does what it says.
     pub(super) fn feed(&mut self, input: Input, common: &mut Common) -> Result<Vec<After>, Error> {
         let at = now();
-        let (mut after, mut refused) = (Vec::new(), false);
+        let mut after = Vec::new();
         for action in self.machine.handle(input, at) {
             match action {
                 Action::SendAdvert { priority } => self.advertise(priority, common),
                 Action::Probe if common.probe(self.router.addresses()) => after.push(After::Probed),
                 Action::Probe => {}
-                Action::Grant { by, .. } if by < now() => {
-                    refused = true;
+                Action::Grant { until, by } if self.grant(until, by, common) => {}
+                Action::Grant { .. } => {
                     after.push(After::LeaseRefused);
+                    break;
                 }
-                Action::Lease { .. } if self.lease_lapsed() => after.push(After::LeaseRefused),
-                Action::Grant { until, .. } | Action::Lease { until } => self.lease(until, common),
+                Action::Lease { until } if self.renew(until, common) => {}
+                Action::Lease { .. } => after.push(After::LeaseRefused),
                 Action::Hush => self.hush(common)?,
-                Action::TakeAddresses if refused => {}
                 Action::TakeAddresses => self.take(common)?,
                 Action::ReleaseAddresses => self.release(common)?,
                 Action::Announce if self.announcer.is_busy() => {}
@@ -134,26 +138,47 @@ impl Instance {
                     self.announcer.start(now());
                     self.announce(common);
                 }
-                Action::Transition { from, to, because } => {
-                    self.note(from, to, because.to_string(), at, common);
-                    match (from, to) {
-                        (_, State::Active) => after.push(After::Took),
-                        (State::Active, _) => after.push(After::Released),
-                        _ => {}
-                    }
+                Action::Transition { to, because, .. } => {
+                    after.extend(self.change(to, because.to_string(), at, common));
                 }
             }
         }
         Ok(after)
     }
 
-    /// The links as this instance depends on them, if that is news to it.
-    pub(super) fn relink(&mut self, election: &str, up: &BTreeMap<&str, bool>) -> Option<Input> {
-        let is_up = |name: &str| up.get(name).copied().unwrap_or(false);
-        let floating = self.router.floating.iter().map(|floating| floating.interface.as_str());
-        let service = floating.filter(|&name| name != election).all(is_up);
-        let links = Links { election: is_up(election), service };
+    /// Tells of another state. Nobody heard of an Active whose lease was refused, so nobody hears that it ceased to be one.
+    fn change(&mut self, to: State, because: String, at: Duration, common: &mut Common) -> Option<After> {
+        let from = std::mem::replace(&mut self.told, to);
+        if from == to {
+            return None;
+        }
+        self.note(from, to, because, at, common);
+        match (from, to) {
+            (_, State::Active) => Some(After::Took),
+            (State::Active, _) => Some(After::Released),
+            _ => None,
+        }
+    }
+
+    /// The links, if they are news to it.
+    pub(super) fn relink(&mut self, links: Links) -> Option<Input> {
         (self.links.replace(links) != Some(links)).then_some(Input::Links(links))
+    }
+
+    /// The interfaces of its addresses, as they are named in the site.
+    pub(super) fn homes(&self) -> impl Iterator<Item = &str> {
+        self.router.floating.iter().map(|floating| floating.interface.as_str())
+    }
+
+    /// The macvlans that its addresses live on.
+    pub(super) fn macvlans(&self) -> &[Port] {
+        self.holdings.macvlans()
+    }
+
+    /// Whether another router asks for its addresses, and goes first. One address decides that, the same on both: with an
+    /// address on each of two links, each of two routers may have the lower hardware address on one.
+    pub(super) fn rival(&self, asked: &BTreeMap<IpAddr, bool>) -> Option<Input> {
+        rival(&self.expected.addresses, asked).map(|first| Input::Rival { first })
     }
 
     /// Whether the address is one of its own.
@@ -256,12 +281,17 @@ impl Instance {
 
     /// Sees to it that the holder has what it holds: a link that goes down takes the default route along, and a person
     /// may take away anything. Says so to the neighbours if they may have missed something.
-    pub(super) fn put_back(&mut self, heard: Heard, common: &mut Common) -> Result<(), Error> {
+    pub(super) fn put_back(
+        &mut self,
+        heard: Heard,
+        lookout: &Lookout,
+        common: &mut Common,
+    ) -> Result<(), Error> {
         if !self.holds {
             return Ok(());
         }
         let mut gone = Vec::new();
-        for Change { object, result } in self.holdings.put_back()? {
+        for Change { object, result } in self.holdings.put_back(|port| lookout.is_down(port))? {
             match result {
                 Ok(()) => {
                     gone.push(object.to_string());
@@ -298,18 +328,54 @@ impl Instance {
         }
     }
 
-    fn lease(&mut self, until: Duration, common: &mut Common) {
-        self.leased_until = Some(until);
+    /// Opens the lease. False if that was too late, or is not possible.
+    fn grant(&mut self, until: Duration, by: Duration, common: &mut Common) -> bool {
+        if now() > by {
+            return false;
+        }
+        match self.lease(until, common) {
+            Ok(()) => self.was_in_time(by, common),
+            Err(NoLease::Refused) => false,
+            Err(NoLease::NoGate) => {
+                common.complain("lease", format!("{}: there is no gate to open", self.router));
+                false
+            }
+        }
+    }
+
+    /// Renews the open lease. False if there is none any more. What the kernel did not take is tried again with the next
+    /// renewal, for as long as the lease runs.
+    fn renew(&mut self, until: Duration, common: &mut Common) -> bool {
+        let Some(open_until) = self.leased_until.filter(|open_until| now() < *open_until) else {
+            return false;
+        };
+        match self.lease(until, common) {
+            Ok(()) => self.was_in_time(open_until, common),
+            Err(NoLease::Refused) => true,
+            Err(NoLease::NoGate) => false,
+        }
+    }
+
+    fn lease(&mut self, until: Duration, common: &mut Common) -> Result<(), NoLease> {
         let answers_until = if self.hushed { Duration::ZERO } else { until };
-        common.lease(self.router.addresses(), Lease { answers_until, passes_until: until });
+        common.lease(self.router.addresses(), Lease { answers_until, passes_until: until })?;
+        self.leased_until = Some(until);
+        Ok(())
     }
 
-    /// Whether there is no lease that could be renewed.
-    fn lease_lapsed(&self) -> bool {
-        self.leased_until.is_none_or(|until| until <= now())
+    /// Looks at the clock again once a lease is written: the process may have been stopped since it last looked. A lease
+    /// that came too late ends at once, and not when it would run out.
+    fn was_in_time(&mut self, by: Duration, common: &mut Common) -> bool {
+        if now() <= by {
+            return true;
+        }
+        self.leased_until = None;
+        // What cannot be written was complained of.
+        let _ = common.lease(self.router.addresses(), Lease::NONE);
+        false
     }
 
-    /// Where there is no gate it cannot serve without answering, so it ceases to do both: an heir that hears an answer
+    /// Where there is no gate, or it does not obey, it cannot serve without answering, so it ceases to do both: an heir that hears an answer
     /// does not take. That costs the few packets which the gate would have let pass.
     fn hush(&mut self, common: &mut Common) -> Result<(), Error> {
         self.hushed = true;
@@ -320,7 +386,10 @@ impl Instance {
             Lease::FOR_EVER.passes_until
         };
         let lease = Lease { answers_until: Duration::ZERO, passes_until };
-        if common.lease(self.router.addresses(), lease) { Ok(()) } else { self.release(common) }
+        match common.lease(self.router.addresses(), lease) {
+            Ok(()) => Ok(()),
+            Err(NoLease::NoGate | NoLease::Refused) => self.release(common),
+        }
     }
 
     /// Addresses and announcement first, for each is an end to the outage; then the holder's way out. Events are
@@ -328,7 +397,8 @@ impl Instance {
     fn take(&mut self, common: &mut Common) -> Result<(), Error> {
         (self.holds, self.hushed) = (true, false);
         if !self.router.leases() {
-            common.lease(self.router.addresses(), Lease::FOR_EVER);
+            // Without a gate they live anyway; what the kernel did not take was complained of.
+            let _ = common.lease(self.router.addresses(), Lease::FOR_EVER);
         }
         let added = self.holdings.add_addresses()?;
         let added_at = nanoseconds(now());
@@ -359,7 +429,8 @@ impl Instance {
     pub(super) fn release(&mut self, common: &mut Common) -> Result<(), Error> {
         self.announcer.stop();
         self.leased_until = None;
-        common.lease(self.router.addresses(), Lease::NONE);
+        // Without a gate, or with one that does not obey, they live until they are removed.
+        let _ = common.lease(self.router.addresses(), Lease::NONE);
         let removed = self.holdings.remove()?;
         (self.holds, self.hushed) = (false, false);
         let removed_at = nanoseconds(now());
@@ -441,6 +512,31 @@ impl Instance {
     }
 }
 
+/// Whether one of its own addresses was asked for, and whether the rival that asked goes first.
+fn rival(own: &[IpAddr], asked: &BTreeMap<IpAddr, bool>) -> Option<bool> {
+    let judge = own.iter().min()?;
+    let concerned = own.iter().any(|address| asked.contains_key(address));
+    concerned.then(|| asked.get(judge).copied().unwrap_or(false))
+}
+
 fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_rivals_with_a_lower_hardware_address_each_on_one_link_just_one_goes_first() {
+        let [front, back, other]: [IpAddr; 3] =
+            ["203.0.113.10", "10.10.1.1", "10.10.1.2"].map(|address| address.parse().unwrap());
+        let first = |asked: &[(IpAddr, bool)]| rival(&[front, back], &asked.iter().copied().collect());
+        // What each of the two hears of the other.
+        assert_eq!(first(&[(front, true), (back, false)]), Some(false));
+        assert_eq!(first(&[(front, false), (back, true)]), Some(true));
+        // The frames of one round may come in two turns.
+        assert_eq!(first(&[(front, true)]), Some(false));
+        assert_eq!(first(&[(other, true)]), None);
+    }
 }

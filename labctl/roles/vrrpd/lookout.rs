@@ -27,6 +27,7 @@ pub(super) struct Lookout {
     /// For asking, so that no answer is mistaken for a notice.
     questions: Netlink,
     links: Vec<Watched>,
+    macvlans: Vec<Watched>,
     rounds: Rounds,
 }
 
@@ -35,6 +36,7 @@ struct Watched {
     name: String,
     index: u32,
     up: bool,
+    there: bool,
 }
 
 /// What the kernel told.
@@ -42,13 +44,14 @@ struct Watched {
 pub(super) struct Heard {
     /// Something changed.
     pub(super) anything: bool,
-    /// A link is up, and perhaps was not before: whoever is behind it may have missed an announcement.
+    /// A link that is watched came up: whoever is behind it may have missed an announcement.
     pub(super) link_up: bool,
 }
 
 impl Lookout {
-    /// Listens from now on, in the network namespace of the calling thread, and watches those links above all.
-    pub(super) fn open(links: &[Port]) -> Result<Self, netlink::Error> {
+    /// Listens from now on, in the network namespace of the calling thread, and watches those links above all, and the macvlans
+    /// on them.
+    pub(super) fn open(links: &[Port], macvlans: &[Port]) -> Result<Self, netlink::Error> {
         let groups = [
             libc::RTNLGRP_LINK,
             libc::RTNLGRP_IPV4_IFADDR,
@@ -56,11 +59,13 @@ impl Lookout {
             libc::RTNLGRP_IPV6_IFADDR,
             libc::RTNLGRP_IPV6_ROUTE,
         ];
-        let watched = |port: &Port| Watched { name: port.name.clone(), index: port.index, up: false };
+        let watched =
+            |port: &Port| Watched { name: port.name.clone(), index: port.index, up: false, there: false };
         let mut lookout = Self {
             notices: Netlink::open_groups(&groups)?,
             questions: Netlink::open()?,
             links: links.iter().map(watched).collect(),
+            macvlans: macvlans.iter().map(watched).collect(),
             rounds: Rounds::default(),
         };
         lookout.look()?;
@@ -96,6 +101,20 @@ impl Lookout {
         self.links.iter().map(|link| (link.name.as_str(), link.up)).collect()
     }
 
+    /// Is it there, but down?
+    pub(super) fn is_down(&self, macvlan: &Port) -> bool {
+        self.macvlan(macvlan).is_some_and(|watched| watched.there && !watched.up)
+    }
+
+    /// Is it there?
+    pub(super) fn has(&self, macvlan: &Port) -> bool {
+        self.macvlan(macvlan).is_some_and(|watched| watched.there)
+    }
+
+    fn macvlan(&self, port: &Port) -> Option<&Watched> {
+        self.macvlans.iter().find(|watched| watched.index == port.index)
+    }
+
     /// Wishes for a round.
     pub(super) fn wish(&mut self, heard: Heard, now: Duration) {
         self.rounds.wish(heard, now);
@@ -113,25 +132,34 @@ impl Lookout {
 
     /// Asks the kernel about every link.
     fn look(&mut self) -> Result<(), netlink::Error> {
-        for notice in self.questions.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
+        let found = self.questions.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        for watched in self.links.iter_mut().chain(&mut self.macvlans) {
+            (watched.up, watched.there) = (false, false);
+        }
+        for notice in found {
             self.learn(&notice);
         }
         Ok(())
     }
 
-    /// Takes in what a notice says of a link. True if it is up now.
+    /// Takes in what a notice says of a link. True if it is a link that is watched, and came up.
     fn learn(&mut self, notice: &RouteNetlinkMessage) -> bool {
-        let (index, up) = match notice {
-            RouteNetlinkMessage::NewLink(link) => {
-                (link.header.index, link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp))
-            }
-            RouteNetlinkMessage::DelLink(link) => (link.header.index, false),
+        let (link, there) = match notice {
+            RouteNetlinkMessage::NewLink(link) => (&link.header, true),
+            RouteNetlinkMessage::DelLink(link) => (&link.header, false),
             _ => return false,
         };
-        if let Some(link) = self.links.iter_mut().find(|link| link.index == index) {
-            link.up = up;
+        let carries = there && link.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
+        if let Some(macvlan) = self.macvlans.iter_mut().find(|macvlan| macvlan.index == link.index) {
+            // Its carrier is that of the link below, which is watched for itself.
+            (macvlan.up, macvlan.there) = (there && link.flags.contains(LinkFlags::Up), there);
         }
-        up
+        let Some(watched) = self.links.iter_mut().find(|watched| watched.index == link.index) else {
+            return false;
+        };
+        let was_up = watched.up;
+        (watched.up, watched.there) = (carries, there);
+        carries && !was_up
     }
 }
 

@@ -212,7 +212,6 @@ impl Reader<'_> {
             .priorities
             .get(me)
             .ok_or_else(|| SettingsError::NoPriority { node: me.clone(), vrid: one.vrid.get() })?;
-        let elsewhere = floating.iter().any(|floating| floating.interface != failover.network);
         Ok(Router {
             vrid: one.vrid.into(),
             family,
@@ -229,7 +228,9 @@ impl Reader<'_> {
                 topology::Profile::Rfc9568 => Profile::Rfc9568,
                 topology::Profile::Lab => Profile::Lab(LabRules {
                     rank: self.rank(one, priority),
-                    probes: elsewhere,
+                    // Also where the addresses are on the link of the adverts: whoever misses adverts there, because they get
+                    // lost or somebody filters them, may still hear an answer.
+                    probes: true,
                     lease: failover.lease,
                 }),
             },

@@ -11,7 +11,8 @@ use super::{Action, Cause, Health, Links, Machine, Phase, State, Time, transitio
 const CONFLICT_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
 /// Intervals that a lease covers: as many adverts as a Backup lets pass.
 const LEASE_INTERVALS: u32 = 3;
-/// A lease is never shorter: a busy machine may be late by a few tens of milliseconds without having been stopped.
+/// A lease is never shorter where whoever takes over asks first: a busy machine may be late by a few tens of milliseconds
+/// without having been stopped. Where nobody asks, it must be over when the Active_Down_Timer of a backup fires.
 const LEASE_MIN: Duration = Duration::from_millis(40);
 /// How much later than the decision a lease may still be opened: a rival waits for longer than this and the age of a silence.
 const GRANT_LATE_MAX: Duration = Duration::from_millis(4);
@@ -42,8 +43,9 @@ impl Machine {
             contested_until: None,
         });
         let lease = self.leases().then_some(Action::Grant { until, by: now + GRANT_LATE_MAX });
-        let taken = [Action::TakeAddresses, transition(from, State::Active, because)];
-        [self.advert()].into_iter().chain(lease).chain(taken).collect()
+        // Nobody must hear of a router that was too late for its lease.
+        let taken = [self.advert(), Action::TakeAddresses, transition(from, State::Active, because)];
+        lease.into_iter().chain(taken).collect()
     }
 
     pub(super) fn advertise(&mut self, mut hold: Hold, now: Time) -> Vec<Action> {
@@ -191,7 +193,8 @@ impl Machine {
     }
 
     fn lease_span(&self) -> Duration {
-        (self.config.interval.duration() * LEASE_INTERVALS).max(LEASE_MIN)
+        let span = self.config.interval.duration() * LEASE_INTERVALS;
+        if self.searches() { span.max(LEASE_MIN) } else { span }
     }
 }
 

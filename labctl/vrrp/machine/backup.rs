@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::search::{GIVE_WAY, HEIR_PROBES, InFlight, Next, PROBES, Search};
+use super::search::{HEIR_PROBES, InFlight, Next, PROBES, Search};
 use super::{Action, Cause, Degraded, Health, Interval, Links, Machine, Phase, State, Time};
 
 /// How long each heir waits for the one that would win against it: for its probe, its silence and its advert, on a busy
@@ -67,7 +67,7 @@ impl Machine {
         if !self.searches() {
             return Some(watch.down_at);
         }
-        Some(match watch.search.next(self.probes_in_flight, self.rival_until) {
+        Some(match watch.search.next(self.probes_in_flight, self.rivals.until()) {
             Next::Probe(at) | Next::Lost(at) => at,
             Next::Silence(at) => at.max(watch.down_at),
         })
@@ -80,7 +80,7 @@ impl Machine {
         if !self.searches() {
             return self.become_active(State::Backup, watch.because, now);
         }
-        match watch.search.next(self.probes_in_flight, self.rival_until) {
+        match watch.search.next(self.probes_in_flight, self.rivals.until()) {
             Next::Silence(_) if !watch.search.is_stale(now) => {
                 return self.become_active(State::Backup, watch.because, now);
             }
@@ -194,16 +194,12 @@ impl Machine {
 
     /// A rival that began earlier has its turn, and so has one that began at the same time and goes first.
     pub(super) fn give_way(&mut self, mut watch: Watch, first: bool, now: Time) -> Vec<Action> {
-        self.note_rival(now);
-        if first && watch.search.has_begun() {
+        let gives_way = self.rivals.hear(now);
+        if first && gives_way && watch.search.has_begun() {
             watch.search = watch.search.again(now);
             self.phase = Phase::Backup(watch);
         }
         vec![]
-    }
-
-    pub(super) fn note_rival(&mut self, now: Time) {
-        self.rival_until = now + GIVE_WAY;
     }
 
     pub(super) fn backup_links(&mut self, watch: Watch, links: Links, now: Time) -> Vec<Action> {

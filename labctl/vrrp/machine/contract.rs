@@ -55,7 +55,7 @@ pub struct LabRules {
 pub struct Links {
     /// Adverts can be sent and received.
     pub election: bool,
-    /// Every link that has a public floating address but carries no adverts is up.
+    /// Every link that has a floating address but carries no adverts is up; if none has, that of the adverts is.
     pub service: bool,
 }
 
@@ -130,11 +130,11 @@ pub enum Action {
     },
     /// Ask who has the addresses, on their own links, and say [`Input::Probed`] once the frames have left.
     Probe,
-    /// Open the lease: it precedes [`Action::TakeAddresses`] where there are leases. Until then, and after a lease has run
+    /// Open the lease: it precedes all else that a new Active does, where there are leases. Until then, and after a lease has run
     /// out, the kernel neither answers for the addresses nor passes their traffic.
     ///
     /// A process may be stopped between its decision and the deed. So this must not be done later than `by`: somebody else
-    /// may have found the same silence since. The driver says [`Input::LeaseRefused`] then, and may leave out the rest.
+    /// may have found the same silence since. The driver says [`Input::LeaseRefused`] then, and leaves out the rest.
     Grant {
         /// When it runs out.
         until: Time,

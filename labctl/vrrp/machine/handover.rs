@@ -45,7 +45,8 @@ impl Handover {
 }
 
 impl Machine {
-    /// It is silent before it says so: an heir that asks at once must not hear an answer.
+    /// It is silent before it says so: an heir that asks at once must not hear an answer. Its lease is extended only then, or
+    /// a process that is stopped in between would answer for all of the extension.
     pub(super) fn hand_over(
         &mut self,
         hold: Hold,
@@ -58,7 +59,7 @@ impl Machine {
         self.phase =
             Phase::Leaving(Handover { to, because, interval, better, said_at: now, until, drained_at: None });
         let lease = (hold.lease_until != Time::MAX).then_some(Action::Lease { until });
-        lease.into_iter().chain([Action::Hush, Action::SendAdvert { priority: 0 }]).collect()
+        [Action::Hush].into_iter().chain(lease).chain([Action::SendAdvert { priority: 0 }]).collect()
     }
 
     /// Another machine has the addresses.

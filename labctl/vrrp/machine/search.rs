@@ -22,7 +22,11 @@ const QUIET: Duration = Duration::from_millis(4);
 const STALE: Duration = Duration::from_millis(12);
 /// How long a rival gets after each of its probes: for its silence, for as long as that may be ago when it decides, and
 /// for as late as it may act then.
-pub(super) const GIVE_WAY: Duration = Duration::from_millis(20);
+const GIVE_WAY: Duration = Duration::from_millis(20);
+/// Longest that rivals are given way without a pause. Routers settle in a fraction of it who takes; whoever goes on for
+/// longer takes nothing, and must not keep the addresses dark. What is lost then is one of two guards against two that take at
+/// once: the other is that each announces the addresses, and steps down if it hears the other.
+const GIVE_WAY_MAX: Duration = Duration::from_secs(2);
 /// After this a probe that was asked for counts as lost.
 const LOST: Duration = Duration::from_millis(100);
 /// How long before the Active_Down_Timer fires a round begins, so that it adds no latency: the round and a millisecond to
@@ -49,6 +53,29 @@ impl InFlight {
     /// One has left.
     pub(super) fn left(&mut self) {
         self.count = self.count.saturating_sub(1);
+    }
+}
+
+/// Whoever else probes for the addresses.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rivals {
+    since: Time,
+    until: Time,
+}
+
+impl Rivals {
+    /// One is heard. False if they have been given way for long enough.
+    pub(super) fn hear(&mut self, now: Time) -> bool {
+        if now > self.until {
+            self.since = now;
+        }
+        self.until = now + GIVE_WAY;
+        now < self.since + GIVE_WAY_MAX
+    }
+
+    /// They have until then to take the addresses.
+    pub(super) fn until(&self) -> Time {
+        self.until.min(self.since + GIVE_WAY_MAX)
     }
 }
 

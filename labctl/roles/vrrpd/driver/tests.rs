@@ -74,6 +74,10 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::of(|_| {})
+    }
+
+    fn of(change: impl FnOnce(&mut Settings)) -> Self {
         let mut kernel = Netlink::open().unwrap();
         for (name, peer) in [("front", "street"), ("back", "inside")] {
             let message = RouteNetlinkMessage::NewLink(LinkVeth::new(name, peer).build());
@@ -87,7 +91,9 @@ impl Site {
         let (front, back) = (index(&mut kernel, "front"), index(&mut kernel, "back"));
         let requests = [link::up(LOOPBACK), link::add_address(back, own.parse().unwrap(), PREFIX)];
         assert_eq!(kernel.run(&requests).unwrap(), [Ok(()), Ok(())]);
-        let mut driver = open(&settings(own, 150, 0));
+        let mut settings = settings(own, 150, 0);
+        change(&mut settings);
+        let mut driver = open(&settings);
         driver.begin().unwrap();
         Self { driver, kernel, front }
     }
@@ -99,8 +105,12 @@ impl Site {
             assert!(now() < deadline, "{what}: not within {WAIT_MAX:?}");
             let woken = self.driver.wait(None).unwrap();
             assert!(!woken.stop, "nobody told it to stop");
-            self.driver.turn(woken.at).unwrap();
+            self.turn(woken.at);
         }
+    }
+
+    fn turn(&mut self, woke: Duration) {
+        self.driver.turn(woke, &mut Turn::begin(woke)).unwrap();
     }
 
     fn holds_everything(&mut self) -> bool {
@@ -147,9 +157,9 @@ fn a_timer_is_due_by_the_time_at_which_the_loop_woke() {
                 site.driver.receive().unwrap();
                 site.driver.listen(Duration::ZERO).unwrap();
             }
-            site.driver.turn(due - Duration::from_nanos(1)).unwrap();
+            site.turn(due - Duration::from_nanos(1));
             assert_eq!(site.driver.instances[0].machine.state(), before);
-            site.driver.turn(due).unwrap();
+            site.turn(due);
             state = site.driver.instances[0].machine.state();
         }
     });
@@ -197,7 +207,7 @@ fn who_gave_the_role_up_puts_nothing_back() {
         site.driver.listen(now()).unwrap();
         site.driver.feed_all(Input::Shutdown).unwrap();
         site.until("it has stopped", |site| site.driver.instances[0].is_done());
-        site.driver.turn(now() + WAIT_MAX).unwrap();
+        site.turn(now() + WAIT_MAX);
         assert!(!site.holds_everything());
     });
 }
@@ -214,5 +224,59 @@ fn the_account_says_what_there_is_to_say() {
         assert_eq!(router.history.last().map(|last| last.to.as_str()), Some("active"));
         let links = [("back", true), ("front", true)].map(|(name, up)| (name.to_owned(), up));
         assert_eq!(account.links, BTreeMap::from(links));
+    });
+}
+
+#[test]
+fn a_link_that_is_none_of_the_elections_starts_no_announcements() {
+    with_site(|mut site| {
+        site.until("it holds everything", Site::holds_everything);
+        site.driver.lookout.hear().unwrap();
+        let street = index(&mut site.kernel, "lo");
+        site.ask(link::down(street));
+        site.ask(link::up(street));
+        let heard = site.driver.lookout.hear().unwrap();
+        assert!(heard.anything && !heard.link_up, "{heard:?}");
+        let front = site.front;
+        site.ask(link::down(front));
+        site.ask(link::up(front));
+        assert!(site.driver.lookout.hear().unwrap().link_up);
+    });
+}
+
+#[test]
+fn a_turn_ends_although_a_flood_does_not() {
+    with_site(|mut site| {
+        let street = Port::find(&mut site.kernel, "street").unwrap();
+        let flood = crate::kernel::packet::FrameSocket::open(&street).unwrap();
+        let stranger = crate::kernel::arp::gratuitous("203.0.113.99".parse().unwrap(), street.mac);
+        let watch =
+            site.driver.common.watches.iter().find(|watch| watch.addresses.contains(&VIP.parse().unwrap()));
+        let watch = watch.unwrap();
+        for _ in 0..3 {
+            flood.send(&stranger).unwrap();
+        }
+        let mut budget = 2;
+        assert_eq!(watch.neighbours.next_word(&mut budget).unwrap(), None);
+        assert_eq!(budget, 0, "frames that say nothing count too");
+        let mut rest = 2;
+        assert_eq!(watch.neighbours.next_word(&mut rest).unwrap(), None);
+        assert_eq!(rest, 0, "one more frame, and an empty queue");
+    });
+}
+
+#[test]
+fn nobody_hears_of_a_router_that_cannot_open_its_lease() {
+    in_a_namespace(|| {
+        let lease = |settings: &mut Settings| {
+            settings.routers[0].profile = Profile::Lab(LabRules { rank: 0, probes: true, lease: true });
+        };
+        let mut site = Site::of(lease);
+        site.until("it has tried", |site| site.driver.account().complaints.contains_key("lease"));
+        let account = site.driver.account();
+        let states = |one: &crate::diagnosis::account::TransitionAccount| one.to.clone();
+        assert_eq!(account.routers[0].history.iter().map(states).collect::<Vec<_>>(), ["backup"]);
+        assert_eq!(account.routers[0].lease_until_ns, None);
+        assert!(!site.holds_everything());
     });
 }

@@ -82,17 +82,17 @@ fn putting_back_says_what_was_gone_and_changes_nothing_else() {
         let mut holdings = holdings();
         holdings.add_addresses().unwrap();
         holdings.add_routes().unwrap();
-        let mut lookout = Lookout::open(&[]).unwrap();
+        let mut lookout = Lookout::open(&[], &[]).unwrap();
         let here = Err(Errno::EEXIST);
-        assert_eq!(results(holdings.put_back().unwrap()), [here, here, here]);
+        assert_eq!(results(holdings.put_back(|_| false).unwrap()), [here, here, here]);
         assert_eq!(lookout.hear().unwrap(), Heard::default());
 
         let first = holdings.remove[1].request.clone();
         assert_eq!(holdings.netlink.run(&[first]).unwrap(), [Ok(())]);
         assert!(lookout.hear().unwrap().anything);
-        assert_eq!(holdings.put_back().unwrap()[0].result, Ok(()));
+        assert_eq!(holdings.put_back(|_| false).unwrap()[0].result, Ok(()));
         assert!(lookout.hear().unwrap().anything);
-        assert_eq!(results(holdings.put_back().unwrap()), [here, here, here]);
+        assert_eq!(results(holdings.put_back(|_| false).unwrap()), [here, here, here]);
         assert_eq!(lookout.hear().unwrap(), Heard::default());
     });
 }
@@ -156,7 +156,7 @@ fn addresses_of_both_families_live_on_their_macvlan_which_is_up_only_meanwhile()
         assert_eq!(results(holdings.add_addresses().unwrap()), [Ok(()); 4]);
         assert_eq!(results(holdings.add_routes().unwrap()), [Ok(()); 2]);
         assert_eq!(held_by(netlink, made.index), [(v4, true), (v6, true), (link_local, true)]);
-        assert_eq!(results(holdings.put_back().unwrap()), [Err(Errno::EEXIST); 5]);
+        assert_eq!(results(holdings.put_back(|_| false).unwrap()), [Err(Errno::EEXIST); 5]);
         // Asked again and again: a link that came up a moment ago may drop a frame.
         for address in watched {
             eventually("it answers with the virtual hardware address", || {

@@ -143,11 +143,11 @@ fn what_is_configured_reaches_the_machine() {
         f.lease = false;
     })
     .unwrap();
-    let rules = LabRules { rank: 2, probes: false, lease: false };
+    let rules = LabRules { rank: 2, probes: true, lease: false };
     assert_eq!(
         settings.routers[0].profile,
         Profile::Lab(rules),
-        "only the link of the election has an address"
+        "two silences also where only the link of the election has an address"
     );
     let strict = super::tests::settings("proxy1", |f| f.profile = topology::Profile::Rfc9568).unwrap();
     assert_eq!(strict.routers[0].profile, Profile::Rfc9568);

@@ -326,7 +326,7 @@ fn lab_backup_that_searches() {
     startup                       | backup     3ms          | nothing
     shutdown                      | initialize no timer     | backup -> initialize, because it was told to stop
     timer, stale                  | backup     1ns          | nothing
-    timer                         | active     1s           | advert(100); grant until 63.003s; take; backup -> active, because nobody else has the addresses
+    timer                         | active     1s           | grant until 63.003s; advert(100); take; backup -> active, because nobody else has the addresses
     advert 0                      | backup     20ms         | nothing
     advert lower                  | backup     0ns          | nothing
     advert equal, lesser address  | backup     1.7976875s   | nothing
@@ -379,14 +379,14 @@ fn lab_backup_that_claims() {
 fn lab_active_router_that_has_just_taken() {
     insta::assert_snapshot!(table(&active(lab(config(100, true)))), @r"
     startup                       | active     700ms        | nothing
-    shutdown                      | active     1.1s         | lease until 61.1s; hush; advert(0)
+    shutdown                      | active     1.1s         | hush; lease until 61.1s; advert(0)
     timer, stale                  | active     1ns          | nothing
     timer                         | active     1s           | advert(100); lease until 63.7s
     advert 0                      | active     1s           | advert(100); lease until 63s
     advert lower                  | active     700ms        | advert(100); lease until 63s; announce
     advert equal, lesser address  | active     700ms        | advert(100); lease until 63s; announce
-    advert equal, greater address | active     1.1s         | lease until 61.1s; hush; advert(0)
-    advert higher                 | active     1.1s         | lease until 61.1s; hush; advert(0)
+    advert equal, greater address | active     1.1s         | hush; lease until 61.1s; advert(0)
+    advert higher                 | active     1.1s         | hush; lease until 61.1s; advert(0)
     probed                        | active     700ms        | nothing
     answered                      | backup     0ns          | release; active -> backup, because another machine took the addresses at the same time
     rival, goes first             | active     700ms        | nothing
@@ -396,9 +396,9 @@ fn lab_active_router_that_has_just_taken() {
     election link down            | active     700ms        | nothing
     service link down             | initialize no timer     | advert(0); release; active -> initialize, because a link is down
     check lowers by 20            | active     700ms        | nothing
-    check fails                   | active     1.1s         | lease until 61.1s; hush; advert(0)
+    check fails                   | active     1.1s         | hush; lease until 61.1s; advert(0)
     group took                    | active     700ms        | nothing
-    group released                | active     1.1s         | lease until 61.1s; hush; advert(0)
+    group released                | active     1.1s         | hush; lease until 61.1s; advert(0)
     ");
 }
 
@@ -406,14 +406,14 @@ fn lab_active_router_that_has_just_taken() {
 fn lab_active_router() {
     insta::assert_snapshot!(table(&holding()), @r"
     startup                       | active     700ms        | nothing
-    shutdown                      | active     1.1s         | lease until 61.1s; hush; advert(0)
+    shutdown                      | active     1.1s         | hush; lease until 61.1s; advert(0)
     timer, stale                  | active     1ns          | nothing
     timer                         | active     1s           | advert(100); lease until 63.7s
     advert 0                      | active     1s           | advert(100); lease until 63s
     advert lower                  | active     700ms        | advert(100); lease until 63s; announce
     advert equal, lesser address  | active     700ms        | advert(100); lease until 63s; announce
-    advert equal, greater address | active     1.1s         | lease until 61.1s; hush; advert(0)
-    advert higher                 | active     1.1s         | lease until 61.1s; hush; advert(0)
+    advert equal, greater address | active     1.1s         | hush; lease until 61.1s; advert(0)
+    advert higher                 | active     1.1s         | hush; lease until 61.1s; advert(0)
     probed                        | active     700ms        | nothing
     answered                      | active     700ms        | announce
     rival, goes first             | active     700ms        | nothing
@@ -423,9 +423,9 @@ fn lab_active_router() {
     election link down            | active     700ms        | nothing
     service link down             | initialize no timer     | advert(0); release; active -> initialize, because a link is down
     check lowers by 20            | active     700ms        | nothing
-    check fails                   | active     1.1s         | lease until 61.1s; hush; advert(0)
+    check fails                   | active     1.1s         | hush; lease until 61.1s; advert(0)
     group took                    | active     700ms        | nothing
-    group released                | active     1.1s         | lease until 61.1s; hush; advert(0)
+    group released                | active     1.1s         | hush; lease until 61.1s; advert(0)
     ");
 }
 

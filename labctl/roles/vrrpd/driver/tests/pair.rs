@@ -28,7 +28,7 @@ impl Peer {
             driver.begin().unwrap();
             loop {
                 let woken = driver.wait(Some(now() + INTERVAL / 2)).unwrap();
-                driver.turn(woken.at).unwrap();
+                driver.turn(woken.at, &mut Turn::begin(woken.at)).unwrap();
                 match ordered.try_recv() {
                     Ok(order) => order(&mut driver),
                     Err(TryRecvError::Disconnected) => return,
@@ -295,5 +295,83 @@ fn peers_are_told_one_by_one_where_there_is_no_group() {
     with_pair_of(unicast, |better, worse| {
         better.order(|driver| driver.feed_all(Input::Shutdown).unwrap());
         worse.until("the heir is active", is("active"));
+    });
+}
+
+/// Of two virtual routers of a group, each has its addresses on one of the links.
+fn group_on_two_links(settings: &mut Settings) {
+    let first = settings.routers[0].clone();
+    let (front, back) = (first.floating[0].clone(), first.floating[1].clone());
+    settings.routers = vec![
+        Router { floating: vec![front], ..first.clone() },
+        Router { vrid: NonZeroU8::new(52).unwrap(), floating: vec![back], gateway: None, ..first },
+    ];
+    settings.sync = true;
+}
+
+#[test]
+fn a_group_waits_together_for_the_link_of_one_of_its_routers() {
+    with_pair_of(group_on_two_links, |better, worse| {
+        let front = index(&mut better.kernel, "front");
+        assert_eq!(better.kernel.run(&[link::down(front)]).unwrap(), [Ok(())]);
+        for peer in [&*better, &*worse] {
+            let account = peer.until("all of it is out of the election", all("initialize"));
+            let before: Vec<usize> = account.routers.iter().map(|router| router.history.len()).collect();
+            // As long as a backup would need to take, and the group to give up again, a few times.
+            let end = account.at_ns + nanoseconds(20 * INTERVAL);
+            let account = peer.until("time passes", |account| account.at_ns > end);
+            let after: Vec<usize> = account.routers.iter().map(|router| router.history.len()).collect();
+            assert_eq!(before, after, "nothing happens while the link is down: {:?}", account.routers);
+        }
+        assert_eq!(better.kernel.run(&[link::up(front)]).unwrap(), [Ok(())]);
+        better.until("all of it is active again", all("active"));
+        worse.until("the other one is its backup", all("backup"));
+    });
+}
+
+#[test]
+fn whoever_is_cut_off_from_the_only_link_of_its_addresses_gives_them_up() {
+    let inner = |settings: &mut Settings| {
+        settings.routers[0].floating.remove(0);
+        settings.routers[0].gateway = None;
+    };
+    with_pair_of(inner, |better, worse| {
+        let back = index(&mut better.kernel, "back");
+        assert_eq!(better.kernel.run(&[link::down(back)]).unwrap(), [Ok(())]);
+        better.until("it is out of the election", is("initialize"));
+        assert_eq!(better.kernel.run(&[link::up(back)]).unwrap(), [Ok(())]);
+        better.until("it is active again", is("active"));
+        worse.until("the other one is its backup", is("backup"));
+    });
+}
+
+fn virtual_mac(settings: &mut Settings) {
+    settings.routers[0].virtual_mac = true;
+}
+
+#[test]
+fn the_holder_brings_up_a_macvlan_that_somebody_took_down() {
+    with_pair_of(virtual_mac, |better, _| {
+        let macvlan = index(&mut better.kernel, "vr51-front");
+        assert_eq!(better.kernel.run(&[link::down(macvlan)]).unwrap(), [Ok(())]);
+        let is_up = |kernel: &mut Netlink| {
+            link::links(kernel).unwrap().iter().any(|link| link.index == macvlan && link.admin_up)
+        };
+        let deadline = now() + WAIT_MAX;
+        while !is_up(&mut better.kernel) {
+            assert!(now() < deadline, "the macvlan is still down");
+        }
+        better.until("it still is active", is("active"));
+    });
+}
+
+#[test]
+fn whoever_loses_a_macvlan_for_good_steps_down() {
+    with_pair_of(virtual_mac, |better, worse| {
+        let macvlan = index(&mut better.kernel, "vr51-front");
+        assert_eq!(better.kernel.run(&[link::delete(macvlan)]).unwrap(), [Ok(())]);
+        better.until("it is out of the election", is("initialize"));
+        worse.until("the other one takes", is("active"));
+        assert!(worse.has_the_vip());
     });
 }
