@@ -233,7 +233,7 @@ fn busy(world: &mut World, span: String) -> Result<(), String> {
     Ok(())
 }
 
-#[when(regex = r"^(.*) pass(?:es)?$")]
+#[when(regex = r"^(\d.*) pass(?:es)?$")]
 fn passes(_: &mut World, span: String) -> Result<(), String> {
     pause(duration(&span)?);
     Ok(())
