@@ -63,7 +63,7 @@ Feature: Two proxies, one address
     And the link front of proxy1 goes up
     Then client gets an answer from http://203.0.113.10/healthz
     And the default route of proxy1 goes by 203.0.113.1
-    And proxy1 still holds the VIP
+    And proxy1 holds the VIP
 
   Scenario Outline: Somebody deletes <address> on the holder, and it is put back
     When somebody deletes <address>/24 from <network> of proxy1
