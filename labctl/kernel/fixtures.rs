@@ -25,6 +25,8 @@ use super::packet::{Mac, Port};
 
 /// Longest that a fact may take to become true.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10);
+/// Most time between a question and its answer on a busy machine; then it is asked again.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// What the cable's ends are called.
 pub(crate) const FRONT: &str = "front";
 const FRONT_INDEX: u32 = 2;

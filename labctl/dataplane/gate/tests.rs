@@ -10,7 +10,7 @@ use etherparse::PacketBuilder;
 
 use super::*;
 use crate::dataplane::Dataplane;
-use crate::kernel::fixtures::{Cable, FRONT, Machine, WAIT_MAX, eventually};
+use crate::kernel::fixtures::{ANSWER_MAX, Cable, FRONT, Machine, WAIT_MAX, eventually};
 use crate::kernel::neighbour::NeighbourWatch;
 use crate::kernel::packet::Mac;
 use crate::kernel::{arp, clock, ndp, wait};
@@ -215,9 +215,6 @@ fn a_renewal_leaves_accept_mode_alone() {
     assert!(!passes(&mut gate, INGRESS, &udp(PEER, VIP)));
     assert!(passes(&mut gate, EGRESS, &udp(VIP, PEER)));
 }
-
-/// Most time between a question and its answer on a busy machine; then it is asked again.
-const ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// A machine that others look at.
 struct Watched {
