@@ -2,6 +2,7 @@
 //! the network (the plan does) and says nothing to people (commands do).
 
 mod cable;
+mod grave;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -11,7 +12,6 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::{Duration, Instant};
 
 use super::network::{self, Network};
 use super::node::{self, Exit, Home, Running, log_path};
@@ -23,11 +23,7 @@ use crate::plan::{Observed, Step, Wanted, between};
 use crate::report::{Event, What};
 use crate::roles::init::Order;
 use crate::topology::{LabName, NetworkName, NodeName, Topology};
-
-/// How long a dead node lies there, silent, before its cables and its namespace are removed. The kernel has one lock for all
-/// network namespaces, and removing takes it for tens of milliseconds: just those in which the other nodes notice the
-/// death and change addresses and routes.
-const BURIAL_AFTER: Duration = Duration::from_secs(1);
+use grave::Grave;
 
 /// What the owner is told.
 #[derive(Debug)]
@@ -142,8 +138,8 @@ pub struct Lab {
     running: BTreeMap<NodeName, Running>,
     /// How those that are not running went down.
     down: BTreeMap<NodeName, String>,
-    /// Dead nodes that are still to be cleared away, and when.
-    graves: BTreeMap<NodeName, Instant>,
+    /// Dead nodes that are still to be cleared away.
+    graves: BTreeMap<NodeName, Grave>,
     record: Record,
     lives: u64,
     disks: PathBuf,
@@ -260,38 +256,9 @@ impl Lab {
             None => exit.how.clone(),
         };
         self.network.silence(&exit.node, None)?;
-        self.bury(&exit.node, &how)
-    }
-
-    /// What is left of a node after its end: nothing but its disk and its log, once it is cleared away.
-    #[expect(clippy::disallowed_methods, reason = "owns the clock of burials")]
-    fn bury(&mut self, name: &NodeName, how: &str) -> Result<(), Error> {
-        self.running.remove(name);
-        self.on.remove(name);
-        self.down.insert(name.clone(), how.to_owned());
-        self.record.forget(name);
-        self.note(name, What::NodeDown { how: how.to_owned() });
-        self.graves.insert(name.clone(), Instant::now() + BURIAL_AFTER);
+        self.running.remove(&exit.node);
+        self.bury(&exit.node, &how, None);
         Ok(())
-    }
-
-    /// When the next dead node is cleared away.
-    pub fn next_burial(&self) -> Option<Instant> {
-        self.graves.values().min().copied()
-    }
-
-    /// Clears away the dead nodes whose time has come.
-    pub fn bury_due(&mut self, now: Instant) -> Result<(), Error> {
-        while let Some(name) = self.graves.iter().find(|(_, due)| **due <= now).map(|(name, _)| name.clone())
-        {
-            self.clear_away(&name)?;
-        }
-        Ok(())
-    }
-
-    /// Removes the cables and the namespace of a dead node, if that is still to be done.
-    fn clear_away(&mut self, name: &NodeName) -> Result<(), Error> {
-        if self.graves.remove(name).is_some() { self.settle(name) } else { Ok(()) }
     }
 
     /// Answers a client.
@@ -330,12 +297,11 @@ impl Lab {
                 // the other has just failed.
                 let first = self.topology.failover.as_ref().map(|failover| failover.network.clone());
                 self.network.silence(&node, first.as_ref())?;
-                self.end(&node, "powered off")?;
+                self.freeze(&node, "powered off")?;
                 Answer::Done.into()
             }
             Request::Kill { node } => {
-                self.running(&node)?;
-                self.end(&node, "killed")?;
+                self.kill(&node, "killed")?;
                 Answer::Done.into()
             }
             Request::PowerOn { node } => {
@@ -383,12 +349,6 @@ impl Lab {
         Ok(self.running(node)?.order(order)?)
     }
 
-    fn end(&mut self, node: &NodeName, how: &str) -> Result<(), Error> {
-        self.running(node)?.kill()?;
-        self.network.silence(node, None)?;
-        self.bury(node, how)
-    }
-
     fn known(&self, name: &NodeName) -> Result<(), Error> {
         if self.topology.node(name).is_some() {
             return Ok(());
@@ -425,9 +385,7 @@ impl Lab {
 
     /// What the lab is like now.
     pub fn status(&mut self) -> Result<Status, Error> {
-        while let Some(name) = self.graves.keys().next().cloned() {
-            self.clear_away(&name)?;
-        }
+        self.clear_all_away()?;
         let (wanted, observed) = self.compare()?;
         let waiting_for = super::ready::waiting_for(&super::ready::Facts {
             topology: &self.topology,

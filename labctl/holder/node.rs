@@ -17,7 +17,7 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, 
 
 use crate::kernel::mount;
 use crate::kernel::namespace::NetNs;
-use crate::kernel::process::{PidFd, Spawn};
+use crate::kernel::process::{self, PidFd, Spawn};
 use crate::kernel::wait;
 use crate::roles::init::{InitSpec, Numbered, Order};
 use crate::topology::{NodeName, Topology};
@@ -37,6 +37,15 @@ pub enum Error {
     /// Its PID 1 cannot be started.
     #[error("start {node}")]
     Start {
+        /// The node.
+        node: NodeName,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Its processes go on.
+    #[error("stop the processes of {node}")]
+    Stop {
         /// The node.
         node: NodeName,
         /// Why not.
@@ -168,6 +177,13 @@ impl Running {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(Error::Undead { node: self.name.clone() }),
         }
+    }
+
+    /// Stops all of its processes for ever. Only [`Running::kill`] comes after it.
+    pub fn stop(&self) -> Result<(), Error> {
+        let failed = |source| Error::Stop { node: self.name.clone(), source };
+        let head = self.pidfd.pid().ok_or_else(|| failed(Errno::ESRCH.into()))?;
+        process::signal_family(head, Signal::SIGSTOP).map_err(failed)
     }
 
     /// Gives its PID 1 an order, and returns its answer.
