@@ -8,7 +8,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 pub use health::{Check, Health, Standing, Thresholds, Transition, availability};
 pub use schedule::{Schedule, TURNS_MAX, source_hash};
@@ -19,18 +19,45 @@ pub const REALS_MAX: usize = 256;
 /// Most virtual services; far beyond any site, and small enough that every service can have [`REALS_MAX`] reals.
 pub const SERVICES_MAX: usize = 64;
 
-/// A TCP port of a host.
+/// What runs over IP between clients and a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+}
+
+/// A port of a host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Endpoint {
     /// The host.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The port.
     pub port: u16,
+    /// Whose port.
+    pub protocol: Protocol,
 }
 
+impl Endpoint {
+    /// A TCP port.
+    pub fn tcp(address: impl Into<IpAddr>, port: u16) -> Self {
+        Self { address: address.into(), port, protocol: Protocol::Tcp }
+    }
+
+    /// A UDP port.
+    pub fn udp(address: impl Into<IpAddr>, port: u16) -> Self {
+        Self { address: address.into(), port, protocol: Protocol::Udp }
+    }
+}
+
+/// `10.10.1.21:80`, `[2001:db8::1]:80`, and `udp 10.10.1.21:53`, since most ports are of TCP.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.address, self.port)
+        if self.protocol == Protocol::Udp {
+            f.write_str("udp ")?;
+        }
+        SocketAddr::from(*self).fmt(f)
     }
 }
 
@@ -40,19 +67,45 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-impl From<Endpoint> for SocketAddrV4 {
+impl From<Endpoint> for SocketAddr {
     fn from(endpoint: Endpoint) -> Self {
-        SocketAddrV4::new(endpoint.address, endpoint.port)
+        Self::new(endpoint.address, endpoint.port)
     }
 }
 
-/// Who gets the next new connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a packet gets from the director to a real server (Zhang, "Linux Virtual Server for Scalable Network Services", 2000,
+/// section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// VS/NAT: the destination is rewritten, answers return through the director.
+    Nat,
+    /// VS/TUN: the packet travels inside another one (RFC 2003, RFC 2473), answers go straight to the client.
+    Tun,
+    /// VS/DR: only the hardware address changes, answers go straight to the client.
+    Dr,
+}
+
+/// Who gets the next new connection. The words are those of `ipvsadm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheduler {
-    /// In turn, by weight.
+    /// `rr`: in turn; a weight only says whether a server takes part.
     RoundRobin,
-    /// By the client's address, so that every director with the same reals chooses alike.
+    /// `wrr`: in turn, by weight.
+    WeightedRoundRobin,
+    /// `lc`: the fewest connections.
+    LeastConnections,
+    /// `wlc`: the fewest connections for its weight.
+    WeightedLeastConnections,
+    /// `sed`: the fewest connections for its weight, the new one counted.
+    ShortestExpectedDelay,
+    /// `nq`: whoever is idle, else as `sed`.
+    NeverQueue,
+    /// `sh`: by the client's address, so that every director with the same reals chooses alike, and a client stays with its
+    /// server.
     SourceHash,
+    /// `mh`: by the client's address and port (in IPVS `mh` with `mh-port`), so that every director chooses alike, and the
+    /// connections of one client are spread.
+    Maglev,
 }
 
 /// One real server of a service.
@@ -60,7 +113,7 @@ pub enum Scheduler {
 pub struct Real {
     /// Its name: what the Maglev table is made from, so it must be the same on every director.
     pub name: String,
-    /// Where it listens.
+    /// Where it listens. In `tun` and `dr` its port is that of the service, because nothing rewrites it.
     pub endpoint: Endpoint,
     /// Relative share of new connections; 0 drains.
     pub weight: u32,
@@ -80,10 +133,40 @@ impl Real {
 pub struct Service {
     /// What clients connect to.
     pub address: Endpoint,
+    /// How packets get to the real servers.
+    pub method: Method,
     /// Who gets the next new connection.
     pub scheduler: Scheduler,
     /// Those who serve it, available or not.
     pub reals: Vec<Real>,
+}
+
+/// A connection and whom it was given to: what one director tells another, so that it can go on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flow {
+    /// Who connected.
+    pub client: SocketAddr,
+    /// To what.
+    pub service: Endpoint,
+    /// Who serves it.
+    pub real: Endpoint,
+}
+
+/// What one real server of one service had to do, as the director sees it: in `tun` and `dr` no answers pass it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Connections given to it since it was installed.
+    pub connections: u64,
+    /// Connections that it has now.
+    pub active: u64,
+    /// Packets to it.
+    pub packets_in: u64,
+    /// Packets from it.
+    pub packets_out: u64,
+    /// Bytes to it, IP headers and what they carry.
+    pub bytes_in: u64,
+    /// Bytes from it.
+    pub bytes_out: u64,
 }
 
 /// Why services cannot be balanced together.

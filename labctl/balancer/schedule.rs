@@ -1,7 +1,7 @@
 //! How a new connection gets its real server. A schedule is a list of slots; round robin walks along it, source hashing
 //! jumps into it. The data plane holds the same list and the same hash.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::table::{SLOTS, maglev};
 use super::{Real, Scheduler};
@@ -21,15 +21,24 @@ pub struct Schedule {
 impl Schedule {
     /// The schedule over those real servers that take new connections. Slots are indexes into `reals`.
     pub fn new(scheduler: Scheduler, reals: &[Real]) -> Self {
-        let share = |real: &Real| if real.takes_new() { real.weight } else { 0 };
+        let share = |real: &Real| match (real.takes_new(), scheduler) {
+            (false, _) => 0,
+            (true, Scheduler::RoundRobin) => 1,
+            (true, _) => real.weight,
+        };
         let slots = match scheduler {
-            Scheduler::RoundRobin => {
+            Scheduler::RoundRobin
+            | Scheduler::WeightedRoundRobin
+            | Scheduler::LeastConnections
+            | Scheduler::WeightedLeastConnections
+            | Scheduler::ShortestExpectedDelay
+            | Scheduler::NeverQueue => {
                 let mut order: Vec<usize> = (0..reals.len()).collect();
                 order.sort_by(|&a, &b| reals[a].name.cmp(&reals[b].name));
                 let weights: Vec<u32> = order.iter().map(|&index| share(&reals[index])).collect();
                 turns(&weights).into_iter().map(|turn| order[turn] as u8).collect()
             }
-            Scheduler::SourceHash => {
+            Scheduler::SourceHash | Scheduler::Maglev => {
                 maglev(&reals.iter().map(|real| (real.name.as_str(), share(real))).collect::<Vec<_>>())
             }
         };
@@ -48,25 +57,32 @@ impl Schedule {
 
     /// The real server of a connection without one, as an index. `turn` counts the new connections of a round robin.
     /// A connection that is not new was begun with another director or long ago; its source is all there is to go by.
-    pub fn choose(&self, client: Ipv4Addr, is_new: bool, turn: &mut u32) -> Option<usize> {
+    pub fn choose(&self, client: IpAddr, is_new: bool, turn: &mut u32) -> Option<usize> {
         if self.slots.is_empty() {
             return None;
         }
         let number = match self.scheduler {
-            Scheduler::RoundRobin if is_new => {
+            Scheduler::SourceHash | Scheduler::Maglev => source_hash(client),
+            _ if is_new => {
                 let number = *turn;
                 *turn = turn.wrapping_add(1);
                 number
             }
-            Scheduler::RoundRobin | Scheduler::SourceHash => source_hash(client),
+            _ => source_hash(client),
         };
         Some(usize::from(self.slots[number as usize % self.slots.len()]))
     }
 }
 
 /// The hash of a client's address: the finalizer of MurmurHash3, because neighbours must not stay neighbours. bpf/lb.bpf.c has the same function, and it must never change.
-pub fn source_hash(client: Ipv4Addr) -> u32 {
-    let mut hash = u32::from(client);
+pub fn source_hash(client: IpAddr) -> u32 {
+    let mut hash = match client {
+        IpAddr::V4(address) => address.to_bits(),
+        IpAddr::V6(address) => address
+            .segments()
+            .chunks(2)
+            .fold(0, |fold, pair| fold ^ (u32::from(pair[0]) << 16 | u32::from(pair[1]))),
+    };
     hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
     hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
     hash ^ (hash >> 16)
@@ -112,20 +128,22 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use proptest::prelude::*;
 
     use super::super::Endpoint;
     use super::*;
 
     fn real(name: &str, weight: u32, available: bool) -> Real {
-        let endpoint = Endpoint { address: Ipv4Addr::new(10, 10, 1, 21), port: 80 };
+        let endpoint = Endpoint::tcp(Ipv4Addr::new(10, 10, 1, 21), 80);
         Real { name: name.to_owned(), endpoint, weight, available }
     }
 
     fn round(reals: &[Real], connections: usize) -> Vec<&str> {
         let schedule = Schedule::new(Scheduler::RoundRobin, reals);
         let mut turn = 0;
-        let client = Ipv4Addr::new(198, 51, 100, 10);
+        let client = Ipv4Addr::new(198, 51, 100, 10).into();
         (0..connections)
             .filter_map(|_| schedule.choose(client, true, &mut turn))
             .map(|index| reals[index].name.as_str())
@@ -154,8 +172,8 @@ mod tests {
         let reals = [real("a", 1, true), real("b", 1, true)];
         let schedule = Schedule::new(Scheduler::RoundRobin, &reals);
         let mut turn = u32::MAX;
-        assert_eq!(schedule.choose(Ipv4Addr::LOCALHOST, true, &mut turn), Some(1));
-        assert_eq!(schedule.choose(Ipv4Addr::LOCALHOST, true, &mut turn), Some(0));
+        assert_eq!(schedule.choose(Ipv4Addr::LOCALHOST.into(), true, &mut turn), Some(1));
+        assert_eq!(schedule.choose(Ipv4Addr::LOCALHOST.into(), true, &mut turn), Some(0));
     }
 
     #[test]
@@ -164,7 +182,7 @@ mod tests {
         let swapped = [reals[1].clone(), reals[0].clone()];
         let [one, other] = [&reals, &swapped].map(|reals| Schedule::new(Scheduler::SourceHash, reals));
         for host in 0..=255 {
-            let client = Ipv4Addr::new(198, 51, 100, host);
+            let client = Ipv4Addr::new(198, 51, 100, host).into();
             let here = one.choose(client, true, &mut 0).map(|index| &reals[index].name);
             let there = other.choose(client, false, &mut 7).map(|index| &swapped[index].name);
             assert_eq!(here, there, "{client}");
@@ -175,8 +193,9 @@ mod tests {
     fn neighbours_are_spread_over_the_servers() {
         let reals = [real("web1", 1, true), real("web2", 1, true)];
         let schedule = Schedule::new(Scheduler::SourceHash, &reals);
-        let first = (10..30)
-            .filter(|&host| schedule.choose(Ipv4Addr::new(198, 51, 100, host), true, &mut 0) == Some(0));
+        let first = (10..30).filter(|&host| {
+            schedule.choose(Ipv4Addr::new(198, 51, 100, host).into(), true, &mut 0) == Some(0)
+        });
         assert!((5..=15).contains(&first.count()), "twenty neighbours should not all meet one server");
     }
 

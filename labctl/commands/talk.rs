@@ -1,7 +1,7 @@
 //! `labctl talk`: a conversation with the site, as somebody on the street would have it: to one address, and expecting to
 //! be remembered.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ fn speaker(topology: &Topology, named: Option<&NodeName>) -> Result<NodeName, Fa
     })
 }
 
-fn public_service(topology: &Topology) -> Result<(Ipv4Addr, u16), Failure> {
+fn public_service(topology: &Topology) -> Result<(IpAddr, u16), Failure> {
     let service = topology.balancer.iter().flat_map(|balancer| &balancer.services).next();
     service.map(|service| (service.address, service.port)).ok_or_else(|| {
         Failure::usage("this lab has no virtual service to talk to", "`balancer:` in the topology makes one")

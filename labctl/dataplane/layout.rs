@@ -1,6 +1,8 @@
 //! The values in the maps, as bpf/lb.bpf.c lays them out. Addresses and ports are in network order. It knows how a
 //! service looks to the kernel, not how it gets there.
 
+use std::net::IpAddr;
+
 use aya::Pod;
 
 use crate::balancer::{Endpoint, REALS_MAX, Real, SLOTS, Schedule, Scheduler, Service};
@@ -24,7 +26,10 @@ impl WireEndpoint {
 
 impl From<Endpoint> for WireEndpoint {
     fn from(endpoint: Endpoint) -> Self {
-        Self { address: endpoint.address.octets(), port: endpoint.port.to_be_bytes(), protocol: PROTOCOL_TCP }
+        let IpAddr::V4(address) = endpoint.address else {
+            unreachable!("IPv6 is refused before it is laid out")
+        };
+        Self { address: address.octets(), port: endpoint.port.to_be_bytes(), protocol: PROTOCOL_TCP }
     }
 }
 
@@ -64,8 +69,8 @@ impl WireService {
         let schedule = Schedule::new(service.scheduler, &service.reals);
         let mut wire = Box::new(Self {
             scheduler: match service.scheduler {
-                Scheduler::RoundRobin => ROUND_ROBIN,
-                Scheduler::SourceHash => SOURCE_HASH,
+                Scheduler::SourceHash | Scheduler::Maglev => SOURCE_HASH,
+                _ => ROUND_ROBIN,
             },
             slot_count: schedule.slots().len() as u32,
             turn: 0,

@@ -137,7 +137,7 @@ fn services_that_are_gone_are_gone() {
     plane.install(&services([true, true])[..1]).expect("install one");
     let syn = |port: u16| Sent::new("198.51.100.10:40000", &format!("203.0.113.10:{port}"), "S").frame();
     assert_eq!(run(&mut plane, Side::Front, &syn(443)), (syn(443), Verdict::Kernel));
-    assert_eq!(run(&mut plane, Side::Front, &syn(80)).1, Verdict::ToReal(WEB2));
+    assert_eq!(run(&mut plane, Side::Front, &syn(80)).1, Verdict::ToReal(WEB2.into()));
     let answer = Sent::new("10.10.1.21:443", "198.51.100.10:40000", "SA").frame();
     assert_eq!(run(&mut plane, Side::Back, &answer), (answer, Verdict::Kernel));
 }

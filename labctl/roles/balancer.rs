@@ -10,22 +10,22 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use super::inquiry::{self, Desk};
 use super::{Reporter, Site, described, stop};
 use crate::balancer::{
-    self, Check, Endpoint, Health, Real, Service, Standing, Thresholds, Transition, availability,
+    self, Check, Endpoint, Health, Method, Real, Service, Standing, Thresholds, Transition, availability,
 };
 use crate::dataplane::{self, Dataplane, Switch};
 use crate::report::What;
-use crate::topology::{NetworkName, Probe, Scheduler, VirtualService};
+use crate::topology::{self, NetworkName, Probe, Scheduler, VirtualService};
 use account::{Account, RealAccount, ServiceAccount};
 use check::Prober;
 use tables::{Failed, Tables};
@@ -107,8 +107,8 @@ impl Layout {
             }
             _ => return Err(Error::NothingToBalance),
         };
-        let virtuals: Vec<Ipv4Addr> = services.iter().map(|service| service.address).collect();
-        let reals: Vec<Ipv4Addr> =
+        let virtuals: Vec<IpAddr> = services.iter().map(|service| service.address).collect();
+        let reals: Vec<IpAddr> =
             services.iter().flat_map(|service| &service.reals).map(|real| real.address).collect();
         let (front, _) = network_with(site, &virtuals, "all virtual services")?;
         let (back, inside) = network_with(site, &reals, "all real servers")?;
@@ -123,14 +123,14 @@ impl Layout {
 /// The network that has all these addresses and an interface of this node.
 fn network_with(
     site: &Site,
-    addresses: &[Ipv4Addr],
+    addresses: &[IpAddr],
     whose: &'static str,
 ) -> Result<(NetworkName, Ipv4Net), Error> {
     site.topology
         .networks
         .iter()
         .filter(|(name, _)| site.node().on(name).is_some())
-        .find(|(_, prefix)| addresses.iter().all(|address| prefix.contains(address)))
+        .find(|(_, prefix)| addresses.iter().all(|address| IpNet::V4(**prefix).contains(address)))
         .map(|(name, prefix)| (name.clone(), *prefix))
         .ok_or_else(|| Error::NoInterface { node: site.me.to_string(), whose })
 }
@@ -240,7 +240,7 @@ impl Balancer {
     /// Balances exactly while a virtual address is on this node.
     fn follow_address(&mut self) -> Result<(), Error> {
         let here = self.addresses.here()?;
-        let active = self.layout.services.iter().any(|service| here.contains(&service.address));
+        let active = self.layout.services.iter().any(|service| here.iter().any(|it| service.address == *it));
         if self.active != Some(active) {
             self.switch.set(active)?;
             self.active = Some(active);
@@ -265,7 +265,7 @@ impl Balancer {
             patient.in_flight = true;
             let service = &self.layout.services[patient.service];
             let real = &service.reals[patient.real];
-            let endpoint = Endpoint { address: real.address, port: real.port };
+            let endpoint = Endpoint::tcp(real.address, real.port);
             let (probe, timeout): (Probe, Duration) = (service.check.probe.clone(), service.check.timeout);
             let (prober, outcomes) = (self.prober.clone(), self.outcomes.0.clone());
             tokio::spawn(async move {
@@ -374,17 +374,28 @@ fn standing(wanted: &VirtualService, patient: &Patient) -> Standing {
 
 /// A service of the site in the balancer's own terms.
 fn service(wanted: &VirtualService, available: &[bool]) -> Service {
+    let protocol = match wanted.protocol {
+        topology::Protocol::Tcp => balancer::Protocol::Tcp,
+        topology::Protocol::Udp => balancer::Protocol::Udp,
+    };
     let real = |(real, available): (&crate::topology::RealServer, &bool)| Real {
         name: real.node.to_string(),
-        endpoint: Endpoint { address: real.address, port: real.port },
+        endpoint: Endpoint { address: real.address, port: real.port, protocol },
         weight: real.weight,
         available: *available,
     };
     Service {
-        address: Endpoint { address: wanted.address, port: wanted.port },
+        address: Endpoint { address: wanted.address, port: wanted.port, protocol },
+        method: Method::Nat,
         scheduler: match wanted.scheduler {
             Scheduler::Rr => balancer::Scheduler::RoundRobin,
+            Scheduler::Wrr => balancer::Scheduler::WeightedRoundRobin,
+            Scheduler::Lc => balancer::Scheduler::LeastConnections,
+            Scheduler::Wlc => balancer::Scheduler::WeightedLeastConnections,
+            Scheduler::Sed => balancer::Scheduler::ShortestExpectedDelay,
+            Scheduler::Nq => balancer::Scheduler::NeverQueue,
             Scheduler::Sh => balancer::Scheduler::SourceHash,
+            Scheduler::Mh => balancer::Scheduler::Maglev,
         },
         reals: wanted.reals.iter().zip(available).map(real).collect(),
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -240,7 +240,13 @@ fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
         let floating = services().filter(|service| service.address == public.address);
         let reals = services().flat_map(|service| &service.reals);
         let services: Vec<u16> = floating.map(|service| service.port).collect();
-        let reals: Vec<_> = reals.map(|real| SocketAddrV4::new(real.address, real.port)).collect();
+        let v4 = |address| match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        };
+        let reals = reals
+            .filter_map(|real| Some(SocketAddrV4::new(v4(real.address)?, real.port)))
+            .collect::<Vec<_>>();
         for interface in border_interfaces(failover, &public.network)? {
             nft::guard(&Border {
                 interface: &interface,

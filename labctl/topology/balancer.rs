@@ -1,7 +1,8 @@
 //! The virtual services: where clients reach each, who is behind it, and that every answer can be told apart.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use super::checks::{Timing, timing};
 use super::failover::Election;
@@ -12,7 +13,8 @@ use super::problem::{Problem, ProblemKind, Problems, Span};
 use super::read::{At, Slot};
 use super::scalars::Weight;
 use super::site::{
-    Balancer, Conversation, Forward, HealthCheck, Probe, RealServer, Role, Scheduler, VirtualService,
+    Backend, Balancer, BalancerEngine, Conversation, Forward, HealthCheck, Layer7, Probe, Protocol,
+    RealServer, Role, Scheduler, VirtualService,
 };
 
 /// Reads the balancer. `None` if the file has none, or only a broken one.
@@ -39,7 +41,13 @@ pub(super) fn balancer(
             services.push(service);
         }
     }
-    Some(Balancer { forward: given.value.forward.value().map_or(Forward::Nat, |choice| choice.0), services })
+    Some(Balancer {
+        forward: given.value.forward.value().map_or(Forward::Nat, |choice| choice.0),
+        engine: BalancerEngine::default(),
+        backend: Backend::default(),
+        sync: false,
+        services,
+    })
 }
 
 struct Directors<'a, 'f> {
@@ -62,11 +70,15 @@ impl Directors<'_, '_> {
         let check = check(given.check.value(), problems);
         Some(VirtualService {
             name: name.value.clone(),
-            address: address?,
+            address: address?.into(),
             port: given.port.value()?.0,
-            scheduler: given.scheduler.value().map_or(Scheduler::Rr, |choice| choice.0),
+            protocol: Protocol::Tcp,
+            scheduler: given.scheduler.value().map_or(Scheduler::Wrr, |choice| choice.0),
             reals,
             check,
+            slow_start: Duration::ZERO,
+            fail_open: true,
+            layer7: Layer7::default(),
         })
     }
 
@@ -148,7 +160,12 @@ impl Directors<'_, '_> {
         let mut enter = |node: &Draft<'_>, weight: u32, span: &Span, problems: &mut Problems| match self
             .inner_address(node)
         {
-            Some(address) => reals.push(RealServer { node: node.name.value.clone(), address, port, weight }),
+            Some(address) => reals.push(RealServer {
+                node: node.name.value.clone(),
+                address: address.into(),
+                port,
+                weight,
+            }),
             None if node.whole && self.proxies_known() => {
                 let kind = ProblemKind::RealOffLink(node.name.value.clone(), name.value.clone());
                 let help = "give both an address on one network";
@@ -211,8 +228,8 @@ fn check(given: Option<&FileCheck>, problems: &mut Problems) -> HealthCheck {
 /// What the virtual services so far use.
 #[derive(Default)]
 struct Seen {
-    entrances: BTreeMap<(Ipv4Addr, u16), (ServiceName, Span)>,
-    reals: BTreeMap<(Ipv4Addr, u16), (ServiceName, Span)>,
+    entrances: BTreeMap<(IpAddr, u16), (ServiceName, Span)>,
+    reals: BTreeMap<(IpAddr, u16), (ServiceName, Span)>,
 }
 
 impl Seen {

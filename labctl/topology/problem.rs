@@ -197,8 +197,8 @@ kinds! {
     #[error("no proxy has the address {0}")]
     NotOnProxy(Ipv4Addr) => "not_on_proxy", "no proxy has it";
     /// Two virtual services on one address and port: address, port, the other.
-    #[error("{0}:{1} already belongs to virtual service {2}")]
-    SharedEntrance(Ipv4Addr, u16, ServiceName) => "shared_entrance", "used again here";
+    #[error("port {1} of {0} already belongs to virtual service {2}")]
+    SharedEntrance(IpAddr, u16, ServiceName) => "shared_entrance", "used again here";
     /// A virtual service with nobody behind it.
     #[error("virtual service {0} has no real server")]
     NoRealServer(ServiceName) => "no_real_server", "nobody behind it";

@@ -307,16 +307,69 @@ pub enum TrackProbe {
 pub struct Balancer {
     /// The forwarding method.
     pub forward: Forward,
+    /// The program that balances.
+    pub engine: BalancerEngine,
+    /// What our own engine forwards packets with.
+    pub backend: Backend,
+    /// Do directors tell each other of their connections?
+    pub sync: bool,
     /// Virtual services, each an address and port that clients use.
     pub services: Vec<VirtualService>,
 }
 
-/// Forwarding methods in the words of LVS.
+/// Forwarding methods: three of LVS, and a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Forward {
     /// VS/NAT: the destination is rewritten, answers return through the director.
     Nat,
+    /// VS/TUN: packets travel in a tunnel, real servers may be anywhere and answer the client directly.
+    Tun,
+    /// VS/DR: real servers on the same switch, which answer the client directly.
+    Dr,
+    /// Layer 7: the director answers clients itself, and asks a real server for each request.
+    Proxy,
+}
+
+/// The program that balances on the proxies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BalancerEngine {
+    /// Ours.
+    #[default]
+    Labctl,
+    /// HAProxy.
+    Haproxy,
+    /// nginx.
+    Nginx,
+    /// Destination NAT with connection tracking, by `nft`.
+    Nft,
+    /// IPVS, by keepalived.
+    Ipvs,
+}
+
+/// What our own engine forwards packets with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// eBPF where the kernel lets us, else nftables.
+    #[default]
+    Auto,
+    /// eBPF on tcx.
+    Ebpf,
+    /// nftables.
+    Nft,
+}
+
+/// What runs over IP between clients and a service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
 /// An address and port that clients use, and the real servers behind it.
@@ -325,15 +378,47 @@ pub struct VirtualService {
     /// Unique in the file.
     pub name: ServiceName,
     /// The floating address that clients connect to.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The port that clients connect to.
     pub port: u16,
+    /// Whose port.
+    pub protocol: Protocol,
     /// Who gets the next new connection.
     pub scheduler: Scheduler,
     /// In order of node name.
     pub reals: Vec<RealServer>,
     /// Who is available.
     pub check: HealthCheck,
+    /// How long a real server that comes back takes to get its whole share; zero for at once.
+    pub slow_start: Duration,
+    /// Does everybody get connections when nobody is available?
+    pub fail_open: bool,
+    /// What a layer-7 director goes by before the scheduler; empty for the other methods.
+    pub layer7: Layer7,
+}
+
+/// What a layer-7 director looks at in a request.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Layer7 {
+    /// The cookie that keeps a visitor with a real server.
+    pub sticky: Option<String>,
+    /// The first rule that a request meets says who may answer it.
+    pub rules: Vec<Rule>,
+}
+
+/// Requests that belong to some of the real servers. All that is given must be met.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The host that is asked for, without a port, in lower case.
+    pub host: Option<String>,
+    /// What the path begins with, by whole segments.
+    pub path: Option<String>,
+    /// A header and its value.
+    pub header: Option<(String, String)>,
+    /// A cookie and its value.
+    pub cookie: Option<(String, String)>,
+    /// Who may answer, in order of node name.
+    pub reals: Vec<NodeName>,
 }
 
 /// One machine that serves a virtual service.
@@ -341,8 +426,8 @@ pub struct VirtualService {
 pub struct RealServer {
     /// The node.
     pub node: NodeName,
-    /// Its address on the network that it shares with the proxies.
-    pub address: Ipv4Addr,
+    /// Its own address, by which a director reaches it: on a network that it shares with the proxies, but for `tun`.
+    pub address: IpAddr,
     /// The port it listens on.
     pub port: u16,
     /// Relative share of new connections; 0 drains.
@@ -353,10 +438,22 @@ pub struct RealServer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scheduler {
-    /// Round robin, in turn by weight.
+    /// Round robin, in turn; a weight only says whether a server takes part.
     Rr,
+    /// Weighted round robin, in turn by weight.
+    Wrr,
+    /// Least connections.
+    Lc,
+    /// Weighted least connections.
+    Wlc,
+    /// Shortest expected delay.
+    Sed,
+    /// Never queue.
+    Nq,
     /// Source hashing: one client address always meets the same real server while that is up.
     Sh,
+    /// Maglev hashing of the client's address and port.
+    Mh,
 }
 
 /// How a real server proves that it is available.
@@ -382,6 +479,9 @@ pub enum Probe {
     Tcp,
     /// `GET` of this path answers 2xx.
     Http(String),
+    /// A program on the proxy, given the real server in LABCTL_REAL_NODE, LABCTL_REAL_ADDRESS and LABCTL_REAL_PORT: exit
+    /// status 0 is a success.
+    Command(Vec<String>),
 }
 
 /// How the web nodes remember a conversation.

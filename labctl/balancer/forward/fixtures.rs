@@ -7,7 +7,7 @@ use etherparse::{
 };
 use ipnet::Ipv4Net;
 
-use super::super::{Endpoint, Real, Scheduler, Service};
+use super::super::{Endpoint, Method, Real, Scheduler, Service};
 use super::{Mac, Verdict};
 
 /// The hardware address of the loopback device, on which the kernel tries programs out.
@@ -39,14 +39,15 @@ pub(crate) struct Fixture {
 /// Two services: port 80 by source on port 8080 of the webs, port 443 in turn on the same port of them.
 pub(crate) fn services(available: [bool; 2]) -> Vec<Service> {
     let service = |port, scheduler, real_port| Service {
-        address: Endpoint { address: VIP, port },
+        address: Endpoint::tcp(VIP, port),
+        method: Method::Nat,
         scheduler,
         reals: [("web1", WEB1), ("web2", WEB2)]
             .into_iter()
             .zip(available)
             .map(|((name, address), available)| Real {
                 name: name.to_owned(),
-                endpoint: Endpoint { address, port: real_port },
+                endpoint: Endpoint::tcp(address, real_port),
                 weight: 1,
                 available,
             })
@@ -145,7 +146,7 @@ fn padded(mut frame: Vec<u8>) -> Vec<u8> {
 
 /// What clients send. The source hash sends the client to web2 and its neighbour to web1; the round begins with web1.
 pub(crate) fn by_front() -> Vec<Fixture> {
-    let real = Verdict::ToReal(WEB2);
+    let real = Verdict::ToReal(WEB2.into());
     let kernel = Verdict::Kernel;
     let syn = || sent(BY_SOURCE, "S").frame();
     let f = |what, frame, fate| Fixture { what, by: Side::Front, frame, fate };
@@ -157,11 +158,11 @@ pub(crate) fn by_front() -> Vec<Fixture> {
     };
     vec![
         f("a connection opens, by source", syn(), real),
-        f("a connection opens, in turn", sent(IN_TURN, "S").frame(), Verdict::ToReal(WEB1)),
+        f("a connection opens, in turn", sent(IN_TURN, "S").frame(), Verdict::ToReal(WEB1.into())),
         f(
             "a neighbour's connection opens",
             Sent::new("198.51.100.11:40000", BY_SOURCE, "S").frame(),
-            Verdict::ToReal(WEB1),
+            Verdict::ToReal(WEB1.into()),
         ),
         f("an unknown connection goes on", sent(BY_SOURCE, "A").frame(), real),
         f("data of odd length", Sent { payload: vec![7; 1001], ..sent(BY_SOURCE, "AP") }.frame(), real),

@@ -1,6 +1,6 @@
 //! A frame as bytes, and the few fields of it that a director reads and rewrites. It knows no services.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::super::Endpoint;
 
@@ -69,9 +69,7 @@ impl Segment {
             return None;
         }
         let tcp_at = ETHERNET_BYTES + header;
-        let endpoint = |address, port| {
-            Some(Endpoint { address: address_at(frame, address)?, port: u16_at(frame, port)? })
-        };
+        let endpoint = |address, port| Some(Endpoint::tcp(address_at(frame, address)?, u16_at(frame, port)?));
         Some(Self {
             source: endpoint(IP_SOURCE_AT, tcp_at)?,
             destination: endpoint(IP_DESTINATION_AT, tcp_at + 2)?,
@@ -89,7 +87,10 @@ impl Segment {
             Side::Source => (self.source, IP_SOURCE_AT, self.tcp_at),
             Side::Destination => (self.destination, IP_DESTINATION_AT, self.tcp_at + 2),
         };
-        let (before, after) = (u32::from(from.address), u32::from(to.address));
+        let (IpAddr::V4(old), IpAddr::V4(new)) = (from.address, to.address) else {
+            unreachable!("only IPv4 is read, and services of one family only are installed")
+        };
+        let (before, after) = (u32::from(old), u32::from(new));
         let hop =
             [u32::from(self.ttl), u32::from(self.ttl) - 1].map(|ttl| ttl << 8 | u32::from(PROTOCOL_TCP));
         update(&mut frame, IP_CHECKSUM_AT, hop[0], hop[1]);
@@ -99,7 +100,7 @@ impl Segment {
             update(&mut frame, self.tcp_at + TCP_CHECKSUM, from.port.into(), to.port.into());
         }
         frame[TTL_AT] -= 1;
-        frame[address_at..address_at + 4].copy_from_slice(&to.address.octets());
+        frame[address_at..address_at + 4].copy_from_slice(&new.octets());
         frame[port_at..port_at + 2].copy_from_slice(&to.port.to_be_bytes());
         frame
     }

@@ -6,7 +6,7 @@ pub(crate) mod fixtures;
 mod frame;
 mod nat;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 pub use frame::{Mac, Segment};
 pub use nat::Director;
@@ -17,7 +17,7 @@ pub enum Verdict {
     /// None of the balancer's business: the kernel goes on with it, unchanged.
     Kernel,
     /// Out by the back interface, to this real server.
-    ToReal(Ipv4Addr),
+    ToReal(IpAddr),
     /// Out by the front interface, by the route that its new source has.
     ToClient,
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::super::{Conflict, Endpoint, Schedule, Service, check_together};
 use super::Verdict;
@@ -98,7 +98,7 @@ impl Director {
         let Some(segment) = self.read(frame) else { return kernel };
         let Some(claim) = self.reals.get(&segment.source) else { return kernel };
         // What stays inside was never sent to the virtual service: above all, answers to health checks.
-        if self.inside.contains(&segment.destination.address) || segment.ttl <= 1 {
+        if IpNet::V4(self.inside).contains(&segment.destination.address) || segment.ttl <= 1 {
             return kernel;
         }
         (segment.rewritten(frame, Side::Source, claim.service), Verdict::ToClient)

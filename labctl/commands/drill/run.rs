@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::{Child, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -136,12 +136,17 @@ fn stamp(events: &[Event]) -> String {
 
 impl<'a> Way<'a> {
     fn through(topology: &'a Topology) -> Option<Self> {
-        let service = topology.balancer.as_ref()?.services.first()?;
+        let services = &topology.balancer.as_ref()?.services;
+        // The load speaks IPv4.
+        let (service, vip) = services.iter().find_map(|service| match service.address {
+            IpAddr::V4(vip) => Some((service, vip)),
+            IpAddr::V6(_) => None,
+        })?;
         let client = topology.nodes_of(Role::Client).next()?;
         Some(Self {
             client,
             sources: client.interfaces.first()?.addresses.clone(),
-            vip: service.address,
+            vip,
             port: service.port,
             webs: service.reals.iter().map(|real| real.node.to_string()).collect(),
         })

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::process::Stdio;
 use std::time::Duration;
 
 use reqwest::header::{CONNECTION, HeaderValue};
@@ -43,6 +44,7 @@ impl Prober {
             match probe {
                 Probe::Tcp => self.connect(endpoint).await.map_err(|error| error.to_string()),
                 Probe::Http(path) => self.get(endpoint, path).await,
+                Probe::Command(argv) => run(argv).await,
             }
         };
         match tokio::time::timeout(timeout, answer).await {
@@ -54,7 +56,7 @@ impl Prober {
     async fn connect(&self, endpoint: Endpoint) -> io::Result<()> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddrV4::new(self.from, 0).into())?;
-        let stream = socket.connect(SocketAddrV4::from(endpoint).into()).await?;
+        let stream = socket.connect(endpoint.into()).await?;
         // Ends with a reset: checks many times a second would use up our ports by TIME-WAIT.
         SockRef::from(&stream).set_linger(Some(Duration::ZERO))
     }
@@ -68,6 +70,18 @@ impl Prober {
             status if status.is_success() => Ok(()),
             status => Err(format!("answered {status}")),
         }
+    }
+}
+
+/// Runs a program, which does not outlive its time.
+async fn run(argv: &[String]) -> Result<(), String> {
+    let [program, arguments @ ..] = argv else { return Err("there is no program to run".to_owned()) };
+    let mut command = tokio::process::Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    match command.status().await {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program} ended with {status}")),
+        Err(error) => Err(format!("run {program}: {error}")),
     }
 }
 
@@ -97,7 +111,7 @@ mod tests {
     async fn listener() -> (TcpListener, Endpoint) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        (listener, Endpoint { address: Ipv4Addr::LOCALHOST, port })
+        (listener, Endpoint::tcp(Ipv4Addr::LOCALHOST, port))
     }
 
     /// Answers one request with a status line, or never.

@@ -101,17 +101,22 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::balancer::{Endpoint, Real, Scheduler};
+    use crate::balancer::{Endpoint, Method, Real, Scheduler};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
     fn endpoint(host: u8) -> Endpoint {
-        Endpoint { address: Ipv4Addr::new(10, 10, 1, host), port: 80 }
+        Endpoint::tcp(Ipv4Addr::new(10, 10, 1, host), 80)
     }
 
     fn service(host: u8) -> Service {
         let real = Real { name: "web1".to_owned(), endpoint: endpoint(21), weight: 1, available: true };
-        Service { address: endpoint(host), scheduler: Scheduler::SourceHash, reals: vec![real] }
+        Service {
+            address: endpoint(host),
+            method: Method::Nat,
+            scheduler: Scheduler::SourceHash,
+            reals: vec![real],
+        }
     }
 
     /// Two services cannot share a real server, so the data plane refuses these whatever the kernel says.

@@ -143,7 +143,7 @@ fn check_topology(topology: &Topology) {
         assert!(service.check.timeout <= service.check.interval);
         for real in &service.reals {
             let node = topology.node(&real.node).expect("every real server is a node");
-            assert!(node.interfaces.iter().any(|interface| interface.addresses.contains(&real.address)));
+            assert!(node.interfaces.iter().any(|interface| interface.all().any(|own| own == real.address)));
         }
     }
     let json = serde_json::to_string(topology).unwrap();

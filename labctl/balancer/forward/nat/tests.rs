@@ -73,11 +73,11 @@ fn a_client_never_sees_a_real_server() {
     let mut director = director(BOTH_UP);
     let (request, _) = director.to_real(&Sent::new(CLIENT, "203.0.113.10:80", "S").frame());
     let request = Segment::read(&request, OWN).expect("a segment");
-    assert_eq!(request.destination, Endpoint { address: WEB1, port: 8080 });
+    assert_eq!(request.destination, Endpoint::tcp(WEB1, 8080));
     let answer = Sent::new("10.10.1.21:8080", CLIENT, "SA").frame();
     let (answer, _) = director.to_client(&answer);
     let answer = Segment::read(&answer, OWN).expect("a segment");
-    assert_eq!(answer.source, Endpoint { address: VIP, port: 80 });
+    assert_eq!(answer.source, Endpoint::tcp(VIP, 80));
     assert_eq!(answer.destination, request.source);
 }
 
@@ -85,12 +85,12 @@ fn a_client_never_sees_a_real_server() {
 fn a_connection_stays_while_new_ones_go_elsewhere() {
     let mut director = director(BOTH_UP);
     let segment = |flags| Sent::new(CLIENT, "203.0.113.10:80", flags).frame();
-    assert_eq!(director.to_real(&segment("S")).1, Verdict::ToReal(WEB1));
+    assert_eq!(director.to_real(&segment("S")).1, Verdict::ToReal(WEB1.into()));
     director.install(&services([false, true])).expect("services that go together");
-    assert_eq!(director.to_real(&segment("A")).1, Verdict::ToReal(WEB1), "it has its real server");
-    assert_eq!(director.to_real(&segment("S")).1, Verdict::ToReal(WEB2), "it chooses afresh");
+    assert_eq!(director.to_real(&segment("A")).1, Verdict::ToReal(WEB1.into()), "it has its real server");
+    assert_eq!(director.to_real(&segment("S")).1, Verdict::ToReal(WEB2.into()), "it chooses afresh");
     director.install(&services(BOTH_UP)).expect("services that go together");
-    assert_eq!(director.to_real(&segment("A")).1, Verdict::ToReal(WEB2), "and keeps that");
+    assert_eq!(director.to_real(&segment("A")).1, Verdict::ToReal(WEB2.into()), "and keeps that");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_repeated_syn_does_not_move_on_in_the_round() {
     let mut director = director(BOTH_UP);
     let syn = |port: u16| Sent::new(&format!("198.51.100.10:{port}"), "203.0.113.10:443", "S").frame();
     let chosen = [1, 1, 2, 3].map(|port| director.to_real(&syn(port)).1);
-    assert_eq!(chosen, [WEB1, WEB1, WEB2, WEB1].map(Verdict::ToReal));
+    assert_eq!(chosen, [WEB1, WEB1, WEB2, WEB1].map(|web| Verdict::ToReal(web.into())));
 }
 
 #[test]
@@ -116,11 +116,11 @@ fn connections_by_source_survive_a_takeover() {
 fn a_real_server_that_left_loses_its_connections() {
     let mut director = director(BOTH_UP);
     let segment = |flags| Sent::new(CLIENT, "203.0.113.10:80", flags).frame();
-    assert_eq!(director.to_real(&segment("S")).1, Verdict::ToReal(WEB1));
+    assert_eq!(director.to_real(&segment("S")).1, Verdict::ToReal(WEB1.into()));
     let mut without = services(BOTH_UP);
     without.iter_mut().for_each(|service| drop(service.reals.remove(0)));
     director.install(&without).expect("services that go together");
-    assert_eq!(director.to_real(&segment("A")).1, Verdict::ToReal(WEB2));
+    assert_eq!(director.to_real(&segment("A")).1, Verdict::ToReal(WEB2.into()));
 }
 
 #[test]
