@@ -1,7 +1,7 @@
 //! The virtual services: where clients reach each, who is behind it, and that every answer can be told apart.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::checks::{Timing, timing};
@@ -244,7 +244,7 @@ impl Seen {
         let owner = || (service.name.clone(), name.span.clone());
         let (address, port) = (service.address, service.port);
         if let Some((other, span)) = self.entrances.get(&(address, port)) {
-            let kind = ProblemKind::SharedEntrance(address, port, other.clone());
+            let kind = ProblemKind::SharedEntrance(SocketAddr::new(address, port), other.clone());
             let place = given.port.given().map_or(&name.span, |port| &port.span);
             let problem = Problem::new(kind, place).help("give one of them another port");
             problems.push(problem.also(span, format!("virtual service {other}")));

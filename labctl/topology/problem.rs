@@ -2,7 +2,7 @@
 //! in the source, and a way out. It knows nothing of how mistakes are found or of how a terminal shows them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
 use ipnet::IpNet;
@@ -196,9 +196,9 @@ kinds! {
     /// A virtual service on an address that no proxy has.
     #[error("no proxy has the address {0}")]
     NotOnProxy(Ipv4Addr) => "not_on_proxy", "no proxy has it";
-    /// Two virtual services on one address and port: address, port, the other.
-    #[error("port {1} of {0} already belongs to virtual service {2}")]
-    SharedEntrance(IpAddr, u16, ServiceName) => "shared_entrance", "used again here";
+    /// Two virtual services on one address and port: these, the other.
+    #[error("{0} already belongs to virtual service {1}")]
+    SharedEntrance(SocketAddr, ServiceName) => "shared_entrance", "used again here";
     /// A virtual service with nobody behind it.
     #[error("virtual service {0} has no real server")]
     NoRealServer(ServiceName) => "no_real_server", "nobody behind it";

@@ -196,12 +196,16 @@ fn the_whole_site_with_its_defaults() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&topology.balancer).unwrap(), @r#"
     {
       "forward": "nat",
+      "engine": "labctl",
+      "backend": "auto",
+      "sync": false,
       "services": [
         {
           "name": "web",
           "address": "203.0.113.10",
           "port": 80,
-          "scheduler": "rr",
+          "protocol": "tcp",
+          "scheduler": "wrr",
           "reals": [
             {
               "node": "web1",
@@ -228,6 +232,15 @@ fn the_whole_site_with_its_defaults() {
             },
             "rise": 2,
             "fall": 2
+          },
+          "slow_start": {
+            "secs": 0,
+            "nanos": 0
+          },
+          "fail_open": true,
+          "layer7": {
+            "sticky": null,
+            "rules": []
           }
         }
       ]

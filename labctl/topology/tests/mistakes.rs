@@ -139,10 +139,10 @@ fn names_and_words() {
       `wep` is not a role
       help: did you mean `web`?
     ");
-    assert_snapshot!(wrong("port: 80", "port: 80, scheduler: wlc"), @"
-    13:53 labctl::unknown_word at `wlc`
-      `wlc` is not a scheduler
-      help: known are: rr, sh
+    assert_snapshot!(wrong("port: 80", "port: 80, scheduler: dh"), @"
+    13:53 labctl::unknown_word at `dh`
+      `dh` is not a scheduler
+      help: known are: rr, wrr, lc, wlc, sed, nq, sh, mh
     ");
     assert_snapshot!(wrong("balancer: {", "balancer: { forward: natt,"), @"
     13:22 labctl::unknown_word at `natt`
