@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "10ms,100ms,1s", value_parser = duration)]
     advert: Vec<Duration>,
     /// Engines, in the order in which they take turns
-    #[arg(long, value_delimiter = ',', default_value = "labctl,keepalived", value_parser = engine)]
+    #[arg(long, value_delimiter = ',', default_value = "labctl,keepalived")]
     engine: Vec<Engine>,
     /// Faults; all of them unless some are named
     #[arg(long, value_delimiter = ',', value_enum)]
@@ -90,15 +90,6 @@ pub struct Args {
 fn duration(text: &str) -> Result<Duration, String> {
     let span: jiff::SignedDuration = text.parse().map_err(|_| format!("{text} is not a duration"))?;
     Duration::try_from(span).map_err(|_| format!("{text} is not a length of time"))
-}
-
-fn engine(text: &str) -> Result<Engine, String> {
-    match text {
-        "labctl" => Ok(Engine::Labctl),
-        "keepalived" => Ok(Engine::Keepalived),
-        "frr" => Ok(Engine::Frr),
-        _ => Err("labctl, keepalived or frr".to_owned()),
-    }
 }
 
 fn main() -> ExitCode {

@@ -87,7 +87,7 @@ fn one(scenario: &Scenario, engine: Engine) -> Outcome {
         stdout: Stdio::piped(),
         stderr: Stdio::null(),
         die_with_parent: true,
-        ..Spawn::own(&[VERB, word(engine), &scenario.name])
+        ..Spawn::own(&[VERB, engine.word(), &scenario.name])
     };
     let played = || {
         let mut child = spawn.start()?;
@@ -108,13 +108,4 @@ fn one(scenario: &Scenario, engine: Engine) -> Outcome {
         })
     };
     played().unwrap_or_else(|error| Outcome::Failed(format!("play it: {error}")))
-}
-
-/// An engine as it is named everywhere.
-pub fn word(engine: Engine) -> &'static str {
-    match engine {
-        Engine::Labctl => "labctl",
-        Engine::Keepalived => "keepalived",
-        Engine::Frr => "frr",
-    }
 }

@@ -154,7 +154,7 @@ impl World {
 
     /// Starts or stops the daemon, and waits until it is.
     pub(super) fn order(&mut self, start: bool) -> Result<(), String> {
-        let service: ServiceName = self.setup()?.service().word().parse().map_err(|_| "a service's name")?;
+        let service = ServiceName::from(self.setup()?.engine.service());
         let node: NodeName = DUT.parse().map_err(|_| "a node's name")?;
         let order = match start {
             true => Order::Start { service: service.clone() },

@@ -11,7 +11,7 @@ use cucumber::{given, then, when};
 
 use crate::conformance::vrrp::frames::Advertisement;
 use crate::conformance::vrrp::sentry::{Sentry, Sightings};
-use crate::conformance::vrrp::setup::{BACK, FRONT, VRID, duration, service_of};
+use crate::conformance::vrrp::setup::{BACK, FRONT, VRID, duration};
 use crate::conformance::vrrp::wire;
 use crate::conformance::vrrp::world::{LATE_MAX, WAIT_MAX, World};
 use crate::kernel::packet::{FrameSocket, Mac};
@@ -19,7 +19,7 @@ use crate::kernel::process::Spawn;
 use crate::kernel::{clock, namespace};
 use crate::report::Cable;
 use crate::roles::init::Order;
-use crate::topology::{Builtin, Checksum, Failover, NetworkName, NodeName, Role, Run, Topology, parse};
+use crate::topology::{Checksum, Failover, NetworkName, NodeName, Topology, parse};
 
 /// The site that the scenarios are about.
 const SITE: (&str, &str) = ("topologies/ha.yaml", include_str!("../../../../topologies/ha.yaml"));
@@ -53,18 +53,8 @@ fn site_with_interval(world: &mut World, interval: String) -> Result<(), String>
 
 fn up(world: &mut World, change: impl FnOnce(&mut Failover)) -> Result<(), String> {
     let mut topology = parse(SITE.0, SITE.1).map_err(|invalid| invalid.to_string())?;
-    let engine = world.engine;
-    let builtin = service_of(engine);
-    let name = builtin.word().parse().map_err(|_| "a service's name")?;
-    for node in topology.nodes.iter_mut().filter(|node| node.role == Role::Proxy) {
-        for service in &mut node.services {
-            if matches!(service.run, Run::Builtin(Builtin::Vrrpd | Builtin::Keepalived | Builtin::Frr)) {
-                (service.run, service.name) = (Run::Builtin(builtin), std::clone::Clone::clone(&name));
-            }
-        }
-    }
+    topology.elect_with(world.engine);
     if let Some(failover) = &mut topology.failover {
-        failover.engines.values_mut().for_each(|one| *one = engine);
         change(failover);
     }
     world.up(&topology)
@@ -164,7 +154,7 @@ fn finish(world: &mut World) -> Result<Sightings, String> {
 
 #[when(regex = r"^the daemon of the holder (is stopped|starts again|is killed|hangs|goes on)$")]
 fn daemon(world: &mut World, what: String) -> Result<(), String> {
-    let service = service_of(world.engine).word().parse().map_err(|_| "a service's name")?;
+    let service = world.engine.service().into();
     let signal = |signal: nix::sys::signal::Signal| signal as i32;
     let order = match what.as_str() {
         "is stopped" => Order::Stop { service },
