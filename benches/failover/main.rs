@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use labctl::topology::Engine;
+use labctl::topology::{Engine, duration};
 
 use fault::Fault;
 use lab::Interrupts;
@@ -85,11 +85,6 @@ pub struct Args {
     /// Cargo says so to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| format!("{text} is not a duration"))?;
-    Duration::try_from(span).map_err(|_| format!("{text} is not a length of time"))
 }
 
 fn main() -> ExitCode {

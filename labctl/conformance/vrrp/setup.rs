@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::topology::{
-    Checksum, Conversation, Engine, Failover, FloatingAddress, FloatingAddress6, Interface, LabName, MacMode,
-    Memory, NameError, NetworkName, Node, NodeName, Profile, Restart, Role, Run, Service, Topology, Vrid,
-    VrrpVersion,
+    self, Checksum, Conversation, Engine, Failover, FloatingAddress, FloatingAddress6, Interface, LabName,
+    MacMode, Memory, NameError, NetworkName, Node, NodeName, Profile, Restart, Role, Run, Service, Topology,
+    Vrid, VrrpVersion,
 };
 
 /// The node with the router under test.
@@ -184,6 +184,5 @@ impl Setup {
 
 /// `100 ms`, `1 s`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
-    Duration::try_from(parsed).map_err(|error| format!("{text:?}: {error}"))
+    topology::duration(text).map_err(|error| format!("{text:?}: {error}"))
 }
