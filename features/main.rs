@@ -145,8 +145,8 @@ fn trial(found: Found) -> Trial {
 /// The scenarios that our VRRP daemon is judged by, and whether each looks at times. They are played by the shipped
 /// program, so that both ways to them are one.
 fn conformance() -> Result<Vec<(bool, Trial)>, String> {
-    let scenarios = labctl::conformance::vrrp::scenarios()?;
-    let trial = |scenario: labctl::conformance::vrrp::Scenario| {
+    let scenarios = labctl::conformance::vrrp::checklist::scenarios()?;
+    let trial = |scenario: labctl::conformance::vrrp::checklist::Scenario| {
         let name = scenario.name;
         let title = format!("vrrp: {name}");
         (scenario.timing, Trial::test(title, move || play(&name)).with_kind(""))

@@ -7,8 +7,8 @@ use clap::Subcommand;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::{Failure, Format, Outcome};
-use crate::conformance::vrrp::matrix::Matrix;
-use crate::conformance::vrrp::{self, Scenario, requirements, scenarios, suite};
+use crate::conformance::vrrp::checklist::{self, Matrix, REQUIREMENTS, Scenario, scenarios};
+use crate::conformance::vrrp::{self, suite};
 use crate::kernel::capability::{self, Capability};
 use crate::roles::{frr, keepalived};
 use crate::topology::Engine;
@@ -73,7 +73,7 @@ fn engine() -> impl TypedValueParser<Value = Engine> {
 }
 
 fn requirement(text: &str) -> Result<String, String> {
-    match requirements::REQUIREMENTS.iter().find(|one| one.id.eq_ignore_ascii_case(text)) {
+    match REQUIREMENTS.iter().find(|one| one.id.eq_ignore_ascii_case(text)) {
         Some(one) => Ok(one.id.to_owned()),
         None => Err("there are V01 to V64 and L01 to L14".to_owned()),
     }
@@ -114,9 +114,9 @@ pub fn run(args: &Args) -> Outcome {
     let played = suite::run(&chosen, &engines, jobs, |one| {
         done += 1;
         let words = match &one.outcome {
-            vrrp::Outcome::Passed => "pass".to_owned(),
-            vrrp::Outcome::Failed(why) => format!("FAIL: {why}"),
-            vrrp::Outcome::Skipped(why) => format!("skipped: {why}"),
+            checklist::Outcome::Passed => "pass".to_owned(),
+            checklist::Outcome::Failed(why) => format!("FAIL: {why}"),
+            checklist::Outcome::Skipped(why) => format!("skipped: {why}"),
         };
         say!("{done}/{total} {} {}: {words}", one.engine.word(), chosen[one.scenario].name);
     });
@@ -147,8 +147,8 @@ pub fn one(args: &One) -> Outcome {
     let line = serde_json::to_string(&outcome).map_err(std::io::Error::from)?;
     print_line!("{line}");
     Ok(match outcome {
-        vrrp::Outcome::Failed(_) => ExitCode::from(Failure::FAILED),
-        vrrp::Outcome::Passed | vrrp::Outcome::Skipped(_) => ExitCode::SUCCESS,
+        checklist::Outcome::Failed(_) => ExitCode::from(Failure::FAILED),
+        checklist::Outcome::Passed | checklist::Outcome::Skipped(_) => ExitCode::SUCCESS,
     })
 }
 

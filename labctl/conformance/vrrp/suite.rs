@@ -9,8 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::play::Outcome;
-use super::scenarios::Scenario;
+use super::checklist::{Outcome, Played, Scenario};
 use crate::kernel::process::{PidFd, Spawn};
 use crate::kernel::wait;
 use crate::topology::Engine;
@@ -21,17 +20,6 @@ pub const VERB: &str = "__scenario";
 const SCENARIO_MAX: Duration = Duration::from_secs(120);
 /// Longest last word of a scenario.
 const WORDS_BYTES_MAX: u64 = 64 * 1024;
-
-/// One scenario with one engine, and how it ended.
-#[derive(Clone, Debug)]
-pub struct Played {
-    /// The engine.
-    pub engine: Engine,
-    /// Which of the scenarios that were given.
-    pub scenario: usize,
-    /// How it ended.
-    pub outcome: Outcome,
-}
 
 /// Plays every scenario with every engine and hands over each result as it comes: `jobs` at a time, and after them those
 /// that look at times, one by one.

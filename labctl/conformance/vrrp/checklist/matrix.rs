@@ -1,14 +1,11 @@
-//! Requirement by engine: what the scenarios said, in one order for ever, as JSON, as Markdown and for a terminal. Pure.
+//! Requirement by engine: what the scenarios said, in one order for ever, as JSON, as Markdown and for a terminal.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::play::Outcome;
-use super::requirements::{REQUIREMENTS, Requirement};
-use super::scenarios::Scenario;
-use super::suite::Played;
+use super::{Outcome, Played, REQUIREMENTS, Requirement, Scenario};
 use crate::topology::Engine;
 
 /// What a reader of the Markdown must know of a column and a word.
