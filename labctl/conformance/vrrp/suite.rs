@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
@@ -80,7 +81,7 @@ fn one(scenario: &Scenario, engine: Engine) -> Outcome {
     let played = || {
         let mut child = spawn.start()?;
         let process = PidFd::open(child.id() as i32)?;
-        let ended = wait::readable(std::os::fd::AsFd::as_fd(&process), SCENARIO_MAX)?;
+        let ended = wait::readable(process.as_fd(), SCENARIO_MAX)?;
         if !ended {
             child.kill()?;
         }

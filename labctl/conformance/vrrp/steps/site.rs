@@ -1,10 +1,13 @@
 //! The whole site with the engine under test in the place of our own daemon: what is broken there, and what becomes of the
 //! public address.
+#![expect(clippy::disallowed_methods, reason = "a scenario says how long something is left alone")]
 
 use std::ffi::OsStr;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use cucumber::{given, then, when};
@@ -16,7 +19,7 @@ use crate::conformance::vrrp::wire;
 use crate::conformance::vrrp::world::{LATE_MAX, WAIT_MAX, World};
 use crate::kernel::packet::{FrameSocket, Mac};
 use crate::kernel::process::Spawn;
-use crate::kernel::{clock, namespace};
+use crate::kernel::{clock, namespace, wait};
 use crate::report::Cable;
 use crate::roles::init::Order;
 use crate::topology::{Checksum, Failover, NetworkName, NodeName, Topology, parse};
@@ -72,33 +75,6 @@ fn network(text: &str) -> Result<NetworkName, String> {
     text.parse().map_err(|_| format!("{text:?} is no network's name"))
 }
 
-/// Waits for something that listening to the wire does not show.
-fn eventually<T>(
-    world: &mut World,
-    what: &str,
-    mut look: impl FnMut(&mut World) -> Result<T, String>,
-) -> Result<T, String> {
-    let deadline = clock::calendar() + WAIT_MAX;
-    loop {
-        match look(world) {
-            Ok(found) => return Ok(found),
-            Err(last) if clock::calendar() > deadline => {
-                return Err(format!("{what}: not within {WAIT_MAX:?}; last seen: {last}"));
-            }
-            Err(_) => pause(LOOK),
-        }
-    }
-}
-
-/// Lets time pass.
-fn pause(span: Duration) {
-    let until = clock::calendar() + span;
-    // Whoever ended a thread of ours may have woken this one.
-    while let Some(left) = until.checked_sub(clock::calendar()).filter(|left| !left.is_zero()) {
-        std::thread::park_timeout(left);
-    }
-}
-
 fn holders(world: &World) -> Result<Vec<NodeName>, String> {
     world.lab()?.holders().map_err(|error| error.to_string())
 }
@@ -130,15 +106,16 @@ fn pinged(world: &mut World) -> Result<(), String> {
 }
 
 fn watch(world: &mut World, asks: bool) -> Result<(), String> {
-    let first =
-        eventually(world, "one proxy holds the public address", |world| match holders(world)?.as_slice() {
+    let first = wait::eventually("one proxy holds the public address", WAIT_MAX, || {
+        match holders(world)?.as_slice() {
             [one] => Ok(one.clone()),
             several => Err(format!("{several:?}")),
-        })?;
+        }
+    })?;
     world.holder = Some(first);
     world.sentry = Some(Sentry::start(world.lab()?, VIP, asks)?);
     // Something must be seen before anything is broken.
-    pause(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     world.mark = clock::calendar();
     Ok(())
 }
@@ -166,7 +143,7 @@ fn daemon(world: &mut World, what: String) -> Result<(), String> {
     world.mark = clock::calendar();
     let node = holder(world)?;
     // A daemon that was told to end may still be about it.
-    eventually(world, "the order is taken", |world| {
+    wait::eventually("the order is taken", WAIT_MAX, || {
         world.lab()?.order(&node, order.clone()).map_err(|error| error.to_string())
     })
 }
@@ -225,7 +202,7 @@ fn busy(world: &mut World, span: String) -> Result<(), String> {
 
 #[when(regex = r"^(\d.*) pass(?:es)?$")]
 fn passes(_: &mut World, span: String) -> Result<(), String> {
-    pause(duration(&span)?);
+    thread::sleep(duration(&span)?);
     Ok(())
 }
 
@@ -253,7 +230,7 @@ fn stranger(world: &mut World, words: String) -> Result<(), String> {
         damaged: false,
     };
     let advert = advert.with(&words)?;
-    let socket = namespace::inside(std::os::fd::AsFd::as_fd(&init), || FrameSocket::open(&port));
+    let socket = namespace::inside(init.as_fd(), || FrameSocket::open(&port));
     let socket = socket.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     socket.send(&advert.frame()).map_err(|error| format!("send: {error}"))
 }
@@ -281,7 +258,7 @@ fn output(world: &World, args: &[&str]) -> Result<String, String> {
 fn comes_to_say(world: &mut World, verb: String, words: String) -> Result<(), String> {
     let node = if verb == "explain" { vec![holder(world)?.to_string()] } else { vec![] };
     let args: Vec<&str> = std::iter::once(verb.as_str()).chain(node.iter().map(String::as_str)).collect();
-    eventually(world, "it says so", |world| {
+    wait::eventually("it says so", WAIT_MAX, || {
         let said = output(world, &args)?;
         if said.contains(&words) { Ok(()) } else { Err(said) }
     })
@@ -318,7 +295,7 @@ fn routes(world: &mut World) -> Result<(), String> {
     let inner = failover.addresses.iter().find(|one| one.network == back).map(|one| one.address);
     let (outer, inner) = (failover.holder_gateway.map(IpAddr::from), inner.map(IpAddr::from));
     let (first, second) = (holder(world)?, other(world)?);
-    eventually(world, "the default routes are these", |world| {
+    wait::eventually("the default routes are these", WAIT_MAX, || {
         let status = world.lab()?.status().map_err(|error| error.to_string())?;
         let gateway = |node: &NodeName| {
             status.node(node).and_then(|node| node.default_routes.first()).map(|route| route.0)
@@ -335,7 +312,7 @@ fn routes(world: &mut World) -> Result<(), String> {
 #[then("both proxies reach the Internet")]
 fn internet(world: &mut World) -> Result<(), String> {
     for proxy in PROXIES {
-        eventually(world, "it reaches the Internet", |world| {
+        wait::eventually("it reaches the Internet", WAIT_MAX, || {
             let said = output(world, &["reach", "--from", proxy, "remote:80"])?;
             if said.contains("open") { Ok(()) } else { Err(format!("{proxy}: {said}")) }
         })?;
@@ -345,12 +322,12 @@ fn internet(world: &mut World) -> Result<(), String> {
 
 /// Waits until that proxy is the one that answers for the public address.
 fn answers(world: &mut World, proxy: &NodeName) -> Result<(), String> {
-    eventually(world, "it comes to hold the public address", |world| match holders(world)? {
+    wait::eventually("it comes to hold the public address", WAIT_MAX, || match holders(world)? {
         all if all.contains(proxy) => Ok(()),
         all => Err(format!("{all:?}")),
     })?;
     // What it holds it announces and serves at once, but the watch must have seen it do so.
-    pause(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     Ok(())
 }
 
@@ -451,7 +428,7 @@ fn never_has(world: &mut World, span: String) -> Result<(), String> {
         if held.contains(&second) || !held.contains(&first) {
             return Err(format!("{held:?}"));
         }
-        pause(LOOK);
+        thread::sleep(LOOK);
     }
     roles_stayed(world)
 }
@@ -459,9 +436,9 @@ fn never_has(world: &mut World, span: String) -> Result<(), String> {
 #[then("an interval later the router of the street knows where the public address is")]
 fn neighbour_entry(world: &mut World) -> Result<(), String> {
     let interval = topology(world)?.failover.ok_or("nothing floats here")?.advert_interval;
-    pause((world.mark + interval + LATE_MAX).saturating_sub(clock::calendar()));
+    thread::sleep((world.mark + interval + LATE_MAX).saturating_sub(clock::calendar()));
     let router = world.lab()?.enter(&name(STREET_ROUTER)?).map_err(|error| error.to_string())?;
-    let table = namespace::inside(std::os::fd::AsFd::as_fd(&router), || std::fs::read_to_string(NEIGHBOURS));
+    let table = namespace::inside(router.as_fd(), || std::fs::read_to_string(NEIGHBOURS));
     let table = table.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let held = holders(world)?;
     let [one] = held.as_slice() else { return Err(format!("{held:?} hold it")) };
