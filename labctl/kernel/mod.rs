@@ -24,4 +24,5 @@ pub mod realtime;
 pub mod socket;
 pub mod sysctl;
 pub mod tap;
+pub mod traffic;
 pub mod wait;

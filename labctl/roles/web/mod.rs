@@ -4,6 +4,7 @@
 mod answers;
 mod app;
 mod databases;
+mod download;
 mod memory;
 
 use std::net::{Ipv4Addr, SocketAddr};
