@@ -6,6 +6,8 @@ pub mod diagnosis;
 pub mod drill;
 pub mod faults;
 pub mod floating;
+pub mod forwarding;
 pub mod lab;
 pub mod safety;
+pub mod takeover;
 pub mod traffic;

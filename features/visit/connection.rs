@@ -156,7 +156,8 @@ impl Connection {
     fn ask(&mut self, method: &str, path: &str, body: Option<(u64, &str)>) -> io::Result<Head> {
         let mut request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", self.target);
         if !self.cookies.is_empty() {
-            let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let cookies: Vec<_> =
+                self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request += &format!("Cookie: {}\r\n", cookies.join("; "));
         }
         let (key, body) = body.map_or((None, ""), |(key, body)| (Some(key), body));

@@ -64,10 +64,7 @@ pub fn limit(index: u32, bytes_per_s: u32) -> Request {
     message.header.parent = TcHandle::ROOT;
     message.attributes.push(TcAttribute::Kind("tbf".to_owned()));
     message.attributes.push(TcAttribute::Options(options));
-    Request {
-        message: RouteNetlinkMessage::NewQueueDiscipline(message),
-        flags: NLM_F_CREATE | NLM_F_REPLACE,
-    }
+    Request { message: RouteNetlinkMessage::NewQueueDiscipline(message), flags: NLM_F_CREATE | NLM_F_REPLACE }
 }
 
 /// A `tc_tbf_qopt`: two `tc_ratespec` of 12 bytes, of which the second, the peak rate, is not used; then the length of the
