@@ -31,6 +31,7 @@ pub use addresses::Family;
 pub use elected::Elected;
 pub use names::*;
 pub use problem::{Invalid, Problem, ProblemKind, Span};
+pub use scalars::duration;
 pub use site::*;
 
 use problem::Problems;
