@@ -4,6 +4,7 @@
 pub mod forward;
 mod health;
 mod schedule;
+pub mod sync;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
