@@ -1,4 +1,4 @@
-//! A hidden verb: asks a daemon of the node that it runs on how it is, and prints the JSON that it says.
+//! A hidden verb: asks a daemon of the node that it runs on how it is, or something else, and prints the JSON that it says.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,7 +10,8 @@ use clap::ValueEnum;
 use super::{Failure, Outcome};
 use crate::roles::{balancer, inquiry, vrrpd};
 
-/// A daemon that works answers within a millisecond; one that hangs does not within any time.
+/// A daemon that works says within a millisecond how it is, and changes what it does within some ten of them; one that hangs
+/// does not within any time.
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// Ask a daemon of this node how it is
@@ -18,6 +19,8 @@ const WITHIN: Duration = Duration::from_secs(2);
 pub struct Args {
     /// Which
     daemon: Daemon,
+    /// What else than how it is, as a line of JSON
+    question: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -32,7 +35,8 @@ pub fn run(args: &Args) -> Outcome {
         Daemon::Vrrpd => vrrpd::SOCKET_PATH,
         Daemon::Balancer => balancer::SOCKET_PATH,
     };
-    let answer = inquiry::ask(Path::new(path), WITHIN).map_err(|error| {
+    let question = args.question.as_deref().unwrap_or_default();
+    let answer = inquiry::converse(Path::new(path), question.as_bytes(), WITHIN).map_err(|error| {
         let who = format!("{:?}", args.daemon).to_lowercase();
         let message = match error.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {

@@ -47,19 +47,22 @@ fn ask(lab: &Lab, status: &Status, node: &NodeName, engine: Engine) -> Result<Te
 }
 
 fn listen(child: Child) -> Testimony {
-    let output = match child.wait_with_output() {
-        Ok(output) => output,
-        Err(error) => return Testimony::Silent(error.to_string()),
-    };
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        // Diagnostics have a mark before their first line, and a hint below it.
-        let first =
-            said.lines().map(|line| line.trim_start_matches([' ', '×', '│'])).find(|line| !line.is_empty());
-        return Testimony::Silent(first.unwrap_or("it said nothing").to_owned());
+    match hear_out(child).map(|said| serde_json::from_slice(&said)) {
+        Ok(Ok(account)) => Testimony::Said(Box::new(account)),
+        Ok(Err(error)) => Testimony::Silent(format!("its answer makes no sense: {error}")),
+        Err(because) => Testimony::Silent(because),
     }
-    match serde_json::from_slice(&output.stdout) {
-        Ok(account) => Testimony::Said(Box::new(account)),
-        Err(error) => Testimony::Silent(format!("its answer makes no sense: {error}")),
+}
+
+/// All that a process of ours on a node says, or in a line why it says nothing.
+pub(super) fn hear_out(child: Child) -> Result<Vec<u8>, String> {
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(output.stdout);
     }
+    let said = String::from_utf8_lossy(&output.stderr);
+    // Diagnostics have a mark before their first line, and a hint below it.
+    let first =
+        said.lines().map(|line| line.trim_start_matches([' ', '×', '│'])).find(|line| !line.is_empty());
+    Err(first.unwrap_or("it said nothing").to_owned())
 }
