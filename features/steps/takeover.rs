@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
-use cucumber::{given, then};
-use labctl::topology::NodeName;
+use cucumber::{given, then, when};
+use serde_json::Value;
 
 use super::forwarding::{VIP, inside, source};
 use crate::cast::Node;
@@ -25,6 +25,8 @@ pub struct Regular {
     /// What is done over it, by whom and with whom, for people.
     what: String,
     by: String,
+    /// The client's end of the connection.
+    end: SocketAddr,
 }
 
 impl Regular {
@@ -36,11 +38,10 @@ impl Regular {
             _ => vec!["converse", &source, &vip],
         };
         let mut visitor = Visitor::send(&world.lab()?, &client, &work)?;
-        let by = visitor.hears()?;
-        if by.parse::<NodeName>().is_err() {
-            return Err(format!("{source} {does}: {by}"));
-        }
-        Ok(Self { visitor, what: format!("{source} {does} with {by}"), by })
+        let said = visitor.hears()?;
+        let introduced = said.split_once(' ').and_then(|(by, end)| Some((by.to_owned(), end.parse().ok()?)));
+        let (by, end) = introduced.ok_or_else(|| format!("{source} {does}: {said}"))?;
+        Ok(Self { visitor, what: format!("{end} {does} with {by}"), by, end })
     }
 
     /// How it ended, after it was let go on.
@@ -63,6 +64,39 @@ fn regulars(world: &mut World, addresses: usize) -> Result<(), String> {
         }
     }
     Err(format!("{ADDRESSES_MAX} addresses were served by one web"))
+}
+
+#[when(expr = "{node} is drained")]
+fn drained(world: &mut World, web: Node) -> Result<(), String> {
+    balancer(world, &["drain", "web", web.0.as_str()]).map(drop)
+}
+
+#[when(expr = "the weight of {node} is set to {word}")]
+fn weighted(world: &mut World, web: Node, weight: String) -> Result<(), String> {
+    balancer(world, &["weight", "web", web.0.as_str(), &weight]).map(drop)
+}
+
+/// Runs `labctl balancer`; gives back what it prints.
+fn balancer(world: &mut World, words: &[&str]) -> Result<String, String> {
+    let lab = world.lab()?;
+    let said = world.run(&[&["balancer"], words, &["--lab", lab.name().as_str()]].concat())?;
+    if said.code == 0 { Ok(said.stdout) } else { Err(format!("{}{}", said.stdout, said.stderr)) }
+}
+
+#[when(expr = "{node} has been told of these connections")]
+fn told(world: &mut World, director: Node) -> Result<(), String> {
+    let name = director.0.as_str();
+    world.eventually("it was told of all of them", |world| {
+        let all = balancer(world, &["list", "--connections", "--format", "json", "--node", name])?;
+        let all: Value = serde_json::from_str(&all).map_err(|error| format!("{error}: {all}"))?;
+        let known = &all["directors"][name]["listing"]["connections"]["shown"];
+        let known = known.as_array().ok_or_else(|| all.to_string())?;
+        let known: BTreeSet<SocketAddr> =
+            known.iter().filter_map(|one| one["client"].as_str()?.parse().ok()).collect();
+        let not_told: Vec<_> =
+            world.regulars.iter().filter(|regular| !known.contains(&regular.end)).collect();
+        if not_told.is_empty() { Ok(()) } else { Err(format!("it knows {known:?}, and not {not_told:?}")) }
+    })
 }
 
 /// How all of them end, in words, and with whom.

@@ -46,12 +46,13 @@ pub fn download(source: &str, target: &str, len: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Draws a file slowly until told to go on, then quickly to its end. Says who sends it, and then that it has it whole.
+/// Draws a file slowly until told to go on, then quickly to its end. Says who sends it and by which
+/// port, and then that it has it whole.
 pub fn draw(source: &str, target: &str, len: &str) -> Result<(), String> {
     let mut connection = Connection::open(source, target)?;
     let head = connection.ask("GET", &format!("/bytes/{len}"), None).map_err(broken)?;
     head.is_good()?;
-    println!("{}", head.by);
+    connection.introduce(&head)?;
     let (mut left, mut told) = (head.len as usize, false);
     while left > 0 {
         let sip = if told { READ_BYTES } else { SIP_BYTES };
@@ -67,14 +68,14 @@ pub fn draw(source: &str, target: &str, len: &str) -> Result<(), String> {
 }
 
 /// Says one thing after another in one conversation until told to go on, then one thing more, and reads it all back. Says who
-/// answered first, and in the end that everything was remembered.
+/// answered first and by which port, and in the end that everything was remembered.
 pub fn converse(source: &str, target: &str) -> Result<(), String> {
     let mut connection = Connection::open(source, target)?;
     let begun = connection.ask("POST", "/conversations", None).map_err(broken)?;
     begun.is_good()?;
     let body: Value = connection.read_body(&begun).map_err(broken)?;
     let path = format!("/conversations/{}", body["id"].as_str().unwrap_or_default());
-    println!("{}", begun.by);
+    connection.introduce(&begun)?;
     let (mut turns, mut told) = (0_u64, false);
     while !told {
         told = is_told(TURN_REST)?;
@@ -150,6 +151,13 @@ impl Connection {
         let stream = connect(source, target).map_err(|error| format!("connect to {target}: {error}"))?;
         let stream = BufReader::with_capacity(READ_BYTES, stream);
         Ok(Self { stream, target, cookies: BTreeMap::new() })
+    }
+
+    /// Says who answers, and by which port of one's own.
+    fn introduce(&self, head: &Head) -> Result<(), String> {
+        let own = self.stream.get_ref().local_addr().map_err(|error| error.to_string())?;
+        println!("{} {own}", head.by);
+        Ok(())
     }
 
     /// Sends a request, with a body and the key that makes it count once if it has one, and reads the head of the answer.
