@@ -45,19 +45,12 @@ fn ask(lab: &Lab, status: &Status, node: &NodeName, engine: Engine) -> Result<Te
     if engine != Engine::Labctl {
         return Ok(Testimony::Mute);
     }
-    match question(lab, node, "vrrpd") {
+    match question(lab, node, &["vrrpd"]) {
         Ok(child) => Err(child),
         Err(error) => Ok(Testimony::Silent(error.to_string())),
     }
 }
 
-<<<<<<< HEAD
-fn listen(child: Child) -> Testimony {
-    match hear_out(child).map(|said| serde_json::from_slice(&said)) {
-        Ok(Ok(account)) => Testimony::Said(Box::new(account)),
-        Ok(Err(error)) => Testimony::Silent(format!("its answer makes no sense: {error}")),
-        Err(because) => Testimony::Silent(because),
-=======
 /// Asks the kernels of the real servers that run, where how they are set matters.
 pub(super) fn survey(
     lab: &Lab,
@@ -68,7 +61,7 @@ pub(super) fn survey(
     let asked: Vec<_> = to_be_asked(topology)
         .into_iter()
         .filter(runs)
-        .map(|node| (question(lab, &node, "kernel"), node))
+        .map(|node| (question(lab, &node, &["kernel"]), node))
         .collect();
     let heard = asked.into_iter().map(|(asked, node)| {
         let survey = asked.map_err(|error| error.to_string()).and_then(answer);
@@ -77,16 +70,17 @@ pub(super) fn survey(
     heard.collect()
 }
 
-/// The process that waits for an answer.
-fn question(lab: &Lab, node: &NodeName, whom: &str) -> io::Result<Child> {
-    let args = ["exec", "--lab", lab.name().as_str(), node.as_str(), "--", SELF, "__ask", whom];
+/// The process that waits for an answer to these words: whom to ask, and for what if not how it is.
+pub(super) fn question(lab: &Lab, node: &NodeName, words: &[&str]) -> io::Result<Child> {
+    let mut args = vec!["exec", "--lab", lab.name().as_str(), node.as_str(), "--", SELF, "__ask"];
+    args.extend(words);
     let mut spawn = Spawn::own(&args);
     (spawn.stdout, spawn.stderr) = (Stdio::piped(), Stdio::piped());
     spawn.start()
 }
 
 /// What it was told, or why nothing.
-fn answer<T: DeserializeOwned>(child: Child) -> Result<T, String> {
+pub(super) fn answer<T: DeserializeOwned>(child: Child) -> Result<T, String> {
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -94,20 +88,6 @@ fn answer<T: DeserializeOwned>(child: Child) -> Result<T, String> {
         let first =
             said.lines().map(|line| line.trim_start_matches([' ', '×', '│'])).find(|line| !line.is_empty());
         return Err(first.unwrap_or("it said nothing").to_owned());
->>>>>>> site
     }
     serde_json::from_slice(&output.stdout).map_err(|error| format!("its answer makes no sense: {error}"))
-}
-
-/// All that a process of ours on a node says, or in a line why it says nothing.
-pub(super) fn hear_out(child: Child) -> Result<Vec<u8>, String> {
-    let output = child.wait_with_output().map_err(|error| error.to_string())?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    // Diagnostics have a mark before their first line, and a hint below it.
-    let first =
-        said.lines().map(|line| line.trim_start_matches([' ', '×', '│'])).find(|line| !line.is_empty());
-    Err(first.unwrap_or("it said nothing").to_owned())
 }
