@@ -1,7 +1,7 @@
 //! The balancers of a lab, each asked inside its node, all at the same time.
 
 use std::collections::BTreeMap;
-use std::process::{Child, Stdio};
+use std::process::Child;
 
 use serde::Serialize;
 
@@ -10,7 +10,6 @@ use super::names::did_you_mean;
 use crate::commands::{Failure, witness};
 use crate::holder::client::Lab;
 use crate::holder::protocol::{NodeState, Status};
-use crate::kernel::process::{SELF, Spawn};
 use crate::roles::balancer::request::{Answer, Listing, Request};
 use crate::topology::{Builtin, NodeName, Run, Topology};
 
@@ -84,11 +83,7 @@ impl Directors {
     pub(super) fn ask(&self, request: &Request) -> Vec<(NodeName, Result<Answer, Unheard>)> {
         let asked: Vec<_> = self.nodes.iter().map(|node| (node.clone(), self.send(node, request))).collect();
         let heard = asked.into_iter().map(|(node, asked)| {
-            let answer = asked.and_then(|child| {
-                let said = witness::hear_out(child).map_err(Unheard::Silent)?;
-                serde_json::from_slice(&said)
-                    .map_err(|error| Unheard::Silent(format!("its answer makes no sense: {error}")))
-            });
+            let answer = asked.and_then(|child| witness::answer(child).map_err(Unheard::Silent));
             (node, answer)
         });
         heard.collect()
@@ -98,13 +93,9 @@ impl Directors {
         if let Some(NodeState::Down { how }) = self.status.node(node).map(|node| &node.state) {
             return Err(Unheard::Off(how.clone()));
         }
-        let silent = |error: &dyn std::error::Error| Unheard::Silent(error.to_string());
-        let line = serde_json::to_string(request).map_err(|error| silent(&error))?;
-        let lab = self.lab.name().as_str();
-        let args = ["exec", "--lab", lab, node.as_str(), "--", SELF, "__ask", "balancer", &line];
-        let mut spawn = Spawn::own(&args);
-        (spawn.stdout, spawn.stderr) = (Stdio::piped(), Stdio::piped());
-        spawn.start().map_err(|error| silent(&error))
+        let question = serde_json::to_string(request).map_err(std::io::Error::from);
+        let asked = question.and_then(|line| witness::question(&self.lab, node, &["balancer", &line]));
+        asked.map_err(|error| Unheard::Silent(error.to_string()))
     }
 }
 
