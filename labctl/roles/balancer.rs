@@ -22,12 +22,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::{Reporter, Site, described, random, stop};
+use super::{Reporter, Site, described, proxy, random, stop};
 use crate::balancer::{Check, Flow, Transition};
-use crate::dataplane::{self, Settings, Switch};
+use crate::dataplane::{self, Settings};
 use crate::report::What;
 use crate::topology::NetworkName;
 use account::Account;
+use backend::Switch;
 use check::Prober;
 use desk::Question;
 use exchange::{Exchange, Said};
@@ -52,9 +53,9 @@ pub enum Error {
     /// The site has no virtual services, or nobody to serve them.
     #[error("the site has no virtual service with a real server to balance")]
     NothingToBalance,
-    /// Another daemon is needed.
-    #[error("`forward: proxy` is not done packet by packet")]
-    NotByPacket,
+    /// Requests cannot be passed on.
+    #[error("pass requests on")]
+    Proxy(#[from] proxy::Error),
     /// The services need more than one interface on one side.
     #[error("{node} has no single interface whose network has {whose}")]
     NoInterface {
@@ -152,10 +153,10 @@ struct Balancer {
 impl Balancer {
     fn new(site: &Site, reporter: Reporter) -> Result<Self, Error> {
         let layout = Layout::of(site)?;
-        let wanted = site.topology.balancer.as_ref().map(|balancer| balancer.backend).unwrap_or_default();
-        let chosen = backend::choose(wanted, settings(&layout)?)?;
+        let balancer = site.topology.balancer.as_ref().ok_or(Error::NothingToBalance)?;
+        let chosen = backend::choose(balancer, settings(&layout)?)?;
         let backend = chosen.plane.backend().to_string();
-        tracing::info!("packets are forwarded by {backend}, because {}", chosen.because);
+        tracing::info!("connections are balanced by {backend}, because {}", chosen.because);
         let life = random::bytes().map(u64::from_ne_bytes).map_err(Error::Exchange)?;
         let exchange = layout.others.as_ref().map(|others| Exchange::open(others, life)).transpose();
         Ok(Self {

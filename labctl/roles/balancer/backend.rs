@@ -1,10 +1,12 @@
-//! What forwards packets: the backend that was asked for, or the first that the kernel allows. Whoever gets something else
-//! than the best is told why.
+//! What gives connections to real servers. Of packets: the backend that was asked for, or the first that the kernel allows, and
+//! whoever gets something else than the best is told why. Of requests: the proxy.
 
 use super::{Error, described};
 use crate::dataplane::ebpf::EbpfPlane;
-use crate::dataplane::{Plane, Settings, Switch};
-use crate::topology::Backend;
+use crate::dataplane::{self, Plane, Settings};
+use crate::roles::dnat::Dnat;
+use crate::roles::proxy::{Gate, Proxy};
+use crate::topology::{Backend, Balancer, BalancerEngine, Forward};
 
 /// A data plane, and why it is this one.
 #[derive(Debug)]
@@ -14,8 +16,46 @@ pub(super) struct Chosen {
     pub(super) because: String,
 }
 
+/// Whether it does its work.
+#[derive(Debug)]
+pub(super) enum Switch {
+    /// On packets.
+    Packets(dataplane::Switch),
+    /// On requests.
+    Requests(Gate),
+    /// On whatever comes to the virtual address; that is nothing where the address is not.
+    None,
+}
+
+impl Switch {
+    pub(super) fn set(&mut self, active: bool) -> Result<(), dataplane::Error> {
+        match self {
+            Self::Packets(switch) => switch.set(active)?,
+            Self::Requests(gate) => gate.set(active),
+            Self::None => {}
+        }
+        Ok(())
+    }
+}
+
+/// Begins with what the topology asks for.
+pub(super) fn choose(balancer: &Balancer, settings: Settings) -> Result<Chosen, Error> {
+    let because = "the topology asks for it".to_owned();
+    match (balancer.forward, balancer.engine) {
+        (Forward::Proxy, _) => {
+            let proxy = Proxy::open(&balancer.services)?;
+            let switch = Switch::Requests(proxy.gate());
+            Ok(Chosen { plane: Box::new(proxy), switch, because })
+        }
+        (_, BalancerEngine::Nft) => {
+            Ok(Chosen { plane: Box::new(Dnat::default()), switch: Switch::None, because })
+        }
+        _ => packets(balancer.backend, settings),
+    }
+}
+
 /// Attaches what was asked for, or the best that can be had.
-pub(super) fn choose(wanted: Backend, settings: Settings) -> Result<Chosen, Error> {
+fn packets(wanted: Backend, settings: Settings) -> Result<Chosen, Error> {
     match wanted {
         Backend::Ebpf => ebpf(settings, "the topology asks for it"),
         Backend::Nft => {
@@ -32,5 +72,5 @@ pub(super) fn choose(wanted: Backend, settings: Settings) -> Result<Chosen, Erro
 
 fn ebpf(settings: Settings, because: &str) -> Result<Chosen, Error> {
     let (plane, switch) = EbpfPlane::attach(settings)?;
-    Ok(Chosen { plane: Box::new(plane), switch, because: because.to_owned() })
+    Ok(Chosen { plane: Box::new(plane), switch: Switch::Packets(switch), because: because.to_owned() })
 }

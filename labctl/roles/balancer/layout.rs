@@ -49,10 +49,10 @@ impl Layout {
             _ => return Err(Error::NothingToBalance),
         };
         let method = match balancer.forward {
-            Forward::Nat => Method::Nat,
+            // A proxy has real servers where NAT has them: on a network that is its own.
+            Forward::Nat | Forward::Proxy => Method::Nat,
             Forward::Tun => Method::Tun,
             Forward::Dr => Method::Dr,
-            Forward::Proxy => return Err(Error::NotByPacket),
         };
         let services = &balancer.services;
         let virtuals: Vec<IpAddr> = services.iter().map(|service| service.address).collect();
