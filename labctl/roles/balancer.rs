@@ -355,7 +355,7 @@ impl Balancer {
         for (index, wanted) in self.layout.services.iter().enumerate() {
             let patients = self.patients.iter().filter(|patient| patient.service == index);
             let standings: Vec<Standing> = patients.map(|patient| standing(wanted, patient)).collect();
-            let (available, fail_open) = availability(&standings);
+            let (available, fail_open) = availability(&standings, wanted.fail_open);
             if fail_open && !self.open[index] {
                 tracing::warn!(
                     "{}: every real server with a weight is down, so all of them get connections",
