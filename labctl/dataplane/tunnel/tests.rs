@@ -104,7 +104,11 @@ fn congestion_in_the_tunnel_is_passed_on_or_is_a_loss() {
         if sent.class == 0 {
             assert_eq!(verdict, DROP, "{sent:?}");
         } else {
-            assert_eq!((out, verdict), (passed_on(&Sent { class: CONGESTION, ..sent.clone() }), NEXT), "{sent:?}");
+            assert_eq!(
+                (out, verdict),
+                (passed_on(&Sent { class: CONGESTION, ..sent.clone() }), NEXT),
+                "{sent:?}"
+            );
         }
     }
 }
