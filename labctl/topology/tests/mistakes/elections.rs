@@ -294,6 +294,7 @@ fn engines() {
         .replace("front: none, back: 10.10.1.1", "front: 203.0.113.1, back: 10.10.1.1")
         .replace("203.0.113.1, back: 10.10.1.11", "203.0.113.11, back: 10.10.1.11")
         .replace("203.0.113.1, back: 10.10.1.12", "203.0.113.12, back: 10.10.1.12")
+        .replace("balancer: {", "balancer: { force: true,")
         .replace("failover: { network: back, vip: { front: 203.0.113.10, back: 10.10.1.1 }", front);
     assert!(parse("site.yaml", &frr).is_ok());
     let all = "engine: frr, version: 2+3, lease: true, unicast: true, accept: false, sync: true, preempt_delay: 1s, \
