@@ -22,7 +22,7 @@ use crate::balancer::{
     Conflict, Endpoint, Flow, Method, Protocol, Real, Scheduler, Service, Usage, check_together,
 };
 use crate::dataplane;
-use crate::dataplane::plane::{Backend, Plane, Stats};
+use crate::dataplane::{Backend, Plane, Stats};
 
 const TABLE: &str = "labctl_dnat";
 const ENTRANCE: &str = "services";
