@@ -40,13 +40,36 @@ Feature: Takeover keeps connections
       | dr     | web1 is drained                 |
       | nat    | the weight of web1 is set to 20 |
 
-  Scenario: Without flow sync, a takeover after a drain breaks what the other director would have given to somebody else
-    Given the site topologies/vs-nat.yaml is up with the line "sync: false" after "forward: nat"
+  Scenario Outline: <method>: a director that was off comes back with another table, is told of each connection, takes over again, and none breaks
+    Given the site topologies/vs-<method>.yaml is up with the line "sync: true" after "forward: <method>"
+    When web1 is drained
+    And the client draws files and converses from 3 addresses
+    And proxy1 is powered off
+    Then proxy2 holds the VIP
+    When it comes back
+    Then proxy1 holds the VIP
+    And each of these connections goes on to its end
+    And no connection of the client was reset
+
+    Examples:
+      | method |
+      | nat    |
+      | tun    |
+      | dr     |
+
+  Scenario Outline: <method>: without flow sync, a takeover after a drain breaks what the other director would have given to somebody else
+    Given the site topologies/vs-<method>.yaml is up with the line "sync: false" after "forward: <method>"
     And the client draws files and converses from 3 addresses, and meets both webs
     When web1 is drained
     And proxy1 is killed
     Then proxy2 holds the VIP
     And each of these connections to web1 breaks, and each of the others goes on to its end
+
+    Examples:
+      | method |
+      | nat    |
+      | tun    |
+      | dr     |
 
   Scenario Outline: proxy: the active director is <death>, and each connection breaks, since it ended there; the next one is served
     Given the site topologies/vs-proxy.yaml is up

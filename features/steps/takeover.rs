@@ -51,19 +51,29 @@ impl Regular {
     }
 }
 
-#[given(regex = r"^the client draws files and converses from (\d+) addresses, and meets both webs$")]
+#[when(regex = r"^the client draws files and converses from (\d+) addresses$")]
 fn regulars(world: &mut World, addresses: usize) -> Result<(), String> {
+    (0..addresses).try_for_each(|at| one_address(world, at))
+}
+
+#[given(regex = r"^the client draws files and converses from (\d+) addresses, and meets both webs$")]
+fn regulars_of_both(world: &mut World, addresses: usize) -> Result<(), String> {
     for at in 0..ADDRESSES_MAX {
         let webs: BTreeSet<&str> = world.regulars.iter().map(|regular| regular.by.as_str()).collect();
         if at >= addresses && webs.len() > 1 {
             return Ok(());
         }
-        for does in ["draws", "converses"] {
-            let regular = Regular::begins(world, does, source(at))?;
-            world.regulars.push(regular);
-        }
+        one_address(world, at)?;
     }
     Err(format!("{ADDRESSES_MAX} addresses were served by one web"))
+}
+
+fn one_address(world: &mut World, at: usize) -> Result<(), String> {
+    for does in ["draws", "converses"] {
+        let regular = Regular::begins(world, does, source(at))?;
+        world.regulars.push(regular);
+    }
+    Ok(())
 }
 
 #[when(expr = "{node} is drained")]
