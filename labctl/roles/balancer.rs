@@ -23,7 +23,8 @@ use super::{Reporter, Site, described, stop};
 use crate::balancer::{
     self, Check, Endpoint, Health, Method, Real, Service, Standing, Thresholds, Transition, availability,
 };
-use crate::dataplane::{self, Dataplane, Switch};
+use crate::dataplane::ebpf::EbpfPlane;
+use crate::dataplane::{self, Switch};
 use crate::report::What;
 use crate::topology::{self, NetworkName, Probe, Scheduler, VirtualService};
 use account::{Account, RealAccount, ServiceAccount};
@@ -177,7 +178,9 @@ struct Balancer {
 impl Balancer {
     fn new(site: &Site, reporter: Reporter) -> Result<Self, Error> {
         let layout = Layout::of(site)?;
-        let (plane, switch) = Dataplane::attach(layout.front.as_str(), layout.back.as_str(), layout.inside)?;
+        let mut settings = dataplane::Settings::between(layout.front.as_str(), layout.back.as_str());
+        settings.inside.push(layout.inside.into());
+        let (plane, switch) = EbpfPlane::attach(settings)?;
         let prober = Prober::new(layout.own).map_err(Error::Http)?;
         let now = Instant::now();
         let mut patients = Vec::new();
@@ -205,7 +208,7 @@ impl Balancer {
                 .map_err(Error::Listen)?,
             layout,
             reporter,
-            tables: Tables::of(plane),
+            tables: Tables::of(Box::new(plane)),
             switch,
             prober,
             patients,

@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
 use crate::balancer::Service;
-use crate::dataplane::{Dataplane, Error};
+use crate::dataplane::{Error, Plane};
 
 /// First wait before a change that failed is tried again; doubled each time, up to [`AGAIN_MAX`].
 const AGAIN_MIN: Duration = Duration::from_millis(100);
@@ -18,7 +18,7 @@ const AGAIN_MIN: Duration = Duration::from_millis(100);
 const AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// A change under way. It takes the data plane along and brings it back, with what was wished for.
-type Change = JoinHandle<(Box<Dataplane>, Vec<Service>, Result<(), Error>)>;
+type Change = JoinHandle<(Box<dyn Plane>, Vec<Service>, Result<(), Error>)>;
 
 /// A change that the kernel did not make.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(super) struct Failed {
 #[derive(Debug)]
 pub(super) struct Tables {
     /// `None` while a change has it.
-    plane: Option<Box<Dataplane>>,
+    plane: Option<Box<dyn Plane>>,
     change: Option<Change>,
     wanted: Option<Vec<Service>>,
     /// When to try again, after a change that failed.
@@ -43,8 +43,8 @@ pub(super) struct Tables {
 
 impl Tables {
     /// The tables of this data plane.
-    pub(super) fn of(plane: Dataplane) -> Self {
-        Self { plane: Some(Box::new(plane)), change: None, wanted: None, again_at: None, again_in: AGAIN_MIN }
+    pub(super) fn of(plane: Box<dyn Plane>) -> Self {
+        Self { plane: Some(plane), change: None, wanted: None, again_at: None, again_in: AGAIN_MIN }
     }
 
     /// Wishes for these services, at once or after the change under way.
@@ -102,6 +102,8 @@ mod tests {
 
     use super::*;
     use crate::balancer::{Endpoint, Method, Real, Scheduler};
+    use crate::dataplane::Settings;
+    use crate::dataplane::ebpf::EbpfPlane;
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -131,10 +133,9 @@ mod tests {
                 let _ = writeln!(std::io::stderr(), "skipped: no network namespace ({error})");
                 return;
             }
-            let inside = "10.10.1.0/24".parse().expect("a prefix");
-            let plane = match Dataplane::attach("lo", "lo", inside) {
-                Ok((plane, _switch)) => plane,
-                Err(error @ (Error::NotPermitted | Error::NoEbpf | Error::NoTcx { .. })) => {
+            let plane = match EbpfPlane::attach(Settings::between("lo", "lo")) {
+                Ok((plane, _switch)) => Box::new(plane),
+                Err(error) if error.lacks_ebpf() => {
                     // Not `println!`, which the test harness swallows when a test passes.
                     let _ = writeln!(std::io::stderr(), "skipped: no eBPF ({error})");
                     return;
