@@ -84,7 +84,11 @@ fn counted(world: &mut World, web1: u64, web2: u64) -> Result<(), String> {
 #[then("web1 answered less often than web2")]
 fn less_often(world: &mut World) -> Result<(), String> {
     let answered = |web: &str| world.counted.get(web).copied().unwrap_or_default();
-    if (1..answered("web2")).contains(&answered("web1")) { Ok(()) } else { Err(format!("{:?}", world.counted)) }
+    if (1..answered("web2")).contains(&answered("web1")) {
+        Ok(())
+    } else {
+        Err(format!("{:?}", world.counted))
+    }
 }
 
 /// Waits until these directors, of whom there must be one at least, list a real server in a way.
@@ -141,7 +145,9 @@ fn counts(world: &mut World, node: String) -> Result<(), String> {
         answered.iter().all(|(web, count)| {
             real(listing, web).is_some_and(|real| {
                 let packets = |key: &str| real[key].as_u64().unwrap_or_default();
-                real["connections"] == *count && packets("packets_in") > *count && packets("packets_out") > *count
+                real["connections"] == *count
+                    && packets("packets_in") > *count
+                    && packets("packets_out") > *count
             })
         })
     };
