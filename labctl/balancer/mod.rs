@@ -3,6 +3,7 @@
 
 pub mod forward;
 mod health;
+pub mod layer7;
 mod schedule;
 mod table;
 
