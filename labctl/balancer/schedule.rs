@@ -141,7 +141,7 @@ mod tests {
     }
 
     fn round(reals: &[Real], connections: usize) -> Vec<&str> {
-        let schedule = Schedule::new(Scheduler::RoundRobin, reals);
+        let schedule = Schedule::new(Scheduler::WeightedRoundRobin, reals);
         let mut turn = 0;
         let client = Ipv4Addr::new(198, 51, 100, 10).into();
         (0..connections)

@@ -196,12 +196,16 @@ fn the_whole_site_with_its_defaults() {
     insta::assert_snapshot!(serde_json::to_string_pretty(&topology.balancer).unwrap(), @r#"
     {
       "forward": "nat",
+      "engine": "labctl",
+      "backend": "auto",
+      "sync": true,
       "services": [
         {
           "name": "web",
           "address": "203.0.113.10",
           "port": 80,
-          "scheduler": "rr",
+          "protocol": "tcp",
+          "scheduler": "wrr",
           "reals": [
             {
               "node": "web1",
@@ -228,6 +232,15 @@ fn the_whole_site_with_its_defaults() {
             },
             "rise": 2,
             "fall": 2
+          },
+          "slow_start": {
+            "secs": 0,
+            "nanos": 0
+          },
+          "fail_open": true,
+          "layer7": {
+            "sticky": null,
+            "rules": []
           }
         }
       ]
@@ -266,8 +279,8 @@ fn a_node_changes_adds_and_leaves_out_services() {
 fn gateways_can_be_said_and_refused() {
     let topology = site_with("remote: { role: remote", "remote: { role: remote, gateway: none");
     assert_eq!(node(&topology, "remote").gateway, None);
-    let topology = site_with("web1: { role: web", "web1: { role: web, gateway: 10.10.1.12");
-    assert_eq!(node(&topology, "web1").gateway, Some("10.10.1.12".parse().unwrap()));
+    let topology = site_with("remote: { role: remote", "remote: { role: remote, gateway: 198.51.100.10");
+    assert_eq!(node(&topology, "remote").gateway, Some("198.51.100.10".parse().unwrap()));
 }
 
 #[test]
