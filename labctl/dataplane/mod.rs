@@ -5,6 +5,7 @@
 
 pub mod gate;
 mod layout;
+pub mod plane;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
