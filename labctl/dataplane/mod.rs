@@ -80,6 +80,15 @@ pub enum Error {
     /// The services exclude each other.
     #[error("install the services")]
     Conflict(#[from] Conflict),
+    /// Something else than packets of the kernel is directed, and that failed.
+    #[error("direct connections by {backend}")]
+    Director {
+        /// How.
+        backend: plane::Backend,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A map was not read or written.
     #[error("{act} in the map of {map}")]
     Map {

@@ -128,7 +128,10 @@ pub fn missing(topology: &Topology) -> Option<(&'static str, &'static str)> {
     builtins.into_iter().find_map(|builtin| match builtin {
         Builtin::Keepalived => super::keepalived::missing(),
         Builtin::Frr => super::frr::missing(),
-        _ => None,
+        Builtin::Haproxy => super::haproxy::missing(),
+        Builtin::Nginx => super::nginx::missing(topology.balancer.as_ref()?.forward),
+        Builtin::Ipvs => super::ipvs::missing(),
+        Builtin::Vrrpd | Builtin::Balancer | Builtin::Web | Builtin::Db | Builtin::Whoami => None,
     })
 }
 

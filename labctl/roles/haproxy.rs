@@ -19,13 +19,13 @@ const PACKAGE: &str = "haproxy";
 /// Its largest weight.
 const WEIGHT_MAX: u32 = 256;
 /// As long as our own proxy lets connections be silent, and real servers think.
-const TIMEOUTS: &str = "\
-    timeout connect 1s
-    timeout client 60s
-    timeout server 60s
-    timeout http-request 20s
-    timeout http-keep-alive 20s
-";
+const TIMEOUTS: [&str; 5] = [
+    "timeout connect 1s",
+    "timeout client 60s",
+    "timeout server 60s",
+    "timeout http-request 20s",
+    "timeout http-keep-alive 20s",
+];
 
 /// Its name and package, if it is not installed.
 pub fn missing() -> Option<(&'static str, &'static str)> {
@@ -52,7 +52,8 @@ fn left_out(balancer: &Balancer) -> Vec<String> {
     open.map(line).collect()
 }
 
-fn configuration(site: &Site, balancer: &Balancer) -> Result<String, Error> {
+/// Its configuration for this node.
+pub(super) fn configuration(site: &Site, balancer: &Balancer) -> Result<String, Error> {
     let http = match balancer.forward {
         Forward::Nat => false,
         Forward::Proxy => true,
@@ -63,7 +64,7 @@ fn configuration(site: &Site, balancer: &Balancer) -> Result<String, Error> {
     text += "global\n    log stderr format raw local0 notice\n    maxconn 4096\n";
     let mode = if http { "http" } else { "tcp" };
     let _ = writeln!(text, "defaults\n    mode {mode}\n    log global\n    option redispatch\n    retries 3");
-    text.push_str(TIMEOUTS);
+    TIMEOUTS.iter().for_each(|line| text += &format!("    {line}\n"));
     if http {
         text += "    option forwardfor\n    http-reuse always\n    retry-on conn-failure empty-response\n";
     }
@@ -83,6 +84,12 @@ fn write_service(text: &mut String, service: &VirtualService, http: bool) -> Res
     for (at, rule) in rules.iter().enumerate() {
         write_rule(text, service, at, rule);
     }
+    if http {
+        // What may have been done is repeated only if that does no harm.
+        text.push_str(
+            "    http-request disable-l7-retry if METH_POST !{ req.hdr(idempotency-key) -m found }\n",
+        );
+    }
     let _ = writeln!(text, "    default_backend {name}");
     for (at, rule) in rules.iter().enumerate() {
         let own = service.reals.iter().filter(|real| rule.reals.contains(&real.node));
@@ -96,7 +103,9 @@ fn write_rule(text: &mut String, service: &VirtualService, at: usize, rule: &Rul
     let mut met = Vec::new();
     let mut condition = |what: &str, tests: &[String]| {
         let acl = format!("{}-{at}-{what}", service.name);
-        tests.iter().for_each(|test| drop(writeln!(text, "    acl {acl} {test}")));
+        for test in tests {
+            let _ = writeln!(text, "    acl {acl} {test}");
+        }
         met.push(acl);
     };
     if let Some(host) = &rule.host {
@@ -150,10 +159,10 @@ fn write_backend<'a>(
     }
     let HealthCheck { interval, rise, fall, .. } = &service.check;
     let _ = write!(text, "    default-server check inter {} rise {rise} fall {fall}", time(*interval));
-    match service.slow_start {
-        Duration::ZERO => text.push('\n'),
-        slow => drop(writeln!(text, " slowstart {}", time(slow))),
+    if !service.slow_start.is_zero() {
+        let _ = write!(text, " slowstart {}", time(service.slow_start));
     }
+    text.push('\n');
     for real in reals {
         let _ = write!(text, "    server {} {}", real.node, SocketAddr::new(real.address, real.port));
         let _ = write!(text, " weight {}", weight(service, real)?);

@@ -37,8 +37,8 @@ use crate::kernel::process::{self, Spawn, describe_exit};
 use crate::kernel::{macvlan, mount, nft};
 use crate::report::What;
 use crate::topology::{
-    Builtin, Failover, MacMode, NetworkName, Node, NodeName, Restart, Role, Run, Service, ServiceName,
-    Topology,
+    Balancer, BalancerEngine, Builtin, Failover, Forward, MacMode, NetworkName, Node, NodeName, Restart,
+    Role, Run, Service, ServiceName, Topology,
 };
 
 /// What a node may write to `/run` and to `/tmp`.
@@ -234,8 +234,10 @@ fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
     if let (Role::Proxy, Some(failover)) = (node.role, &spec.topology.failover)
         && let Some(public) = failover.addresses.first()
     {
-        // Only our own balancer works below netfilter; whatever a topology runs instead may well listen.
-        let balances = node.services.iter().any(|service| service.run == Run::Builtin(Builtin::Balancer));
+        // Only our own data plane works below netfilter; whatever a topology runs instead may well listen.
+        let runs = node.services.iter().any(|service| service.run == Run::Builtin(Builtin::Balancer));
+        let below = |it: &Balancer| it.engine == BalancerEngine::Labctl && it.forward != Forward::Proxy;
+        let balances = runs && spec.topology.balancer.as_ref().is_some_and(below);
         let services = || spec.topology.balancer.iter().filter(|_| balances).flat_map(|it| &it.services);
         let floating = services().filter(|service| service.address == public.address);
         let reals = services().flat_map(|service| &service.reals);

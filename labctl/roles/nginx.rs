@@ -20,7 +20,7 @@ const STREAM_PACKAGE: &str = "libnginx-mod-stream";
 /// Connections to real servers that each of its workers keeps.
 const KEEP: u32 = 256;
 /// Between the parts of a request that a rule looks at: no part can contain it.
-const SEPARATOR: &str = "\\x01";
+const SEPARATOR: &str = "\\n";
 
 /// The first of its parts that is needed and not installed, and its package.
 pub fn missing(forward: Forward) -> Option<(&'static str, &'static str)> {
@@ -60,7 +60,8 @@ fn left_out(balancer: &Balancer) -> Vec<String> {
     lines
 }
 
-fn configuration(site: &Site, balancer: &Balancer) -> Result<String, Error> {
+/// Its configuration for this node.
+pub(super) fn configuration(site: &Site, balancer: &Balancer) -> Result<String, Error> {
     let mut text = format!("# Written by labctl for {}.\n", site.me);
     let (http, module) = match balancer.forward {
         Forward::Nat => (false, format!("load_module {STREAM};\n")),
@@ -141,7 +142,7 @@ fn write_map(text: &mut String, service: &VirtualService, target: &str, rules: &
     let mut line = vec!["$host".to_owned(), "$uri".to_owned()];
     line.extend(headers.iter().map(|header| format!("$http_{}", variable(&header.to_lowercase()))));
     line.extend(cookies.iter().map(|cookie| format!("$cookie_{cookie}")));
-    let _ = writeln!(text, "    map \"{}\" {target} {{", line.join("\u{1}"));
+    let _ = writeln!(text, "    map \"{}\" {target} {{", line.join(SEPARATOR));
     for (at, rule) in rules.iter().enumerate() {
         let any = || format!("[^{SEPARATOR}]*");
         let below = |path: &String| format!("{}(/{})?", escaped(path.trim_end_matches('/')), any());
@@ -191,7 +192,7 @@ fn write_upstream<'a>(
         match (service.scheduler, real.weight) {
             (_, 0) => text.push_str(" down"),
             (Scheduler::Rr | Scheduler::Lc, _) => {}
-            (_, weight) => drop(write!(text, " weight={weight}")),
+            (_, weight) => text.push_str(&format!(" weight={weight}")),
         }
         let _ = writeln!(text, " max_fails={} fail_timeout={out}s;", service.check.fall);
     }
@@ -216,9 +217,9 @@ fn escaped(text: &str) -> String {
     text.chars().fold(String::new(), |mut escaped, c| {
         match c {
             // A dollar sign would begin a variable, and a quote would end the word.
-            '"' | '$' | '\\' => drop(write!(escaped, "\\x{:02x}", u32::from(c))),
+            '"' | '$' | '\\' => escaped.push_str(&format!("\\x{:02x}", u32::from(c))),
             c if c.is_ascii_alphanumeric() || "/-_ ".contains(c) || !c.is_ascii() => escaped.push(c),
-            c => drop(write!(escaped, "\\{c}")),
+            c => escaped.extend(['\\', c]),
         }
         escaped
     })

@@ -12,6 +12,7 @@ mod worker;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -19,7 +20,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::sync::watch;
 
 use crate::balancer::layer7::Unusable;
-use crate::balancer::{Endpoint, Service, Usage};
+use crate::balancer::{Endpoint, Flow, Service, Usage};
+use crate::dataplane;
+use crate::dataplane::plane::{Backend, Plane, Stats};
 use crate::topology::{Protocol, ServiceName, VirtualService};
 use desk::Desk;
 use worker::{Duty, VISITORS_MAX};
@@ -68,6 +71,18 @@ pub struct Proxy {
     desks: Vec<Arc<Desk>>,
     duty: watch::Sender<Duty>,
     workers: Vec<JoinHandle<()>>,
+}
+
+/// Lets visitors in, or does not.
+#[derive(Clone, Debug)]
+pub struct Gate(watch::Sender<Duty>);
+
+impl Gate {
+    /// To be open exactly while this machine has the virtual addresses. Visits end when it closes, without a farewell: there is
+    /// no address any more that it could come from.
+    pub fn set(&self, open: bool) {
+        self.0.send_replace(if open { Duty::Serve } else { Duty::Wait });
+    }
 }
 
 impl Proxy {
@@ -120,15 +135,56 @@ impl Proxy {
         Ok(())
     }
 
-    /// Lets visitors in exactly while this machine has the virtual addresses. Visits end with the duty, without a farewell:
-    /// there is no address any more that it could come from.
-    pub fn set_active(&self, active: bool) {
-        self.duty.send_replace(if active { Duty::Serve } else { Duty::Wait });
+    /// What lets visitors in.
+    pub fn gate(&self) -> Gate {
+        Gate(self.duty.clone())
     }
 
     /// What the real servers of each service had to do. A request counts as a connection.
     pub fn usage(&self) -> BTreeMap<(Endpoint, Endpoint), Usage> {
         self.desks.iter().flat_map(|desk| desk.usage()).collect()
+    }
+}
+
+/// To the daemon it is one more way to give connections to real servers. A connection ends here, so there is none that another
+/// director could go on with.
+impl Plane for Proxy {
+    fn install(&mut self, services: &[Service]) -> Result<(), dataplane::Error> {
+        Self::install(self, services)
+            .map_err(|error| dataplane::Error::Director { backend: Backend::Http, source: error.into() })
+    }
+
+    fn stats(&self) -> Result<Stats, dataplane::Error> {
+        let opened = Self::usage(self).values().map(|usage| usage.connections).sum();
+        Ok(Stats { opened, ..Stats::default() })
+    }
+
+    fn usage(&self) -> Result<BTreeMap<(Endpoint, Endpoint), Usage>, dataplane::Error> {
+        Ok(Self::usage(self))
+    }
+
+    fn flows(&self) -> Result<Vec<Flow>, dataplane::Error> {
+        Ok(Vec::new())
+    }
+
+    fn adopt(&mut self, _: &[Flow]) -> Result<usize, dataplane::Error> {
+        Ok(0)
+    }
+
+    fn fresh(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn fresh_flows(&mut self) -> Result<Vec<Flow>, dataplane::Error> {
+        Ok(Vec::new())
+    }
+
+    fn recount(&mut self) -> Result<u64, dataplane::Error> {
+        Ok(Self::usage(self).values().map(|usage| usage.active).sum())
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::Http
     }
 }
 

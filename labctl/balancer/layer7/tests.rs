@@ -183,7 +183,12 @@ fn a_cookie_keeps_its_visitor_until_the_real_server_is_gone() {
 fn a_cookie_tells_nothing_of_the_site_and_is_the_same_on_every_director() {
     let service = service(Scheduler::RoundRobin, &[(1, true), (1, true)]);
     let names: Vec<String> = service.reals.iter().map(|real| opaque(service.address, &real.name)).collect();
-    insta::assert_debug_snapshot!(names, @"");
+    insta::assert_debug_snapshot!(names, @r#"
+    [
+        "77320cd991d63eb3",
+        "98e3dc4e29d383ca",
+    ]
+    "#);
 }
 
 #[test]

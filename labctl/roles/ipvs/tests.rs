@@ -57,7 +57,44 @@ const CHECK: [&str; 4] = ["--config-test", "--check", "--use-file", "FOLDER/conf
 fn the_webs_of_the_site() {
     let text = told(Forward::Nat, |_| {}).expect("a configuration");
     accepted(&text, &CHECK);
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    # Written by labctl for proxy1.
+    global_defs {
+        router_id proxy1
+        script_user root
+        enable_script_security
+    }
+    virtual_server 203.0.113.10 80 {
+        delay_loop 0.2
+        lvs_sched sh
+        lvs_method NAT
+        protocol TCP
+        real_server 10.10.1.21 8080 {
+            weight 1
+            HTTP_GET {
+                url {
+                    path /healthz
+                    status_code 200-299
+                }
+                connect_timeout 0.15
+                retry 1
+                delay_before_retry 0.2
+            }
+        }
+        real_server 10.10.1.22 8080 {
+            weight 1
+            HTTP_GET {
+                url {
+                    path /healthz
+                    status_code 200-299
+                }
+                connect_timeout 0.15
+                retry 1
+                delay_before_retry 0.2
+            }
+        }
+    }
+    ");
 }
 
 #[test]
@@ -76,7 +113,39 @@ fn everything_else_that_can_be_told() {
     });
     let text = text.expect("a configuration");
     accepted(&text, &CHECK);
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r#"
+    # Written by labctl for proxy1.
+    global_defs {
+        router_id proxy1
+        script_user root
+        enable_script_security
+    }
+    virtual_server 2001:db8::10 53 {
+        delay_loop 0.2
+        lvs_sched mh
+        mh-port
+        lvs_method DR
+        protocol UDP
+        real_server 2001:db8:1::21 53 {
+            weight 0
+            MISC_CHECK {
+                misc_path "/bin/sh /run/labctl/check-web-web1"
+                misc_timeout 1
+                retry 2
+                delay_before_retry 0.2
+            }
+        }
+        real_server 2001:db8:1::22 53 {
+            weight 1
+            MISC_CHECK {
+                misc_path "/bin/sh /run/labctl/check-web-web2"
+                misc_timeout 1
+                retry 2
+                delay_before_retry 0.2
+            }
+        }
+    }
+    "#);
     let service = &site(|_| {}).topology.balancer.expect("a balancer").services[0];
     insta::assert_snapshot!(script(&service.reals[0], &program()), @"");
 }
@@ -92,5 +161,9 @@ fn what_it_does_without_is_said() {
         let service = &mut topology.balancer.as_mut().expect("a balancer").services[0];
         (service.fail_open, service.slow_start) = (true, Duration::from_secs(5));
     });
-    insta::assert_snapshot!(left_out(site.topology.balancer.as_ref().expect("a balancer")).join("\n"), @"");
+    insta::assert_snapshot!(left_out(site.topology.balancer.as_ref().expect("a balancer")).join("\n"), @r"
+    IPVS does not fail open: with all real servers of web down, nobody is let in
+    keepalived takes a real server of web back after one success
+    IPVS has no slow start: a real server of web gets its whole share at once
+    ");
 }

@@ -93,7 +93,11 @@ impl Desk {
 
     /// Who is to answer a request.
     pub(super) fn choose(&self, table: &Table, asked: &Asked, tried: &[usize]) -> Option<Choice> {
-        let turn = |of: usize| self.turns[of].fetch_add(1, Ordering::Relaxed);
+        // A second attempt takes nobody's turn: it goes on from the first.
+        let turn = |of: usize| match tried.is_empty() {
+            true => self.turns[of].fetch_add(1, Ordering::Relaxed),
+            false => self.turns[of].load(Ordering::Relaxed).wrapping_sub(1),
+        };
         table.guide.choose(asked, turn, |at| table.reals[at].load.load(Ordering::Relaxed), tried)
     }
 

@@ -125,7 +125,7 @@ impl Site {
             layer7,
         };
         let proxy = Proxy::open(&[wanted]).unwrap();
-        proxy.set_active(true);
+        proxy.gate().set(true);
         let visitor = Client::builder().no_proxy().timeout(WAIT_MAX).build().unwrap();
         let entrance = SocketAddrV4::new(address, port).into();
         let site = Self { proxy, entrance, visitor, reals: reals.to_vec() };
@@ -312,12 +312,12 @@ async fn a_demoted_holder_ends_its_visits() {
     let mut visit = TcpStream::connect(site.entrance).await.unwrap();
     visit.write_all(ask).await.unwrap();
     assert!(timeout(WAIT_MAX, visit.read(&mut [0; 4096])).await.unwrap().unwrap() > 0);
-    site.proxy.set_active(false);
+    site.proxy.gate().set(false);
     let ended = timeout(WAIT_MAX, visit.read(&mut [0; 4096])).await.expect("the visit ends");
     assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
     assert_eq!(seen.requests.load(Ordering::SeqCst), 1);
     // And there is no end to it.
-    site.proxy.set_active(true);
+    site.proxy.gate().set(true);
     assert_eq!(site.who(Method::GET, &[]).await, "web1");
 }
 
