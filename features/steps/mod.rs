@@ -7,5 +7,6 @@ pub mod drill;
 pub mod faults;
 pub mod floating;
 pub mod lab;
+pub mod receptionist;
 pub mod safety;
 pub mod traffic;

@@ -5,14 +5,15 @@ pub mod forward;
 mod health;
 pub mod layer7;
 mod schedule;
+pub mod sync;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 pub use health::{Check, Health, Standing, Thresholds, Transition, availability};
-pub use schedule::{Schedule, TURNS_MAX, source_hash};
+pub use schedule::{Candidate, Schedule, TURNS_MAX, client_hash, source_hash};
 pub use table::{SLOTS, maglev};
 
 /// Most real servers of one service; a slot of the Maglev table names one in a byte.
@@ -173,7 +174,8 @@ pub struct Usage {
 /// Why services cannot be balanced together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {
-    /// Answers of a real server's port go back by one virtual address only.
+    /// A real server is in a service once, and answers of its port go back by one virtual address only, where addresses are
+    /// translated.
     #[error("{real} serves both {first} and {second}; a real server's port can have one virtual service")]
     SharedReal {
         /// The port that is claimed twice.
@@ -186,6 +188,22 @@ pub enum Conflict {
     /// Two services on one address and port.
     #[error("{0} is two services at once")]
     SharedAddress(Endpoint),
+    /// A director passes packets on, it does not translate between families or protocols.
+    #[error("{real} cannot serve {service}: both must be of one family and one protocol")]
+    NotAlike {
+        /// Who cannot.
+        real: Endpoint,
+        /// What.
+        service: Endpoint,
+    },
+    /// Packets arrive in `tun` and `dr` as clients sent them.
+    #[error("{real} cannot serve {service}: without address translation both must have the same port")]
+    OtherPort {
+        /// Who cannot.
+        real: Endpoint,
+        /// What.
+        service: Endpoint,
+    },
     /// More than fit into the data plane.
     #[error("{found} {what}, where at most {max} fit")]
     TooMany {
@@ -205,18 +223,39 @@ pub fn check_together(services: &[Service]) -> Result<(), Conflict> {
         false => Ok(()),
     };
     at_most("services", services.len(), SERVICES_MAX)?;
-    let mut addresses = BTreeMap::new();
-    let mut owners = BTreeMap::new();
+    let mut addresses = BTreeSet::new();
+    let mut translated = BTreeMap::new();
     for service in services {
         at_most("real servers", service.reals.len(), REALS_MAX)?;
-        if addresses.insert(service.address, ()).is_some() {
+        if !addresses.insert(service.address) {
             return Err(Conflict::SharedAddress(service.address));
         }
-        for real in &service.reals {
-            if let Some(first) = owners.insert(real.endpoint, service.address) {
-                return Err(Conflict::SharedReal { real: real.endpoint, first, second: service.address });
+        let mut reals = BTreeSet::new();
+        for real in service.reals.iter().map(|real| real.endpoint) {
+            let service_has = |first| Err(Conflict::SharedReal { real, first, second: service.address });
+            if !reals.insert(real) {
+                return service_has(service.address);
             }
+            if service.method == Method::Nat
+                && let Some(first) = translated.insert(real, service.address)
+            {
+                return service_has(first);
+            }
+            alike(service, real)?;
         }
     }
     Ok(())
+}
+
+fn alike(service: &Service, real: Endpoint) -> Result<(), Conflict> {
+    let address = service.address;
+    if address.address.is_ipv4() != real.address.is_ipv4() || address.protocol != real.protocol {
+        return Err(Conflict::NotAlike { real, service: address });
+    }
+    match service.method {
+        Method::Tun | Method::Dr if real.port != address.port => {
+            Err(Conflict::OtherPort { real, service: address })
+        }
+        Method::Nat | Method::Tun | Method::Dr => Ok(()),
+    }
 }

@@ -1,7 +1,9 @@
-//! How a new connection gets its real server. A schedule is a list of slots; round robin walks along it, source hashing
-//! jumps into it. The data plane holds the same list and the same hash.
+//! How a connection gets its real server. A schedule has a list of slots, along which round robin walks and into which the
+//! hashes jump, and the real servers in the order of their names, among which the others look for the least busy one. The
+//! data plane holds the same lists, and does the same arithmetic: whole numbers only, so that C and Rust cannot differ.
 
-use std::net::IpAddr;
+use std::cmp::Ordering;
+use std::net::{IpAddr, SocketAddr};
 
 use super::table::{SLOTS, maglev};
 use super::{Real, Scheduler};
@@ -11,21 +13,44 @@ pub const TURNS_MAX: usize = 4096;
 
 const _: () = assert!(TURNS_MAX <= SLOTS, "the data plane keeps both kinds of list in the same place");
 
-/// Who gets new connections, by slot.
+/// Who gets new connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     scheduler: Scheduler,
     slots: Vec<u8>,
+    candidates: Vec<Candidate>,
+}
+
+/// A real server that takes new connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// Which one of the service's.
+    pub index: u8,
+    /// What its connections are weighed by: its weight, or 1 where the scheduler does not weigh.
+    pub weight: u32,
 }
 
 impl Schedule {
     /// The schedule over those real servers that take new connections. Slots are indexes into `reals`.
+    ///
+    /// # Panics
+    /// If there are more than 256 reals.
     pub fn new(scheduler: Scheduler, reals: &[Real]) -> Self {
         let share = |real: &Real| match (real.takes_new(), scheduler) {
             (false, _) => 0,
-            (true, Scheduler::RoundRobin) => 1,
+            (true, Scheduler::RoundRobin | Scheduler::LeastConnections) => 1,
             (true, _) => real.weight,
         };
+        let mut order: Vec<usize> = (0..reals.len()).collect();
+        order.sort_by(|&a, &b| reals[a].name.cmp(&reals[b].name));
+        let candidates: Vec<Candidate> = order
+            .into_iter()
+            .map(|place| Candidate {
+                index: u8::try_from(place).expect("at most 256 reals"),
+                weight: share(&reals[place]),
+            })
+            .filter(|candidate| candidate.weight > 0)
+            .collect();
         let slots = match scheduler {
             Scheduler::RoundRobin
             | Scheduler::WeightedRoundRobin
@@ -33,16 +58,14 @@ impl Schedule {
             | Scheduler::WeightedLeastConnections
             | Scheduler::ShortestExpectedDelay
             | Scheduler::NeverQueue => {
-                let mut order: Vec<usize> = (0..reals.len()).collect();
-                order.sort_by(|&a, &b| reals[a].name.cmp(&reals[b].name));
-                let weights: Vec<u32> = order.iter().map(|&index| share(&reals[index])).collect();
-                turns(&weights).into_iter().map(|turn| order[turn] as u8).collect()
+                let weights: Vec<u32> = candidates.iter().map(|candidate| candidate.weight).collect();
+                turns(&weights).into_iter().map(|turn| candidates[turn].index).collect()
             }
             Scheduler::SourceHash | Scheduler::Maglev => {
                 maglev(&reals.iter().map(|real| (real.name.as_str(), share(real))).collect::<Vec<_>>())
             }
         };
-        Self { scheduler, slots }
+        Self { scheduler, slots, candidates }
     }
 
     /// The scheduler it was made for.
@@ -50,39 +73,95 @@ impl Schedule {
         self.scheduler
     }
 
-    /// The list itself; empty if nobody takes new connections.
+    /// The slots; empty if nobody takes new connections.
     pub fn slots(&self) -> &[u8] {
         &self.slots
     }
 
-    /// The real server of a connection without one, as an index. `turn` counts the new connections of a round robin.
-    /// A connection that is not new was begun with another director or long ago; its source is all there is to go by.
-    pub fn choose(&self, client: IpAddr, is_new: bool, turn: &mut u32) -> Option<usize> {
-        if self.slots.is_empty() {
-            return None;
-        }
-        let number = match self.scheduler {
-            Scheduler::SourceHash | Scheduler::Maglev => source_hash(client),
-            _ if is_new => {
-                let number = *turn;
+    /// Those that take new connections, in the order of their names.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// The real server of a new connection, as an index. `turn` counts the connections that were given out in turn, and
+    /// `active` tells how many each real server has.
+    pub fn choose(
+        &self,
+        client: SocketAddr,
+        turn: &mut u32,
+        active: impl Fn(usize) -> u64,
+    ) -> Option<usize> {
+        match self.scheduler {
+            Scheduler::RoundRobin | Scheduler::WeightedRoundRobin => {
+                let slot = self.slot(*turn)?;
                 *turn = turn.wrapping_add(1);
-                number
+                Some(slot)
             }
-            _ => source_hash(client),
+            Scheduler::LeastConnections | Scheduler::WeightedLeastConnections => {
+                self.least(|_| true, |candidate| active(candidate.index.into()))
+            }
+            Scheduler::ShortestExpectedDelay => self.shortest(&active, |_| true),
+            Scheduler::NeverQueue => {
+                let is_idle = |candidate: &Candidate| active(candidate.index.into()) == 0;
+                self.shortest(&active, is_idle).or_else(|| self.shortest(&active, |_| true))
+            }
+            Scheduler::SourceHash | Scheduler::Maglev => self.by_source(client),
+        }
+    }
+
+    /// The real server of a connection that was begun with another director or long ago: its source is all there is to go
+    /// by. Every director with the same reals says the same.
+    pub fn by_source(&self, client: SocketAddr) -> Option<usize> {
+        self.slot(match self.scheduler {
+            Scheduler::Maglev => client_hash(client),
+            _ => source_hash(client.ip()),
+        })
+    }
+
+    fn slot(&self, number: u32) -> Option<usize> {
+        let place = (number as usize).checked_rem(self.slots.len())?;
+        Some(self.slots[place].into())
+    }
+
+    /// The one whose next connection waits the shortest time, the new one counted.
+    fn shortest(&self, active: impl Fn(usize) -> u64, may: impl Fn(&Candidate) -> bool) -> Option<usize> {
+        self.least(may, |candidate| active(candidate.index.into()) + 1)
+    }
+
+    /// The first of those with the least load for its weight. Two fractions are compared by multiplying each with the other's
+    /// denominator: 32 bits by 32 fit into the 64 of the data plane.
+    fn least(&self, may: impl Fn(&Candidate) -> bool, load: impl Fn(&Candidate) -> u64) -> Option<usize> {
+        let by_weight = |a: &&Candidate, b: &&Candidate| -> Ordering {
+            let [here, there] = [(a, b), (b, a)]
+                .map(|(one, other)| u128::from(load(one)) * u128::from(other.weight));
+            here.cmp(&there)
         };
-        Some(usize::from(self.slots[number as usize % self.slots.len()]))
+        // Of equals, `min_by` returns the first.
+        let least = self.candidates.iter().filter(|candidate| may(candidate)).min_by(by_weight)?;
+        Some(least.index.into())
     }
 }
 
-/// The hash of a client's address: the finalizer of MurmurHash3, because neighbours must not stay neighbours. bpf/lb.bpf.c has the same function, and it must never change.
+/// The hash of a client's address: each word of 32 bits, in network order, mixed with the hash of those before it; an IPv4
+/// address is one word. bpf/lb.bpf.c has the same function, and it must never change: two directors of different
+/// versions would choose differently.
 pub fn source_hash(client: IpAddr) -> u32 {
-    let mut hash = match client {
-        IpAddr::V4(address) => address.to_bits(),
-        IpAddr::V6(address) => address
-            .segments()
-            .chunks(2)
-            .fold(0, |fold, pair| fold ^ (u32::from(pair[0]) << 16 | u32::from(pair[1]))),
-    };
+    match client {
+        IpAddr::V4(address) => mixed(address.to_bits()),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            [96, 64, 32, 0].iter().fold(0, |hash, shift| mixed(hash ^ (bits >> shift) as u32))
+        }
+    }
+}
+
+/// The hash of a client's address and port, the port being one word more. It must never change either.
+pub fn client_hash(client: SocketAddr) -> u32 {
+    mixed(source_hash(client.ip()) ^ u32::from(client.port()))
+}
+
+/// The finalizer of MurmurHash3, because neighbours must not stay neighbours.
+fn mixed(mut hash: u32) -> u32 {
     hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
     hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
     hash ^ (hash >> 16)
@@ -127,90 +206,4 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use proptest::prelude::*;
-
-    use super::super::Endpoint;
-    use super::*;
-
-    fn real(name: &str, weight: u32, available: bool) -> Real {
-        let endpoint = Endpoint::tcp(Ipv4Addr::new(10, 10, 1, 21), 80);
-        Real { name: name.to_owned(), endpoint, weight, available }
-    }
-
-    fn round(reals: &[Real], connections: usize) -> Vec<&str> {
-        let schedule = Schedule::new(Scheduler::WeightedRoundRobin, reals);
-        let mut turn = 0;
-        let client = Ipv4Addr::new(198, 51, 100, 10).into();
-        (0..connections)
-            .filter_map(|_| schedule.choose(client, true, &mut turn))
-            .map(|index| reals[index].name.as_str())
-            .collect()
-    }
-
-    #[test]
-    fn round_robin_takes_turns_by_name() {
-        let reals = [real("web2", 1, true), real("web1", 1, true)];
-        assert_eq!(round(&reals, 4), ["web1", "web2", "web1", "web2"]);
-    }
-
-    #[test]
-    fn round_robin_spreads_a_weight_out() {
-        let reals = [real("a", 4, true), real("b", 2, true), real("c", 0, true), real("d", 2, false)];
-        assert_eq!(round(&reals, 6), ["a", "b", "a", "a", "b", "a"]);
-    }
-
-    #[test]
-    fn nobody_available_is_nobody_chosen() {
-        assert!(round(&[real("a", 1, false), real("b", 0, true)], 2).is_empty());
-    }
-
-    #[test]
-    fn the_counter_of_turns_may_wrap() {
-        let reals = [real("a", 1, true), real("b", 1, true)];
-        let schedule = Schedule::new(Scheduler::RoundRobin, &reals);
-        let mut turn = u32::MAX;
-        assert_eq!(schedule.choose(Ipv4Addr::LOCALHOST.into(), true, &mut turn), Some(1));
-        assert_eq!(schedule.choose(Ipv4Addr::LOCALHOST.into(), true, &mut turn), Some(0));
-    }
-
-    #[test]
-    fn one_client_always_meets_the_same_server() {
-        let reals = [real("web1", 1, true), real("web2", 1, true)];
-        let swapped = [reals[1].clone(), reals[0].clone()];
-        let [one, other] = [&reals, &swapped].map(|reals| Schedule::new(Scheduler::SourceHash, reals));
-        for host in 0..=255 {
-            let client = Ipv4Addr::new(198, 51, 100, host).into();
-            let here = one.choose(client, true, &mut 0).map(|index| &reals[index].name);
-            let there = other.choose(client, false, &mut 7).map(|index| &swapped[index].name);
-            assert_eq!(here, there, "{client}");
-        }
-    }
-
-    #[test]
-    fn neighbours_are_spread_over_the_servers() {
-        let reals = [real("web1", 1, true), real("web2", 1, true)];
-        let schedule = Schedule::new(Scheduler::SourceHash, &reals);
-        let first = (10..30).filter(|&host| {
-            schedule.choose(Ipv4Addr::new(198, 51, 100, host).into(), true, &mut 0) == Some(0)
-        });
-        assert!((5..=15).contains(&first.count()), "twenty neighbours should not all meet one server");
-    }
-
-    proptest! {
-        #[test]
-        fn a_round_has_every_server_and_never_too_many_turns(
-            weights in proptest::collection::vec(0u32.., 0..REALS),
-        ) {
-            let order = turns(&weights);
-            prop_assert!(order.len() <= TURNS_MAX);
-            for (index, weight) in weights.iter().enumerate() {
-                prop_assert_eq!(order.contains(&index), *weight > 0);
-            }
-        }
-    }
-
-    const REALS: usize = 20;
-}
+mod tests;

@@ -1,4 +1,5 @@
-//! A hidden verb: asks a daemon of the node that it runs on how it is, and prints the JSON that it says.
+//! A hidden verb: asks a daemon of the node that it runs on, or the node's kernel, how it is or something else, and prints
+//! the JSON that it says.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -8,22 +9,27 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::{Failure, Outcome};
+use crate::kernel::survey;
 use crate::roles::{balancer, inquiry, vrrpd};
 
-/// A daemon that works answers within a millisecond; one that hangs does not within any time.
+/// A daemon that works says within a millisecond how it is, and changes what it does within some ten of them; one that hangs
+/// does not within any time.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// Ask a daemon of this node how it is
+/// Ask a daemon of this node, or its kernel, how it is
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which
     daemon: Daemon,
+    /// What else than how it is, as a line of JSON
+    question: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Daemon {
     Vrrpd,
     Balancer,
+    Kernel,
 }
 
 /// Runs the verb.
@@ -31,8 +37,10 @@ pub fn run(args: &Args) -> Outcome {
     let path = match args.daemon {
         Daemon::Vrrpd => vrrpd::SOCKET_PATH,
         Daemon::Balancer => balancer::SOCKET_PATH,
+        Daemon::Kernel => return tell_of_kernel(),
     };
-    let answer = inquiry::ask(Path::new(path), WITHIN).map_err(|error| {
+    let question = args.question.as_deref().unwrap_or_default();
+    let answer = inquiry::converse(Path::new(path), question.as_bytes(), WITHIN).map_err(|error| {
         let who = format!("{:?}", args.daemon).to_lowercase();
         let message = match error.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {
@@ -43,5 +51,11 @@ pub fn run(args: &Args) -> Outcome {
         Failure::machine(message, "`labctl logs` shows whether it runs on this node")
     })?;
     std::io::stdout().write_all(&answer)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell_of_kernel() -> Outcome {
+    let survey = survey::look().map_err(std::io::Error::other)?;
+    print_line!("{}", serde_json::to_string(&survey).map_err(std::io::Error::from)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,34 +1,28 @@
-//! The balancer's data plane in the kernel: loads `bpf/lb.bpf.o`, attaches it to two interfaces and keeps its maps. It
-//! does as it is told and knows nothing of health, sites or elections. Nothing is pinned: the kernel forgets it all
-//! when this process ends, so a daemon that was killed does not leave a balancer behind. [`gate`] does the same for
-//! leases on floating addresses.
+//! The balancer's data plane: what a [`Plane`] does for the daemon, whichever backend it has. [`ebpf`] programs the
+//! kernel's tcx hooks, [`tunnel`] opens tunnels on real servers, [`gate`] holds leases on floating addresses. All of them
+//! do as they are told and know nothing of health, sites or elections. Nothing is pinned: the kernel forgets it all when
+//! the process ends, so a daemon that was killed does not leave a balancer behind.
 
+pub mod ebpf;
 pub mod gate;
 mod layout;
-pub mod plane;
+mod plane;
+mod registry;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
 
-use aya::maps::{Array, HashMap, HashOfMaps, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, Map, MapData, MapError};
 use aya::programs::links::LinkOrder;
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
-use aya::{Ebpf, EbpfError, EbpfLoader};
-use ipnet::Ipv4Net;
+use aya::{Ebpf, EbpfError};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 
-use crate::balancer::{Conflict, Endpoint, Service, check_together};
-use layout::{WireEndpoint, WireReal, WireService};
-
-/// Built from `bpf/lb.bpf.c` by `bpf/build.sh`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/lb.bpf.o");
-
-const TO_REAL: &str = "to_real";
-const TO_CLIENT: &str = "to_client";
+use crate::balancer::Conflict;
+pub use plane::{Backend, FLOWS_MAX, MTU, Plane, Settings, Stats};
 
 /// Why the data plane cannot do as it is told.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +83,24 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A packet of the least size that IPv6 knows must get through, in a tunnel as well.
+    #[error("forward by {interface}: its MTU of {mtu} is below {least}")]
+    SmallMtu {
+        /// The interface.
+        interface: String,
+        /// Its MTU.
+        mtu: u16,
+        /// What it must be at least.
+        least: u16,
+    },
+    /// The programs compare with so many networks, and not with more.
+    #[error("share {found} networks with the real servers, where at most {max} fit")]
+    TooManyNetworks {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        max: usize,
+    },
     /// A map was not read or written.
     #[error("{act} in the map of {map}")]
     Map {
@@ -102,146 +114,10 @@ pub enum Error {
     },
 }
 
-/// What the programs counted since they were attached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Packets rewritten on their way to a real server.
-    pub to_real: u64,
-    /// Packets rewritten on their way back.
-    pub to_client: u64,
-    /// Connections that began.
-    pub new_flows: u64,
-    /// Packets of connections that the flow table knew.
-    pub kept_flows: u64,
-    /// Packets of connections that it did not know and that were not new: begun with another director, or forgotten.
-    pub missed_flows: u64,
-    /// Packets that found no real server, and went to the kernel.
-    pub no_real: u64,
-    /// Packets on their last hop, left to the kernel.
-    pub ttl_ended: u64,
-}
-
-/// The programs on their interfaces. They leave them when this is dropped.
-pub struct Dataplane {
-    ebpf: Ebpf,
-    services: HashOfMaps<MapData, WireEndpoint, Array<MapData, WireService>>,
-    reals: HashMap<MapData, WireEndpoint, WireReal>,
-    counters: PerCpuArray<MapData, u64>,
-    installed: BTreeMap<Endpoint, Service>,
-    /// Services whose last change did not come to its end: the maps may hold some of it.
-    in_doubt: BTreeSet<Endpoint>,
-}
-
-impl Dataplane {
-    /// Attaches to the interface that clients come in by and the one that real servers answer on. `inside` is the
-    /// network of the latter: what stays in it is never rewritten. Switched off, and without services.
-    pub fn attach(front: &str, back: &str, inside: Ipv4Net) -> Result<(Self, Switch), Error> {
-        let (mut plane, switch) = Self::load(index_of(front)?, index_of(back)?, inside)?;
-        for (name, interface) in [(TO_REAL, front), (TO_CLIENT, back)] {
-            let way = TcAttachType::Ingress;
-            attach_program(&mut plane.ebpf, name, interface, way, LinkOrder::default())?;
-        }
-        Ok((plane, switch))
-    }
-
-    /// Balances these services from now on, and no others. Each service changes at once as a whole; connections keep
-    /// their real servers. It returns when no packet sees the old services any more, which takes the kernel some
-    /// 10 ms for each service that changed. After an error the old services go on, but for what was changed before it; the
-    /// next call puts that right.
-    pub fn install(&mut self, services: &[Service]) -> Result<(), Error> {
-        check_together(services)?;
-        let wanted: BTreeMap<Endpoint, Service> =
-            services.iter().map(|service| (service.address, service.clone())).collect();
-        // Reals before the services that name them, and the other way round at the end: no slot is ever without.
-        let changed: Vec<&Service> = wanted
-            .values()
-            .filter(|service| {
-                let address = &service.address;
-                self.in_doubt.contains(address) || self.installed.get(address) != Some(*service)
-            })
-            .collect();
-        self.in_doubt.extend(changed.iter().map(|service| service.address));
-        for service in &changed {
-            for real in &service.reals {
-                let claim = WireReal::new(service.address, real);
-                self.reals
-                    .insert(WireEndpoint::from(real.endpoint), claim, 0)
-                    .map_err(map_error("put a real server", "real servers"))?;
-            }
-        }
-        for service in &changed {
-            let mut value = Array::<_, WireService>::create(1, 0)
-                .map_err(map_error("make room for a service", "services"))?;
-            value.set(0, *WireService::new(service), 0).map_err(map_error("fill a service", "services"))?;
-            self.services
-                .insert(WireEndpoint::from(service.address), &value, 0)
-                .map_err(map_error("put a service", "services"))?;
-        }
-        self.forget_all_but(&wanted)?;
-        self.installed = wanted;
-        self.in_doubt.clear();
-        Ok(())
-    }
-
-    /// What was counted so far.
-    pub fn stats(&self) -> Result<Stats, Error> {
-        let count = |index: u32| -> Result<u64, Error> {
-            let values = self.counters.get(&index, 0).map_err(map_error("read a counter", "counters"))?;
-            Ok(values.iter().sum())
-        };
-        Ok(Stats {
-            to_real: count(0)?,
-            to_client: count(1)?,
-            new_flows: count(2)?,
-            kept_flows: count(3)?,
-            missed_flows: count(4)?,
-            no_real: count(5)?,
-            ttl_ended: count(6)?,
-        })
-    }
-
-    /// Loads programs and maps without attaching them anywhere.
-    fn load(front: u32, back: u32, inside: Ipv4Net) -> Result<(Self, Switch), Error> {
-        let (network, mask) = (inside.network().octets(), inside.netmask().octets());
-        let mut ebpf = EbpfLoader::new()
-            .override_global("front_index", &front, true)
-            .override_global("back_index", &back, true)
-            .override_global("inside_network", &network, true)
-            .override_global("inside_mask", &mask, true)
-            .load(OBJECT)
-            .map_err(load_error)?;
-        for name in [TO_REAL, TO_CLIENT] {
-            let program = program(&mut ebpf, name)?;
-            program.load().map_err(|error| load_error(error.into()))?;
-        }
-        let switch = Switch { active: map(&mut ebpf, "active")? };
-        let plane = Self {
-            services: map(&mut ebpf, "services")?,
-            reals: map(&mut ebpf, "reals")?,
-            counters: map(&mut ebpf, "counters")?,
-            installed: BTreeMap::new(),
-            in_doubt: BTreeSet::new(),
-            ebpf,
-        };
-        Ok((plane, switch))
-    }
-
-    fn forget_all_but(&mut self, wanted: &BTreeMap<Endpoint, Service>) -> Result<(), Error> {
-        let in_use: Vec<Endpoint> =
-            wanted.values().flat_map(|service| &service.reals).map(|real| real.endpoint).collect();
-        for (address, service) in &self.installed {
-            if !wanted.contains_key(address) {
-                self.services
-                    .remove(&WireEndpoint::from(*address))
-                    .map_err(map_error("remove a service", "services"))?;
-            }
-            for real in service.reals.iter().filter(|real| !in_use.contains(&real.endpoint)) {
-                self.reals
-                    .remove(&WireEndpoint::from(real.endpoint))
-                    .map_err(map_error("remove a real server", "real servers"))?;
-            }
-        }
-        Ok(())
+impl Error {
+    /// Is it eBPF that is not to be had here, so that another backend may be tried?
+    pub fn lacks_ebpf(&self) -> bool {
+        matches!(self, Self::NotPermitted | Self::NoEbpf | Self::NoTcx { .. })
     }
 }
 
@@ -261,12 +137,6 @@ impl Switch {
 impl fmt::Debug for Switch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Switch").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Dataplane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dataplane").field("installed", &self.installed).finish_non_exhaustive()
     }
 }
 
@@ -324,6 +194,3 @@ fn errno(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
     }
     None
 }
-
-#[cfg(test)]
-mod tests;

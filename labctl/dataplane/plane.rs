@@ -8,6 +8,7 @@ use std::os::fd::BorrowedFd;
 use ipnet::IpNet;
 
 use super::Error;
+pub use crate::balancer::forward::Counters as Stats;
 use crate::balancer::{Endpoint, Flow, Service, Usage};
 
 /// Connections that a director remembers unless it is told otherwise.
@@ -111,33 +112,4 @@ impl Settings {
             sync: false,
         }
     }
-}
-
-/// What was counted since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Packets to real servers, errors included.
-    pub to_real: u64,
-    /// Packets of real servers to clients, errors included.
-    pub to_client: u64,
-    /// Packets too big for the way, answered with the size that fits.
-    pub answered: u64,
-    /// Openings that were given a real server: SYNs without a connection, and first datagrams.
-    pub opened: u64,
-    /// Packets of connections that the tables knew.
-    pub kept: u64,
-    /// Segments within a connection that the tables did not know, given to a real server by the hash.
-    pub missed: u64,
-    /// ICMP errors forwarded, to either side.
-    pub errors: u64,
-    /// Packets for a service without a real server, left to the kernel.
-    pub no_real: u64,
-    /// Packets for a `tun` service of a family in which the director has no address, left to the kernel.
-    pub no_tunnel: u64,
-    /// Packets on their last hop, left to the kernel.
-    pub ttl_ended: u64,
-    /// Fragments, left to the kernel.
-    pub fragments: u64,
-    /// Packets too big for the way that nobody is told of, left to the kernel.
-    pub too_long: u64,
 }

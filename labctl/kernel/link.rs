@@ -208,6 +208,8 @@ pub struct Link {
     pub controller: Option<u32>,
     /// The link of the same namespace that it sits on, as a macvlan does.
     pub lower: Option<u32>,
+    /// The longest packet that it takes.
+    pub mtu: u32,
 }
 
 /// What a dump says of one address.
@@ -254,6 +256,7 @@ fn read_link(message: LinkMessage) -> Link {
         operational: false,
         controller: None,
         lower: None,
+        mtu: 0,
     };
     // The other end of a veth pair is another namespace's, and so is the number that it is known by.
     let mut elsewhere = false;
@@ -262,6 +265,7 @@ fn read_link(message: LinkMessage) -> Link {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::OperState(state) => link.operational = state == State::Up,
             LinkAttribute::Controller(index) => link.controller = Some(index),
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Link(index) => link.lower = Some(index),
             LinkAttribute::LinkNetNsId(_) => elsewhere = true,
             _ => {}

@@ -65,6 +65,12 @@ fn tidy<T: std::str::FromStr>(text: &str) -> Option<String> {
     (tidied != text && tidied.parse::<T>().is_ok()).then(|| format!("did you mean `{tidied}`?"))
 }
 
+/// A span of time as people write it everywhere: `1s`, `500ms`, `1m 30s`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
+}
+
 /// A span of time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Interval(pub(super) Duration);
@@ -73,9 +79,8 @@ schema!(Interval, "Interval", { "type": "string", "examples": ["100ms", "1s", "2
 impl Scalar for Interval {
     const EXPECTED: &'static str = "a duration such as 100ms, 1s or 2s 500ms";
     fn parse(text: &str) -> Result<Self, Refusal> {
-        let signed: Option<jiff::SignedDuration> = text.parse().ok();
-        match signed.and_then(|signed| Duration::try_from(signed).ok()) {
-            Some(duration) if !duration.is_zero() => Ok(Self(duration)),
+        match duration(text) {
+            Ok(duration) if !duration.is_zero() => Ok(Self(duration)),
             _ if text.parse::<f64>().is_ok() => {
                 let (kind, _) = not_a::<Self>(text);
                 Err((kind, Some(format!("give the unit: `{text}s` or `{text}ms`"))))

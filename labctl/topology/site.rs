@@ -440,17 +440,6 @@ impl std::fmt::Display for Role {
     }
 }
 
-impl Engine {
-    /// Its word in a topology.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Labctl => "labctl",
-            Self::Keepalived => "keepalived",
-            Self::Frr => "frr",
-        }
-    }
-}
-
 impl Builtin {
     /// The word after `labctl __role`.
     pub fn word(self) -> &'static str {

@@ -7,6 +7,7 @@ mod properties;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::generated::assert_current;
 
 /// Small, and with one of everything that a mistake can be made in.
 const SITE: &str = "\
@@ -94,15 +95,7 @@ fn no_faulty_fixture_is_a_topology() {
 
 #[test]
 fn schema_is_current() {
-    let path = root("topologies/schema.json");
-    if std::env::var_os("LABCTL_UPDATE").is_some() {
-        std::fs::write(&path, schema()).unwrap();
-    }
-    let committed = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        committed == schema(),
-        "topologies/schema.json is out of date; renew it by `LABCTL_UPDATE=1 cargo test schema`"
-    );
+    assert_current("topologies/schema.json", &schema());
 }
 
 #[test]

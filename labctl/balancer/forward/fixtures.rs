@@ -1,25 +1,59 @@
-//! Frames with what must become of them, one line each, for the specification and for the data plane in the kernel.
+//! Frames with what must become of them, one line each, for the specification and for the data plane in the kernel; and the
+//! small world that they belong to: one director, clients on a street, services of every method, family and protocol.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+mod answers;
+mod errors;
+pub(crate) mod packet;
+mod requests;
+mod sizes;
 
-use etherparse::{
-    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv4Options, PacketBuilder, TcpHeader, VlanId,
-};
-use ipnet::Ipv4Net;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::super::{Endpoint, Method, Real, Scheduler, Service};
-use super::{Mac, Verdict};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::super::{Endpoint, Method, Protocol, Real, Scheduler, Service};
+use super::{Director, Interface, Mac, Settings, Verdict};
 
 /// The hardware address of the loopback device, on which the kernel tries programs out.
 pub(crate) const OWN: Mac = [0; 6];
-/// The hardware address of virtual router 51 (RFC 9568 section 7.3).
+/// Hardware addresses of virtual router 51 (RFC 9568 section 7.3).
 const VIRTUAL_MAC: Mac = [0x00, 0x00, 0x5e, 0x00, 0x01, 0x33];
-/// The network of the real servers.
+const VIRTUAL_MAC_V6: Mac = [0x00, 0x00, 0x5e, 0x00, 0x02, 0x33];
+/// Frames come from here.
+const NEIGHBOUR: Mac = [2, 0, 0, 0, 0, 1];
+
+/// What fits through both interfaces.
+pub(crate) const MTU: u16 = 1500;
+/// The networks that the director shares with the real servers of `nat` and `dr`.
 pub(crate) const INSIDE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 10, 1, 0), 24);
-/// The virtual address.
+pub(crate) const INSIDE_V6: Ipv6Net =
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0x10, 0x10, 1, 0, 0, 0, 0), 64);
+/// Where tunnels come from.
+pub(crate) const TUNNEL: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 11);
+pub(crate) const TUNNEL_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x10, 1, 0, 0, 0, 0x11);
+
+/// The virtual addresses.
 pub(crate) const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+pub(crate) const VIP_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 0x10);
+/// The real servers of `nat` and `dr`.
 pub(crate) const WEB1: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 21);
 pub(crate) const WEB2: Ipv4Addr = Ipv4Addr::new(10, 10, 1, 22);
+const WEB1_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x10, 1, 0, 0, 0, 0x21);
+const WEB2_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x10, 1, 0, 0, 0, 0x22);
+/// The real servers of `tun`, behind other routers.
+const FAR1: Ipv4Addr = Ipv4Addr::new(10, 20, 1, 21);
+const FAR2: Ipv4Addr = Ipv4Addr::new(10, 20, 2, 22);
+const FAR1_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x20, 1, 0, 0, 0, 0x21);
+const FAR2_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x20, 2, 0, 0, 0, 0x22);
+
+/// Ports of services, the same for both families; what is `nat` by source is on port 8080 of the webs.
+pub(crate) const NAT_BY_SOURCE: u16 = 80;
+pub(crate) const NAT_IN_TURN: u16 = 443;
+pub(crate) const NAT_UDP: u16 = 53;
+pub(crate) const TUN_TCP: u16 = 8000;
+pub(crate) const TUN_UDP: u16 = 8053;
+pub(crate) const DR_TCP: u16 = 8100;
+pub(crate) const DR_UDP: u16 = 8153;
 
 /// Which interface a frame comes in by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,103 +63,95 @@ pub(crate) enum Side {
 }
 
 /// One frame and its fate.
+#[derive(Clone, Debug)]
 pub(crate) struct Fixture {
     pub(crate) what: &'static str,
+    /// What came before it.
+    pub(crate) before: Vec<(Side, Vec<u8>)>,
     pub(crate) by: Side,
     pub(crate) frame: Vec<u8>,
     pub(crate) fate: Verdict,
 }
 
-/// Two services: port 80 by source on port 8080 of the webs, port 443 in turn on the same port of them.
+/// All fixtures, by the name of their group.
+pub(crate) fn groups() -> Vec<(&'static str, Vec<Fixture>)> {
+    vec![
+        ("requests", requests::well_formed()),
+        ("strangers", requests::strangers()),
+        ("answers", answers::answers()),
+        ("errors-to-reals", errors::to_reals()),
+        ("errors-to-clients", errors::to_clients()),
+        ("sizes", sizes::sizes()),
+    ]
+}
+
+/// All fixtures.
+pub(crate) fn fixtures() -> impl Iterator<Item = Fixture> {
+    groups().into_iter().flat_map(|(_, fixtures)| fixtures)
+}
+
+/// What the director of this world is told.
+pub(crate) fn settings() -> Settings {
+    let interface = Interface { mac: OWN, mtu: MTU };
+    Settings {
+        front: interface,
+        back: interface,
+        inside: vec![IpNet::V4(INSIDE), IpNet::V6(INSIDE_V6)],
+        tunnel_v4: Some(TUNNEL),
+        tunnel_v6: Some(TUNNEL_V6),
+    }
+}
+
+/// The director of this world, active.
+pub(crate) fn director(available: [bool; 2]) -> Director {
+    let mut director = Director::new(settings());
+    director.install(&services(available)).expect("services that go together");
+    director.set_active(true);
+    director
+}
+
+/// What a director does to a frame.
+pub(crate) fn run(director: &mut Director, by: Side, frame: &[u8]) -> (Vec<u8>, Verdict) {
+    match by {
+        Side::Front => director.from_street(frame),
+        Side::Back => director.from_reals(frame),
+    }
+}
+
+/// The services of this world. Each has two real servers, and whether the first and the second of them are available is the
+/// same for all.
 pub(crate) fn services(available: [bool; 2]) -> Vec<Service> {
-    let service = |port, scheduler, real_port| Service {
-        address: Endpoint::tcp(VIP, port),
-        method: Method::Nat,
-        scheduler,
-        reals: [("web1", WEB1), ("web2", WEB2)]
-            .into_iter()
-            .zip(available)
-            .map(|((name, address), available)| Real {
+    let families: [[IpAddr; 5]; 2] = [
+        [VIP, WEB1, WEB2, FAR1, FAR2].map(IpAddr::V4),
+        [VIP_V6, WEB1_V6, WEB2_V6, FAR1_V6, FAR2_V6].map(IpAddr::V6),
+    ];
+    let mut services = Vec::new();
+    for [address, web1, web2, far1, far2] in families {
+        let (webs, fars) = ([("web1", web1), ("web2", web2)], [("far1", far1), ("far2", far2)]);
+        let mut add = |port, protocol, method, scheduler, real_port, reals: [(&str, IpAddr); 2]| {
+            let reals = reals.into_iter().zip(available).map(|((name, address), available)| Real {
                 name: name.to_owned(),
-                endpoint: Endpoint::tcp(address, real_port),
+                endpoint: Endpoint { address, port: real_port, protocol },
                 weight: 1,
                 available,
-            })
-            .collect(),
-    };
-    vec![service(80, Scheduler::SourceHash, 8080), service(443, Scheduler::RoundRobin, 443)]
+            });
+            let address = Endpoint { address, port, protocol };
+            services.push(Service { address, method, scheduler, reals: reals.collect() });
+        };
+        use {Method::*, Protocol::*, Scheduler::*};
+        add(NAT_BY_SOURCE, Tcp, Nat, SourceHash, 8080, webs);
+        add(NAT_IN_TURN, Tcp, Nat, RoundRobin, 443, webs);
+        add(NAT_UDP, Udp, Nat, WeightedRoundRobin, 5353, webs);
+        add(TUN_TCP, Tcp, Tun, Scheduler::Maglev, TUN_TCP, fars);
+        add(TUN_UDP, Udp, Tun, SourceHash, TUN_UDP, fars);
+        add(DR_TCP, Tcp, Dr, WeightedLeastConnections, DR_TCP, webs);
+        add(DR_UDP, Udp, Dr, NeverQueue, DR_UDP, webs);
+    }
+    services
 }
 
-/// A TCP segment, before it is put on the wire.
-#[derive(Clone, Debug)]
-pub(crate) struct Sent {
-    pub(crate) from: SocketAddrV4,
-    pub(crate) to: SocketAddrV4,
-    /// Any of `SAFRP`, as tcpdump writes flags.
-    pub(crate) flags: String,
-    pub(crate) ttl: u8,
-    /// Bytes of IP options, a multiple of four up to 40.
-    pub(crate) options: usize,
-    pub(crate) payload: Vec<u8>,
-}
-
-impl Sent {
-    pub(crate) fn new(from: &str, to: &str, flags: &str) -> Self {
-        let [from, to] = [from, to].map(|text| text.parse().expect("an address and a port"));
-        Self { from, to, flags: flags.to_owned(), ttl: 64, options: 0, payload: Vec::new() }
-    }
-
-    fn ip(&self, protocol: IpNumber) -> Ipv4Header {
-        let (source, destination) = (self.from.ip().octets(), self.to.ip().octets());
-        let mut ip = Ipv4Header::new(0, self.ttl, protocol, source, destination).expect("an empty payload");
-        // No operation, option 1 of RFC 791 section 3.1.
-        ip.options = Ipv4Options::try_from(&[1; 40][..self.options]).expect("whole words");
-        ip
-    }
-
-    pub(crate) fn frame(&self) -> Vec<u8> {
-        self.frame_with(|_| {})
-    }
-
-    /// The frame, after a change to its IP header.
-    fn frame_with(&self, change: impl FnOnce(&mut Ipv4Header)) -> Vec<u8> {
-        let mut tcp = TcpHeader::new(self.from.port(), self.to.port(), 1000, 8192);
-        for flag in self.flags.chars() {
-            match flag {
-                'S' => tcp.syn = true,
-                'A' => tcp.ack = true,
-                'F' => tcp.fin = true,
-                'R' => tcp.rst = true,
-                _ => tcp.psh = true,
-            }
-        }
-        let mut ip = self.ip(IpNumber::TCP);
-        change(&mut ip);
-        let headers = IpHeaders::Ipv4(ip, Default::default());
-        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], OWN).ip(headers).tcp_header(tcp);
-        let mut frame = Vec::new();
-        builder.write(&mut frame, &self.payload).expect("a frame of ordinary size");
-        frame
-    }
-
-    fn udp_frame(&self) -> Vec<u8> {
-        let headers = IpHeaders::Ipv4(self.ip(IpNumber::UDP), Default::default());
-        let mut frame = Vec::new();
-        PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], OWN)
-            .ip(headers)
-            .udp(self.from.port(), self.to.port())
-            .write(&mut frame, &[0; 4])
-            .expect("a frame of ordinary size");
-        frame
-    }
-}
-
-const CLIENT: &str = "198.51.100.10:40000";
-const BY_SOURCE: &str = "203.0.113.10:80";
-const IN_TURN: &str = "203.0.113.10:443";
-
-fn sent(to: &str, flags: &str) -> Sent {
-    Sent::new(CLIENT, to, flags)
+fn fixture(what: &'static str, by: Side, frame: Vec<u8>, fate: Verdict) -> Fixture {
+    Fixture { what, before: Vec::new(), by, frame, fate }
 }
 
 /// A frame with bytes replaced.
@@ -141,103 +167,5 @@ fn cut(mut frame: Vec<u8>, length: usize) -> Vec<u8> {
 
 fn padded(mut frame: Vec<u8>) -> Vec<u8> {
     frame.extend([0xa5; 6]);
-    frame
-}
-
-/// What clients send. The source hash sends the client to web2 and its neighbour to web1; the round begins with web1.
-pub(crate) fn by_front() -> Vec<Fixture> {
-    let real = Verdict::ToReal(WEB2.into());
-    let kernel = Verdict::Kernel;
-    let syn = || sent(BY_SOURCE, "S").frame();
-    let f = |what, frame, fate| Fixture { what, by: Side::Front, frame, fate };
-    let fragment = |more, offset| {
-        sent(BY_SOURCE, "A").frame_with(|ip| {
-            ip.more_fragments = more;
-            ip.fragment_offset = IpFragOffset::try_new(offset).expect("13 bits");
-        })
-    };
-    vec![
-        f("a connection opens, by source", syn(), real),
-        f("a connection opens, in turn", sent(IN_TURN, "S").frame(), Verdict::ToReal(WEB1.into())),
-        f(
-            "a neighbour's connection opens",
-            Sent::new("198.51.100.11:40000", BY_SOURCE, "S").frame(),
-            Verdict::ToReal(WEB1.into()),
-        ),
-        f("an unknown connection goes on", sent(BY_SOURCE, "A").frame(), real),
-        f("data of odd length", Sent { payload: vec![7; 1001], ..sent(BY_SOURCE, "AP") }.frame(), real),
-        f("a connection closes", sent(BY_SOURCE, "FA").frame(), real),
-        f("a client resets", sent(BY_SOURCE, "R").frame(), real),
-        f("SYN and ACK do not open", sent(BY_SOURCE, "SA").frame(), real),
-        f("IP options", Sent { options: 12, ..sent(BY_SOURCE, "S") }.frame(), real),
-        f("the most IP options", Sent { options: 40, ..sent(BY_SOURCE, "A") }.frame(), real),
-        f("do not fragment", sent(BY_SOURCE, "A").frame_with(|ip| ip.dont_fragment = true), real),
-        f("TTL 2", Sent { ttl: 2, ..sent(BY_SOURCE, "S") }.frame(), real),
-        f("TTL 1", Sent { ttl: 1, ..sent(BY_SOURCE, "S") }.frame(), kernel),
-        f("TTL 0", Sent { ttl: 0, ..sent(BY_SOURCE, "S") }.frame(), kernel),
-        f("bytes after the packet", padded(syn()), real),
-        f("a damaged TCP checksum stays damaged", patched(syn(), 50, &[0xde, 0xad]), real),
-        f("a TCP checksum of all ones", patched(syn(), 50, &[0xff, 0xff]), real),
-        f("a damaged IP checksum stays damaged", patched(syn(), 24, &[0xbe, 0xef]), real),
-        f("UDP to the same port", sent(BY_SOURCE, "").udp_frame(), kernel),
-        f("ICMP to the virtual address", patched(syn(), 23, &[1]), kernel),
-        f("another port", sent("203.0.113.10:81", "S").frame(), kernel),
-        f("another address", sent("203.0.113.11:80", "S").frame(), kernel),
-        f("the first fragment", fragment(true, 0), kernel),
-        f("a later fragment", fragment(false, 100), kernel),
-        f("a TCP header cut short", cut(syn(), 14 + 20 + 10), kernel),
-        f("a total length without room for TCP", patched(syn(), 16, &[0, 30]), kernel),
-        f("a total length beyond the frame", patched(syn(), 16, &[0, 200]), kernel),
-        f("an IP header cut short", cut(syn(), 14 + 10), kernel),
-        f("an IP header length of 16", patched(syn(), 14, &[0x44]), kernel),
-        f("IP version 5", patched(syn(), 14, &[0x55]), kernel),
-        f("IPv6", patched(syn(), 12, &[0x86, 0xdd]), kernel),
-        f("ARP", patched(syn(), 12, &[0x08, 0x06]), kernel),
-        f("a VLAN tag", tagged(), kernel),
-        f("somebody else's frame", patched(syn(), 0, &[2, 0, 0, 0, 0, 9]), kernel),
-        f("a broadcast", patched(syn(), 0, &[0xff; 6]), kernel),
-        f("a frame to a virtual router", patched(syn(), 0, &VIRTUAL_MAC), real),
-        f(
-            "a frame to a virtual router for IPv6",
-            patched(syn(), 0, &[0x00, 0x00, 0x5e, 0x00, 0x02, 0x33]),
-            kernel,
-        ),
-        f("a frame to a multicast group", patched(syn(), 0, &[0x01, 0x00, 0x5e, 0x00, 0x01, 0x33]), kernel),
-    ]
-}
-
-/// What real servers answer.
-pub(crate) fn by_back() -> Vec<Fixture> {
-    let (client, kernel) = (Verdict::ToClient, Verdict::Kernel);
-    let answer = |flags| Sent::new("10.10.1.21:8080", CLIENT, flags);
-    let f = |what, frame, fate| Fixture { what, by: Side::Back, frame, fate };
-    vec![
-        f("an answer to SYN", answer("SA").frame(), client),
-        f("an answer with data", Sent { payload: vec![9; 1447], ..answer("AP") }.frame(), client),
-        f("an answer from a port that stays", Sent::new("10.10.1.22:443", CLIENT, "A").frame(), client),
-        f("a real server refuses", answer("RA").frame(), client),
-        f("an answer with IP options", Sent { options: 4, ..answer("A") }.frame(), client),
-        f("an answer with TTL 1", Sent { ttl: 1, ..answer("A") }.frame(), kernel),
-        f(
-            "an answer to a health check",
-            Sent::new("10.10.1.21:8080", "10.10.1.11:50000", "SA").frame(),
-            kernel,
-        ),
-        f("a web that connects out", Sent::new("10.10.1.21:51000", "198.51.100.80:80", "S").frame(), kernel),
-        f("an answer to a virtual router", patched(answer("SA").frame(), 0, &VIRTUAL_MAC), client),
-        f("an unknown host", Sent::new("10.10.1.29:8080", CLIENT, "SA").frame(), kernel),
-        f("UDP from a real server's port", answer("").udp_frame(), kernel),
-        f("a fragment of an answer", answer("A").frame_with(|ip| ip.more_fragments = true), kernel),
-    ]
-}
-
-fn tagged() -> Vec<u8> {
-    let mut frame = Vec::new();
-    PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], OWN)
-        .single_vlan(VlanId::try_new(5).expect("12 bits"))
-        .ip(IpHeaders::Ipv4(sent(BY_SOURCE, "").ip(IpNumber::TCP), Default::default()))
-        .tcp(40000, 80, 1, 8192)
-        .write(&mut frame, &[])
-        .expect("a frame of ordinary size");
     frame
 }

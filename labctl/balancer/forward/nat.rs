@@ -1,131 +1,93 @@
-//! VS/NAT: what clients send to a virtual service gets a real server as its destination, and what that answers gets
-//! the virtual service back as its source. The director is a router: every packet it passes on is one hop older.
+//! VS/NAT: what clients send to a virtual service gets a real server as its destination, and what that answers gets the
+//! virtual service back as its source. An ICMP error quotes a packet from the other side of the translation, so the quotation is
+//! translated as well: its reader must recognize what it sent (RFC 5508 section 4).
 
-use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use super::super::{Endpoint, Protocol};
+use super::checksum::{Sum, replace};
+use super::dr::passed_on;
+use super::frame::{Error, ICMP_CHECKSUM, Ip, Segment};
 
-use super::super::{Conflict, Endpoint, Schedule, Service, check_together};
-use super::Verdict;
-use super::frame::{Mac, Segment, Side};
-
-/// A director with everything it remembers.
-#[derive(Clone, Debug)]
-pub struct Director {
-    own: Mac,
-    inside: Ipv4Net,
-    active: bool,
-    services: BTreeMap<Endpoint, Balanced>,
-    reals: BTreeMap<Endpoint, Claim>,
-    flows: HashMap<(Endpoint, Endpoint), Endpoint>,
+/// Which end of a packet is rewritten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Source,
+    Destination,
 }
 
-#[derive(Clone, Debug)]
-struct Balanced {
-    service: Service,
-    schedule: Schedule,
-    turn: u32,
-}
-
-/// Whom a real server's port works for, and whether it gets new connections from there.
-#[derive(Clone, Copy, Debug)]
-struct Claim {
-    service: Endpoint,
-    takes_new: bool,
-}
-
-impl Director {
-    /// A director without services, not active. `own` is the hardware address that frames for it have; `inside` is the
-    /// network that it shares with the real servers.
-    pub fn new(own: Mac, inside: Ipv4Net) -> Self {
-        Self {
-            own,
-            inside,
-            active: false,
-            services: BTreeMap::new(),
-            reals: BTreeMap::new(),
-            flows: HashMap::new(),
+impl Side {
+    fn opposite(self) -> Self {
+        match self {
+            Side::Source => Side::Destination,
+            Side::Destination => Side::Source,
         }
-    }
-
-    /// Says whether this director holds the virtual address. One that does not leaves everything to the kernel.
-    pub fn set_active(&mut self, active: bool) {
-        self.active = active;
-    }
-
-    /// Balances these services from now on. Connections keep their real servers; a service that is as it was keeps its
-    /// place in the round.
-    pub fn install(&mut self, services: &[Service]) -> Result<(), Conflict> {
-        check_together(services)?;
-        let mut before = std::mem::take(&mut self.services);
-        self.reals.clear();
-        for service in services {
-            for real in &service.reals {
-                let claim = Claim { service: service.address, takes_new: real.takes_new() };
-                self.reals.insert(real.endpoint, claim);
-            }
-            let kept = before.remove(&service.address).filter(|balanced| &balanced.service == service);
-            let balanced = kept.unwrap_or_else(|| Balanced {
-                service: service.clone(),
-                schedule: Schedule::new(service.scheduler, &service.reals),
-                turn: 0,
-            });
-            self.services.insert(service.address, balanced);
-        }
-        Ok(())
-    }
-
-    /// A frame that came in by the front.
-    pub fn to_real(&mut self, frame: &[u8]) -> (Vec<u8>, Verdict) {
-        let kernel = (frame.to_vec(), Verdict::Kernel);
-        let Some(segment) = self.read(frame) else { return kernel };
-        if !self.services.contains_key(&segment.destination) || segment.ttl <= 1 {
-            return kernel;
-        }
-        match self.kept(&segment).or_else(|| self.chosen(&segment)) {
-            Some(real) => {
-                let frame = segment.rewritten(frame, Side::Destination, real);
-                (frame, Verdict::ToReal(real.address))
-            }
-            // The kernel refuses the connection, since nothing of its own listens on the port.
-            None => kernel,
-        }
-    }
-
-    /// A frame that came in by the back.
-    pub fn to_client(&self, frame: &[u8]) -> (Vec<u8>, Verdict) {
-        let kernel = (frame.to_vec(), Verdict::Kernel);
-        let Some(segment) = self.read(frame) else { return kernel };
-        let Some(claim) = self.reals.get(&segment.source) else { return kernel };
-        // What stays inside was never sent to the virtual service: above all, answers to health checks.
-        if IpNet::V4(self.inside).contains(&segment.destination.address) || segment.ttl <= 1 {
-            return kernel;
-        }
-        (segment.rewritten(frame, Side::Source, claim.service), Verdict::ToClient)
-    }
-
-    fn read(&self, frame: &[u8]) -> Option<Segment> {
-        if self.active { Segment::read(frame, self.own) } else { None }
-    }
-
-    /// The real server that a connection has already. A SYN may not stay with one that takes no new connections, and
-    /// nothing stays with one that serves somebody else now.
-    fn kept(&self, segment: &Segment) -> Option<Endpoint> {
-        let real = *self.flows.get(&(segment.source, segment.destination))?;
-        let claim = self.reals.get(&real)?;
-        let may_stay = claim.service == segment.destination && (claim.takes_new || !segment.opens);
-        may_stay.then_some(real)
-    }
-
-    /// A real server for a connection that has none here.
-    fn chosen(&mut self, segment: &Segment) -> Option<Endpoint> {
-        let balanced = self.services.get_mut(&segment.destination)?;
-        let index = balanced.schedule.choose(segment.source.address, segment.opens, &mut balanced.turn)?;
-        let real = balanced.service.reals[index].endpoint;
-        self.flows.insert((segment.source, segment.destination), real);
-        Some(real)
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// The segment with `to` in the place of one end.
+pub(super) fn rewritten(frame: &[u8], segment: &Segment, side: Side, to: Endpoint) -> Vec<u8> {
+    let mut frame = passed_on(frame, &segment.ip);
+    let ip = &segment.ip;
+    let payload = payload_sum(ip, to.protocol, None);
+    let sums: Vec<Sum> = header_sum(ip, None).into_iter().chain([payload]).collect();
+    replace(&mut frame, address_at(ip, side), &octets(to.address), &sums);
+    replace(&mut frame, port_at(ip, side), &to.port.to_be_bytes(), &[payload]);
+    frame
+}
+
+/// The error with `to` in the place of one end of the packet that it is about. An error travels against that packet, so
+/// the address is put in the place of the other end of the error itself.
+pub(super) fn rewritten_error(frame: &[u8], error: &Error, side: Side, to: Endpoint) -> Vec<u8> {
+    let mut frame = passed_on(frame, &error.ip);
+    let (ip, about) = (&error.ip, &error.about);
+    let icmp_at = ip.payload_at + ICMP_CHECKSUM;
+    let icmp = Sum::new(icmp_at);
+    // The pseudo header of ICMPv6 covers the addresses; ICMP has none, but an IPv4 header has a checksum.
+    let outer = header_sum(ip, None).unwrap_or(icmp);
+    replace(&mut frame, address_at(ip, side.opposite()), &octets(to.address), &[outer]);
+
+    let quoted = payload_sum(about, to.protocol, Some(icmp_at));
+    // Of TCP the quotation may end before the checksum.
+    let payload = (quoted.at + 2 <= ip.at + ip.length).then_some(quoted);
+    let sums: Vec<Sum> = header_sum(about, Some(icmp_at)).into_iter().chain(payload).chain([icmp]).collect();
+    replace(&mut frame, address_at(about, side), &octets(to.address), &sums);
+    let sums: Vec<Sum> = payload.into_iter().chain([icmp]).collect();
+    replace(&mut frame, port_at(about, side), &to.port.to_be_bytes(), &sums);
+    frame
+}
+
+/// The checksum of an IPv4 header.
+pub(super) fn header_sum(ip: &Ip, quoted_by: Option<usize>) -> Option<Sum> {
+    ip.source.is_ipv4().then_some(Sum { quoted_by, ..Sum::new(ip.at + 10) })
+}
+
+/// The checksum of TCP or UDP, which covers ports and, by the pseudo header, addresses.
+fn payload_sum(ip: &Ip, protocol: Protocol, quoted_by: Option<usize>) -> Sum {
+    match protocol {
+        Protocol::Tcp => Sum { at: ip.payload_at + 16, optional: false, quoted_by },
+        Protocol::Udp => Sum { at: ip.payload_at + 6, optional: true, quoted_by },
+    }
+}
+
+fn address_at(ip: &Ip, side: Side) -> usize {
+    let (source, bytes) = if ip.source.is_ipv4() { (12, 4) } else { (8, 16) };
+    match side {
+        Side::Source => ip.at + source,
+        Side::Destination => ip.at + source + bytes,
+    }
+}
+
+fn port_at(ip: &Ip, side: Side) -> usize {
+    match side {
+        Side::Source => ip.payload_at,
+        Side::Destination => ip.payload_at + 2,
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}

@@ -9,7 +9,8 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use etherparse::PacketBuilder;
 
 use super::*;
-use crate::dataplane::Dataplane;
+use crate::dataplane::Settings;
+use crate::dataplane::ebpf::EbpfPlane;
 use crate::kernel::fixtures::{ANSWER_MAX, Cable, FRONT, Machine, WAIT_MAX, eventually};
 use crate::kernel::neighbour::NeighbourWatch;
 use crate::kernel::packet::Mac;
@@ -337,7 +338,7 @@ fn the_gate_comes_before_the_balancer() {
             return;
         }
         let inside = "10.10.1.0/24".parse().unwrap();
-        let _balancer = Dataplane::attach(FRONT, "lo", inside).expect("a balancer");
+        let _balancer = EbpfPlane::attach(Settings::between(FRONT, "lo")).expect("a balancer");
         let _gate = Gate::attach([FRONT], &gated(Lease::NONE, true)).expect("a gate");
         let (_, programs) = SchedClassifier::query_tcx(FRONT, TcAttachType::Ingress).unwrap();
         let names: Vec<_> = programs.iter().map(|program| program.name_as_str().unwrap_or("?")).collect();
