@@ -7,10 +7,12 @@ use std::net::SocketAddr;
 use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderName, InvalidHeaderValue};
 use sha2::{Digest, Sha256};
 
-use super::{Endpoint, Real, Schedule, Scheduler, Service, source_hash};
+use super::{Endpoint, Real, Schedule, Service};
 
 /// Bytes of a real server's opaque name in a cookie: two of a site never share one by chance.
 const NAME_BYTES: usize = 8;
+/// More requests than anybody has: whoever was tried is the last to be asked again.
+const LOAD_OF_TRIED: u64 = u64::MAX / 2;
 
 /// What is looked at before the scheduler is asked.
 #[derive(Clone, Debug, Default)]
@@ -77,7 +79,6 @@ pub struct Choice {
 /// One service as its requests see it, until something about its real servers changes.
 #[derive(Clone, Debug)]
 pub struct Guide {
-    scheduler: Scheduler,
     reals: Vec<Real>,
     rules: Vec<Rule>,
     /// Those of each rule, and of everybody last.
@@ -144,7 +145,7 @@ impl Guide {
             Some(cookie) => Some(Sticky::new(cookie, service)?),
             None => None,
         };
-        Ok(Self { scheduler: service.scheduler, rules: layer7.rules.clone(), pools, sticky, reals })
+        Ok(Self { rules: layer7.rules.clone(), pools, sticky, reals })
     }
 
     /// Its real servers.
@@ -176,20 +177,9 @@ impl Guide {
             return Some(Choice { real, kept: true });
         }
         let free = |at: usize| self.reals[at].takes_new() && !tried.contains(&at);
-        let real = match self.scheduler {
-            Scheduler::RoundRobin | Scheduler::WeightedRoundRobin => pool.from(turn(number), free),
-            Scheduler::SourceHash => pool.from(source_hash(asked.client.ip()), free),
-            Scheduler::Maglev => pool.from(visitor_hash(asked.client), free),
-            Scheduler::LeastConnections
-            | Scheduler::WeightedLeastConnections
-            | Scheduler::ShortestExpectedDelay
-            | Scheduler::NeverQueue => {
-                let delay = |at: usize| Delay::of(self.scheduler, load(at), self.reals[at].weight);
-                // The first of equals, so that the order of names decides.
-                pool.members.iter().copied().filter(|&at| free(at)).min_by(|&a, &b| delay(a).cmp(&delay(b)))
-            }
-        };
-        real.map(|real| Choice { real, kept: false })
+        let load = |at: usize| if tried.contains(&at) { LOAD_OF_TRIED } else { load(at) };
+        let real = pool.choose(asked.client, turn(number), load, free)?;
+        Some(Choice { real, kept: false })
     }
 
     /// What is to be set in the answer, so that the visitor comes back to this real server.
@@ -199,12 +189,16 @@ impl Guide {
 }
 
 impl Pool {
-    /// Whose turn it is; if that one is not free, the next one in the circle of names who is, so that all are tried in the
-    /// end.
-    fn from(&self, number: u32, free: impl Fn(usize) -> bool) -> Option<usize> {
-        let slots = self.schedule.slots();
-        let slot = slots.get((number as usize).checked_rem(slots.len())?)?;
-        let (before, from) = self.members.split_at(usize::from(*slot));
+    /// Whom the scheduler says; if that one is not free, the next one in the circle who is, so that all are tried in the end.
+    fn choose(
+        &self,
+        client: SocketAddr,
+        mut turn: u32,
+        load: impl Fn(usize) -> u64,
+        free: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let first = self.schedule.choose(client, &mut turn, |at| load(self.members[at]))?;
+        let (before, from) = self.members.split_at(first);
         from.iter().chain(before).copied().find(|&member| free(member))
     }
 }
@@ -235,38 +229,6 @@ pub fn opaque(service: Endpoint, real: &str) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-/// How long a request may have to wait for a real server: fractions, because weights divide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Delay {
-    busy: bool,
-    load: u64,
-    weight: u32,
-}
-
-impl Delay {
-    fn of(scheduler: Scheduler, load: u64, weight: u32) -> Self {
-        let expected = Self { busy: false, load: load + 1, weight };
-        match scheduler {
-            Scheduler::WeightedLeastConnections => Self { busy: false, load, weight },
-            Scheduler::ShortestExpectedDelay => expected,
-            Scheduler::NeverQueue => Self { busy: load > 0, ..expected },
-            _ => Self { busy: false, load, weight: 1 },
-        }
-    }
-
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let scaled = |load: u64, by: u32| u128::from(load) * u128::from(by);
-        let delay = scaled(self.load, other.weight).cmp(&scaled(other.load, self.weight));
-        self.busy.cmp(&other.busy).then(delay)
-    }
-}
-
-/// `mh` spreads the connections of one client.
-fn visitor_hash(client: SocketAddr) -> u32 {
-    // The port goes into the high bits by Knuth's multiplier; the address is spread already.
-    source_hash(client.ip()) ^ u32::from(client.port()).wrapping_mul(0x9e37_79b1)
 }
 
 /// Every cookie of a request (RFC 6265 section 5.4).

@@ -5,6 +5,7 @@ pub mod forward;
 mod health;
 pub mod layer7;
 mod schedule;
+mod slow_start;
 pub mod sync;
 mod table;
 
@@ -14,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use health::{Check, Health, Standing, Thresholds, Transition, availability};
 pub use schedule::{Candidate, Schedule, TURNS_MAX, client_hash, source_hash};
+pub use slow_start::{STEPS, SlowStart};
 pub use table::{SLOTS, maglev};
 
 /// Most real servers of one service; a slot of the Maglev table names one in a byte.

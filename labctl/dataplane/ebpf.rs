@@ -75,13 +75,7 @@ impl EbpfPlane {
         let (mut plane, switch) = Self::load(settings, front, back)?;
         let Settings { front, back, .. } = plane.settings.clone();
         for (name, interface) in [(FROM_STREET, front), (FROM_REALS, back)] {
-            attach_program(
-                &mut plane.ebpf,
-                name,
-                &interface,
-                TcAttachType::Ingress,
-                LinkOrder::default(),
-            )?;
+            attach_program(&mut plane.ebpf, name, &interface, TcAttachType::Ingress, LinkOrder::default())?;
         }
         Ok((plane, switch))
     }
@@ -161,16 +155,12 @@ impl EbpfPlane {
             if service.method == Method::Nat {
                 self.answering.insert(real.endpoint, service.address);
                 self.answers
-                    .insert(
-                        WireEndpoint::from(real.endpoint),
-                        WireAnswer::new(service.address, number),
-                        0,
-                    )
+                    .insert(WireEndpoint::from(real.endpoint), WireAnswer::new(service.address, number), 0)
                     .map_err(map_error("put a real server", "answers"))?;
             }
         }
-        let mut value =
-            Array::<_, WireService>::create(1, 0).map_err(map_error("make room for a service", "services"))?;
+        let mut value = Array::<_, WireService>::create(1, 0)
+            .map_err(map_error("make room for a service", "services"))?;
         value
             .set(0, *WireService::new(service, id, &numbers), 0)
             .map_err(map_error("fill a service", "services"))?;
@@ -189,8 +179,13 @@ impl EbpfPlane {
 
     /// Services before the real servers that they name: no slot is ever without.
     fn forget_all_but(&mut self, wanted: &BTreeMap<Endpoint, Service>) -> Result<(), Error> {
-        let gone: BTreeSet<Endpoint> =
-            self.installed.keys().chain(&self.in_doubt).filter(|it| !wanted.contains_key(it)).copied().collect();
+        let gone: BTreeSet<Endpoint> = self
+            .installed
+            .keys()
+            .chain(&self.in_doubt)
+            .filter(|it| !wanted.contains_key(it))
+            .copied()
+            .collect();
         for address in gone {
             let removed = self.services.remove(&WireEndpoint::from(address));
             unless_missing(removed).map_err(map_error("remove a service", "services"))?;
@@ -245,12 +240,13 @@ impl EbpfPlane {
 
     /// What the tables have of a connection, which of the two has it, and whether it still counts as open.
     fn known(&self, key: &WireFlowKey) -> Result<Option<WireFlow>, Error> {
-        let found = unless_missing(self.flows.get(key, 0)).map_err(map_error("look up a connection", "flows"))?;
+        let found =
+            unless_missing(self.flows.get(key, 0)).map_err(map_error("look up a connection", "flows"))?;
         if found.is_some() {
             return Ok(found);
         }
-        let found =
-            unless_missing(self.openings.get(key, 0)).map_err(map_error("look up a connection", "openings"))?;
+        let found = unless_missing(self.openings.get(key, 0))
+            .map_err(map_error("look up a connection", "openings"))?;
         Ok(found.filter(|opening| !opening.is_settled()))
     }
 
@@ -269,12 +265,15 @@ impl EbpfPlane {
             if is_active {
                 return Ok(false);
             }
-            unless_missing(self.openings.remove(&key)).map_err(map_error("forget a connection", "openings"))?;
+            unless_missing(self.openings.remove(&key))
+                .map_err(map_error("forget a connection", "openings"))?;
             if !before.is_closed() && self.is_installed(before.real()) {
                 self.add_load(before.real(), -1)?;
             }
         }
-        self.flows.insert(key, WireFlow::new(number, seen), 0).map_err(map_error("adopt a connection", "flows"))?;
+        self.flows
+            .insert(key, WireFlow::new(number, seen), 0)
+            .map_err(map_error("adopt a connection", "flows"))?;
         self.add_load(number, 1)?;
         *self.posts.entry(post).or_default() += 1;
         Ok(true)

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
-use super::super::Method;
+use super::super::{Method, Scheduler};
 use super::*;
 
 const SCHEDULERS: [Scheduler; 8] = [

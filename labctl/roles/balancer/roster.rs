@@ -387,11 +387,7 @@ impl Entrance {
     /// Who is available, and whether that is so only because nobody is well.
     fn availability(&self) -> (Vec<bool>, bool) {
         let standing = |member: &Member| Standing { weight: member.weight, up: member.health.is_up() };
-        let (available, fail_open) = availability(&self.members.iter().map(standing).collect::<Vec<_>>());
-        if fail_open && !self.wanted.fail_open {
-            return (self.members.iter().map(|member| member.health.is_up()).collect(), false);
-        }
-        (available, fail_open)
+        availability(&self.members.iter().map(standing).collect::<Vec<_>>(), self.wanted.fail_open)
     }
 }
 

@@ -133,7 +133,16 @@ fn dressed(ends: impl Strategy<Value = (SocketAddr, SocketAddr, Protocol)>) -> i
     // Around what fits, whole and in a tunnel; there are 20 to 80 bytes of headers.
     let length = prop_oneof![8 => 0usize..64, 1 => 1340usize..1500, 1 => 1500usize..2000];
     (ends, content, ttl, any::<(u8, bool)>(), 0usize..=10, extensions(), length, any::<u8>()).prop_map(
-        |((from, to, protocol), (flags, unchecked), ttl, (class, dont_fragment), words, extensions, length, byte)| {
+        |(
+            (from, to, protocol),
+            (flags, unchecked),
+            ttl,
+            (class, dont_fragment),
+            words,
+            extensions,
+            length,
+            byte,
+        )| {
             let content = match (protocol, unchecked) {
                 (Protocol::Tcp, _) => Content::Tcp(flags.to_owned()),
                 (Protocol::Udp, false) => Content::Udp,
@@ -220,5 +229,8 @@ fn error_to_real() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn error_to_client() -> impl Strategy<Value = Vec<u8>> {
-    error(ends().prop_map(|Ends { client, real, .. }| (client, real.into(), real.protocol, router(client.ip()))))
+    error(
+        ends()
+            .prop_map(|Ends { client, real, .. }| (client, real.into(), real.protocol, router(client.ip()))),
+    )
 }
