@@ -337,7 +337,6 @@ fn the_gate_comes_before_the_balancer() {
         if gate(Lease::NONE, true).is_none() {
             return;
         }
-        let inside = "10.10.1.0/24".parse().unwrap();
         let _balancer = EbpfPlane::attach(Settings::between(FRONT, "lo")).expect("a balancer");
         let _gate = Gate::attach([FRONT], &gated(Lease::NONE, true)).expect("a gate");
         let (_, programs) = SchedClassifier::query_tcx(FRONT, TcAttachType::Ingress).unwrap();
