@@ -21,8 +21,7 @@ use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 use crate::balancer::{
     Conflict, Endpoint, Flow, Method, Protocol, Real, Scheduler, Service, Usage, check_together,
 };
-use crate::dataplane;
-use crate::dataplane::{Backend, Plane, Stats};
+use crate::dataplane::{self, Backend, Plane, Stats};
 
 const TABLE: &str = "labctl_dnat";
 const ENTRANCE: &str = "services";

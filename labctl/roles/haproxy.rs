@@ -80,15 +80,15 @@ fn write_service(text: &mut String, service: &VirtualService, http: bool) -> Res
     let _ = writeln!(text, "frontend {name}");
     // `transparent`: it may listen before this machine has the address.
     let _ = writeln!(text, "    bind {} transparent", SocketAddr::new(service.address, service.port));
-    let rules = if http { service.layer7.rules.as_slice() } else { &[] };
-    for (at, rule) in rules.iter().enumerate() {
-        write_rule(text, service, at, rule);
-    }
     if http {
         // What may have been done is repeated only if that does no harm.
         text.push_str(
             "    http-request disable-l7-retry if METH_POST !{ req.hdr(idempotency-key) -m found }\n",
         );
+    }
+    let rules = if http { service.layer7.rules.as_slice() } else { &[] };
+    for (at, rule) in rules.iter().enumerate() {
+        write_rule(text, service, at, rule);
     }
     let _ = writeln!(text, "    default_backend {name}");
     for (at, rule) in rules.iter().enumerate() {

@@ -44,6 +44,8 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     for key in ["net.ipv4.ip_nonlocal_bind", "?net.ipv6.ip_nonlocal_bind"] {
         sysctl::write(key, "1")?;
     }
+    let tmp = PathBuf::from(foreign::FOLDER).join("tmp");
+    std::fs::create_dir_all(&tmp).map_err(|source| Error::Write { path: tmp, source })?;
     let file = foreign::write("nginx.conf", &configuration(site, balancer)?)?;
     let args = ["-p", foreign::FOLDER, "-e", "stderr", "-c", &file.display().to_string()].map(str::to_owned);
     foreign::supervise(&[Program { path, args: args.into() }], vec![], reporter)

@@ -21,8 +21,7 @@ use tokio::sync::watch;
 
 use crate::balancer::layer7::Unusable;
 use crate::balancer::{Endpoint, Flow, Service, Usage};
-use crate::dataplane;
-use crate::dataplane::{Backend, Plane, Stats};
+use crate::dataplane::{self, Backend, Plane, Stats};
 use crate::topology::{Protocol, ServiceName, VirtualService};
 use desk::Desk;
 use worker::{Duty, VISITORS_MAX};

@@ -137,9 +137,8 @@ fn directors_tell_each_other_on_the_network_that_they_share() {
 }
 
 #[test]
-fn a_layer_7_proxy_is_not_done_packet_by_packet() {
+fn a_layer_7_proxy_has_its_real_servers_where_nat_has_them() {
     let mut site = site();
     site.topology.balancer.as_mut().expect("a balancer").forward = Forward::Proxy;
-    let error = Layout::of(&site).expect_err("another daemon");
-    assert_eq!(error.to_string(), "`forward: proxy` is not done packet by packet");
+    assert_eq!(Layout::of(&site).expect("a layout").method, Method::Nat);
 }

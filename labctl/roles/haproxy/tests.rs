@@ -136,6 +136,7 @@ fn everything_that_can_be_told_of_requests() {
         retry-on conn-failure empty-response
     frontend web
         bind [2001:db8::10]:80 transparent
+        http-request disable-l7-retry if METH_POST !{ req.hdr(idempotency-key) -m found }
         acl web-0-host req.hdr(host),host_only -m str -i 'www.example'
         acl web-0-path path -m str '/it'\''s'
         acl web-0-path path -m beg '/it'\''s/'
@@ -144,7 +145,6 @@ fn everything_that_can_be_told_of_requests() {
         use_backend web-1 if web-1-header
         acl web-2-cookie req.cook(beta) -m str '1'
         use_backend web-2 if web-2-cookie
-        http-request disable-l7-retry if METH_POST !{ req.hdr(idempotency-key) -m found }
         default_backend web
     backend web-0
         balance leastconn

@@ -147,7 +147,12 @@ fn everything_else_that_can_be_told() {
     }
     "#);
     let service = &site(|_| {}).topology.balancer.expect("a balancer").services[0];
-    insta::assert_snapshot!(script(&service.reals[0], &program()), @"");
+    insta::assert_snapshot!(script(&service.reals[0], &program()), @r"
+    export LABCTL_REAL_NODE=web1
+    export LABCTL_REAL_ADDRESS=10.10.1.21
+    export LABCTL_REAL_PORT=8080
+    exec 'dig' 'it'\''s me'
+    ");
 }
 
 #[test]

@@ -81,7 +81,32 @@ fn the_webs_of_the_site_by_connection() {
     if missing(Forward::Nat).is_none() {
         accepted(&text, &CHECK);
     }
-    insta::assert_snapshot!(text, @"");
+    insta::assert_snapshot!(text, @r"
+    # Written by labctl for proxy1.
+    load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+    daemon off;
+    user root;
+    worker_processes auto;
+    worker_rlimit_nofile 8192;
+    pid nginx.pid;
+    error_log stderr warn;
+    events {
+        worker_connections 4096;
+    }
+    stream {
+        proxy_connect_timeout 1s;
+        proxy_timeout 60s;
+        upstream web {
+            hash $remote_addr$remote_port consistent;
+            server 10.10.1.21:8080 weight=1 max_fails=2 fail_timeout=1s;
+            server 10.10.1.22:8080 weight=1 max_fails=2 fail_timeout=1s;
+        }
+        server {
+            listen 127.0.73.1:8073;
+            proxy_pass web;
+        }
+    }
+    ");
 }
 
 #[test]
