@@ -474,7 +474,7 @@ fn now() -> u32 {
 }
 
 fn ticks(seconds: u64) -> u32 {
-    (seconds * 1_000_000_000 >> 30) as u32
+    ((seconds * 1_000_000_000) >> 30) as u32
 }
 
 #[cfg(test)]

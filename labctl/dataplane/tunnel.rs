@@ -48,7 +48,7 @@ impl Decapsulation {
                 .insert(wire_address(*address), 1, 0)
                 .map_err(map_error("put a virtual address", "virtual addresses"))?;
         }
-        Ok(Self { ebpf: ebpf })
+        Ok(Self { ebpf })
     }
 }
 
