@@ -5,11 +5,10 @@ use std::num::NonZeroU8;
 use std::os::fd::AsFd;
 
 use labctl::holder::client::Lab;
-use labctl::kernel::netlink::Netlink;
+use labctl::kernel::namespace;
 use labctl::kernel::packet::{FrameSocket, Port};
 use labctl::topology::NodeName;
 use labctl::vrrp::{Advert, ChecksumRule, GROUP_V4, Interval, PROTOCOL, TTL, Version, encode};
-use nix::sched::{CloneFlags, setns};
 
 /// How many are sent, so that a count can be told from chance.
 pub const COUNT: usize = 5;
@@ -26,19 +25,12 @@ const CHECKSUM_AT: std::ops::Range<usize> = 6..8;
 /// Sends adverts of VRID 51 from a node's interface, right but for one flaw.
 pub fn send(lab: &Lab, node: &NodeName, interface: &str, own: Ipv4Addr, flaw: &str) -> Result<(), String> {
     let init = lab.enter(node).map_err(|error| error.to_string())?;
-    // A thread that changed its namespace is good for nothing else.
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            setns(init.as_fd(), CloneFlags::CLONE_NEWNET)
-                .map_err(|errno| format!("enter {node}: {errno}"))?;
-            let mut netlink = Netlink::open().map_err(|error| error.to_string())?;
-            let port = Port::find(&mut netlink, interface).map_err(|error| error.to_string())?;
-            let socket = FrameSocket::open(&port).map_err(|error| error.to_string())?;
-            let frame = frame(&port, own, flaw)?;
-            (0..COUNT).try_for_each(|_| socket.send(&frame).map_err(|error| format!("send: {error}")))
-        });
-        thread.join().map_err(|_| "the forger panicked".to_owned())?
-    })
+    let port = Port::inside(init.as_fd(), interface).map_err(|error| error.to_string())?;
+    let socket = namespace::inside(init.as_fd(), || FrameSocket::open(&port));
+    let socket =
+        socket.map_err(|error| format!("enter {node}: {error}"))?.map_err(|error| error.to_string())?;
+    let frame = frame(&port, own, flaw)?;
+    (0..COUNT).try_for_each(|_| socket.send(&frame).map_err(|error| format!("send: {error}")))
 }
 
 fn frame(port: &Port, own: Ipv4Addr, flaw: &str) -> Result<Vec<u8>, String> {

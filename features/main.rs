@@ -145,8 +145,8 @@ fn trial(found: Found) -> Trial {
 /// The scenarios that our VRRP daemon is judged by, and whether each looks at times. They are played by the shipped
 /// program, so that both ways to them are one.
 fn conformance() -> Result<Vec<(bool, Trial)>, String> {
-    let scenarios = labctl::conformance::vrrp::scenarios()?;
-    let trial = |scenario: labctl::conformance::vrrp::Scenario| {
+    let scenarios = labctl::conformance::vrrp::checklist::scenarios()?;
+    let trial = |scenario: labctl::conformance::vrrp::checklist::Scenario| {
         let name = scenario.name;
         let title = format!("vrrp: {name}");
         (scenario.timing, Trial::test(title, move || play(&name)).with_kind(""))
@@ -156,24 +156,10 @@ fn conformance() -> Result<Vec<(bool, Trial)>, String> {
 
 /// Has our program play one scenario with our daemon. Its lab ends with it.
 fn play(name: &str) -> Result<(), Failed> {
-    let output =
-        tempfile::NamedTempFile::new().map_err(|error| format!("make a file for output: {error}"))?;
-    let write_to =
-        || output.as_file().try_clone().map_err(|error| format!("open the file for output: {error}"));
-    let child = world::labctl()
-        .args([labctl::conformance::vrrp::suite::VERB, "labctl", name])
-        .stdout(write_to()?)
-        .stderr(write_to()?)
-        .process_group(0)
-        .spawn()
-        .map_err(|error| format!("start labctl: {error}"))?;
-    let ended = wait(child);
-    let text = std::fs::read_to_string(output.path()).unwrap_or_default();
-    match ended {
-        Some(true) => Ok(()),
-        Some(false) => Err(Failed::from(text)),
-        None => Err(Failed::from(format!("{text}\nnot finished after {SCENARIO_MAX:?}"))),
-    }
+    let mut command = world::labctl();
+    command.args([labctl::conformance::vrrp::suite::VERB, "labctl", name]);
+    let (_, ended) = run(&mut command)?;
+    Ok(ended?)
 }
 
 /// Runs one scenario in a process of its own, and ends it with all that it started if it takes too long.
@@ -181,27 +167,33 @@ fn run_in_process(found: &Found) -> Result<(), Failed> {
     let me = std::env::current_exe().map_err(|error| format!("find this program: {error}"))?;
     let scenario = &found.scenario;
     let row = found.row.unwrap_or(1);
+    let (pid, ended) = run(Command::new(me).env(ONE, format!("{}\n{}\n{row}", found.file, scenario.name)))?;
+    world::clear(pid);
+    let repeat = format!("repeat it: cargo test --test features -- --exact {:?}", found.name());
+    Ok(ended.map_err(|text| format!("{text}\n{repeat}"))?)
+}
+
+/// Runs a program to its end, in a process group of its own: which process it was, and all that it said if it failed.
+fn run(command: &mut Command) -> Result<(u32, Result<(), String>), String> {
     let output =
         tempfile::NamedTempFile::new().map_err(|error| format!("make a file for output: {error}"))?;
     let write_to =
         || output.as_file().try_clone().map_err(|error| format!("open the file for output: {error}"));
-    let child = Command::new(me)
-        .env(ONE, format!("{}\n{}\n{row}", found.file, scenario.name))
+    let child = command
         .stdout(write_to()?)
         .stderr(write_to()?)
         .process_group(0)
         .spawn()
-        .map_err(|error| format!("start this program: {error}"))?;
+        .map_err(|error| format!("start {}: {error}", command.get_program().display()))?;
     let pid = child.id();
     let ended = wait(child);
-    world::clear(pid);
     let text = std::fs::read_to_string(output.path()).unwrap_or_default();
-    let repeat = format!("repeat it: cargo test --test features -- --exact {:?}", found.name());
-    match ended {
+    let ended = match ended {
         Some(true) => Ok(()),
-        Some(false) => Err(Failed::from(format!("{text}\n{repeat}"))),
-        None => Err(Failed::from(format!("{text}\nnot finished after {SCENARIO_MAX:?}\n{repeat}"))),
-    }
+        Some(false) => Err(text),
+        None => Err(format!("{text}\nnot finished after {SCENARIO_MAX:?}")),
+    };
+    Ok((pid, ended))
 }
 
 /// Whether it succeeded; `None` if it had to be ended.

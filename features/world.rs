@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cucumber::event::ScenarioFinished;
 use labctl::holder::client::{Lab, labs};
 use labctl::holder::protocol::Status;
+use labctl::kernel::wait;
 use labctl::topology::{LabName, NodeName};
 
 use crate::audit::Audit;
@@ -19,8 +20,6 @@ use crate::visit::Visitor;
 
 /// How long a fact may take to become true. Facts come within a second; a machine under load may take its time.
 pub const WAIT_MAX: Duration = Duration::from_secs(20);
-/// How often it is looked for.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// What a scenario knows.
 #[derive(Debug, Default, cucumber::World)]
@@ -160,16 +159,7 @@ impl World {
         what: &str,
         mut look: impl FnMut(&mut Self) -> Result<T, String>,
     ) -> Result<T, String> {
-        let deadline = Instant::now() + WAIT_MAX;
-        loop {
-            match look(self) {
-                Ok(found) => return Ok(found),
-                Err(last) if Instant::now() > deadline => {
-                    return Err(format!("{what}: not within {WAIT_MAX:?}; last seen: {last}"));
-                }
-                Err(_) => std::thread::sleep(LOOK),
-            }
-        }
+        wait::eventually(what, WAIT_MAX, || look(self))
     }
 
     /// Runs a command of ours about this scenario's lab.

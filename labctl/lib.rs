@@ -22,4 +22,6 @@ pub mod kernel;
 pub mod roles;
 
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 mod tidy;

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use labctl::holder::client::Lab;
 use labctl::kernel::link::Mac;
-use labctl::kernel::netlink::Netlink;
 use labctl::kernel::packet::Port;
 use labctl::kernel::prober::{Desk, Plan, Record, probe};
 use labctl::kernel::process::PidFd;
@@ -66,7 +65,7 @@ impl<'a> Instruments<'a> {
             count: PROBES_MAX,
             listens: PROBE_PATIENCE,
         };
-        let macs = [mac(lab.enter(&names.primary)?, &names)?, mac(lab.enter(&names.backup)?, &names)?];
+        let macs = [mac(&lab.enter(&names.primary)?, &names)?, mac(&lab.enter(&names.backup)?, &names)?];
         let probed = desk.clone();
         let prober = inside(lab.enter(&names.client)?, move || probe(&plan, &probed));
         let (vip, stopped) = (site.vip, stop.clone());
@@ -155,11 +154,6 @@ fn inside<T: Send + 'static>(
     })
 }
 
-fn mac(init: PidFd, names: &Names) -> Result<Mac, Error> {
-    let front = names.front.to_string();
-    let found = inside(init, move || {
-        let mut netlink = Netlink::open().map_err(io::Error::other)?;
-        Port::find(&mut netlink, &front).map_err(io::Error::other)
-    });
-    Ok(found.join().map_err(|_| Error::unfit("a thread died"))??.mac)
+fn mac(init: &PidFd, names: &Names) -> Result<Mac, Error> {
+    Ok(Port::inside(init.as_fd(), names.front.as_str()).map_err(Error::unfit)?.mac)
 }

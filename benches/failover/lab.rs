@@ -1,18 +1,12 @@
 //! A lab on a leash: its holder is a child of this program and ends with it, by whatever signal. And Ctrl-C, which ends
 //! a measurement and not what was measured before.
 
-use std::io::{BufRead, BufReader, Write};
 use std::ops::Deref;
-use std::os::fd::AsFd;
-use std::process::{Child, ChildStdin, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use labctl::holder::client::{Lab, READY_WITHIN};
-use labctl::holder::protocol::{Progress, StartSpec};
-use labctl::kernel::process::{PidFd, Spawn};
-use labctl::kernel::wait;
+use labctl::holder::client::{Lab, Leash, READY_WITHIN};
 use labctl::topology::{LabName, Topology};
 use nix::sys::signal::{SigSet, Signal};
 
@@ -20,53 +14,22 @@ use super::Error;
 
 /// The program that is measured, as built for release.
 const LABCTL: &str = env!("CARGO_BIN_EXE_labctl");
-/// How long the holder may take to end; the kernel needs a tenth of a second for its processes.
-const END_WITHIN: Duration = Duration::from_secs(30);
 /// How often a wait looks at what it waits for.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A lab that is up as long as this value.
 pub struct Leashed {
     lab: Lab,
-    leash: Option<ChildStdin>,
-    holder: Child,
+    leash: Option<Leash>,
 }
 
 impl Leashed {
     /// Builds a lab and returns when it is ready.
     pub fn up(topology: &Topology) -> Result<Self, Error> {
         let name: LabName = format!("bench-{}", std::process::id()).parse().map_err(Error::unfit)?;
-        let mut spawn = Spawn::own(&["__holder"]);
-        spawn.program = std::ffi::OsStr::new(LABCTL);
-        spawn.stdin = Stdio::piped();
-        spawn.stdout = Stdio::piped();
-        let mut holder = spawn.start_as_init()?;
-        let (Some(mut stdin), Some(stdout)) = (holder.stdin.take(), holder.stdout.take()) else {
-            return Err(Error::unfit("the holder has no standard streams"));
-        };
-        let spec = StartSpec {
-            lab: name.clone(),
-            topology: topology.clone(),
-            ready_within_ms: READY_WITHIN.as_millis() as u64,
-        };
-        let mut line = serde_json::to_vec(&spec).map_err(std::io::Error::from)?;
-        line.push(b'\n');
-        stdin.write_all(&line)?;
-        ready(BufReader::new(stdout))?;
-        Ok(Self { lab: Lab::find(Some(name))?, leash: Some(stdin), holder })
+        let (lab, _, leash) = Lab::up_on_a_leash(LABCTL.as_ref(), name, topology, READY_WITHIN, |_| ())?;
+        Ok(Self { lab, leash: Some(leash) })
     }
-}
-
-fn ready(said: impl BufRead) -> Result<(), Error> {
-    for line in said.lines() {
-        match serde_json::from_str(&line?) {
-            Ok(Progress::Ready { .. }) => return Ok(()),
-            Ok(Progress::Failed { because }) => return Err(Error::Unfit(because)),
-            Ok(Progress::Taken) => return Err(Error::unfit("a lab of that name is up")),
-            Ok(Progress::Network { .. } | Progress::Waiting { .. }) | Err(_) => {}
-        }
-    }
-    Err(Error::unfit("the holder ended while the lab was starting"))
 }
 
 impl Deref for Leashed {
@@ -78,14 +41,10 @@ impl Deref for Leashed {
 
 impl Drop for Leashed {
     fn drop(&mut self) {
-        drop(self.leash.take());
-        let ended = PidFd::open(self.holder.id().cast_signed())
-            .and_then(|holder| Ok(wait::readable(holder.as_fd(), END_WITHIN)?));
-        if !matches!(ended, Ok(true)) {
+        let ended = self.leash.take().map(Leash::let_go);
+        if !matches!(ended, Some(Ok(true))) {
             eprintln!("the holder of {} does not end by itself", self.lab.name());
-            let _ = self.holder.kill();
         }
-        let _ = self.holder.wait();
     }
 }
 

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use labctl::topology::Engine;
+use labctl::topology::{Engine, duration};
 
 use fault::Fault;
 use lab::Interrupts;
@@ -68,7 +68,7 @@ pub struct Args {
     #[arg(long, value_delimiter = ',', default_value = "10ms,100ms,1s", value_parser = duration)]
     advert: Vec<Duration>,
     /// Engines, in the order in which they take turns
-    #[arg(long, value_delimiter = ',', default_value = "labctl,keepalived", value_parser = engine)]
+    #[arg(long, value_delimiter = ',', default_value = "labctl,keepalived")]
     engine: Vec<Engine>,
     /// Faults; all of them unless some are named
     #[arg(long, value_delimiter = ',', value_enum)]
@@ -85,20 +85,6 @@ pub struct Args {
     /// Cargo says so to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration = text.parse().map_err(|_| format!("{text} is not a duration"))?;
-    Duration::try_from(span).map_err(|_| format!("{text} is not a length of time"))
-}
-
-fn engine(text: &str) -> Result<Engine, String> {
-    match text {
-        "labctl" => Ok(Engine::Labctl),
-        "keepalived" => Ok(Engine::Keepalived),
-        "frr" => Ok(Engine::Frr),
-        _ => Err("labctl, keepalived or frr".to_owned()),
-    }
 }
 
 fn main() -> ExitCode {

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use labctl::topology::{Builtin, Engine, NetworkName, NodeName, Restart, Run, ServiceName, Topology, parse};
+use labctl::topology::{Engine, NetworkName, NodeName, Restart, ServiceName, Topology, parse};
 
 use super::Error;
 
@@ -57,9 +57,10 @@ impl Site {
         let text = FILE.replace(ADVERT_ON_FILE, &format!("advert: {}ms", advert.as_millis()));
         let mut topology = parse("site.yaml", &text).map_err(Error::unfit)?;
         let names = Names::new();
-        for proxy in [&names.primary, &names.backup] {
-            elect_with(&mut topology, proxy, engine)?;
-        }
+        topology.elect_with(engine);
+        // A daemon that is killed stays dead until somebody starts it: how soon PID 1 would is not what is measured.
+        let services = topology.nodes.iter_mut().flat_map(|node| &mut node.services);
+        services.filter(|service| service.run.elects()).for_each(|service| service.restart = Restart::Never);
         let failover = topology.failover.as_ref().ok_or_else(|| Error::unfit("the site elects nobody"))?;
         let vip = failover.addresses.iter().find(|floating| floating.network == names.front);
         let client =
@@ -76,15 +77,11 @@ impl Site {
 
     /// The service that takes part in the election.
     pub fn service(&self) -> ServiceName {
-        builtin(self.engine).word().parse().expect("the word of a service is a name")
+        self.engine.service().into()
     }
 
     pub fn engine(&self) -> &'static str {
-        match self.engine {
-            Engine::Labctl => "labctl",
-            Engine::Keepalived => "keepalived",
-            Engine::Frr => "frr",
-        }
+        self.engine.word()
     }
 
     /// `Active_Down_Interval` of the backup (RFC 9568 section 6.1): three intervals and its skew.
@@ -93,28 +90,6 @@ impl Site {
         let priority =
             failover.and_then(|it| it.priorities.get(&Names::new().backup)).copied().unwrap_or(100);
         self.advert * 3 + self.advert * (256 - u32::from(priority)) / 256
-    }
-}
-
-/// A daemon that is killed stays dead until somebody starts it: how soon PID 1 would is not what is measured.
-fn elect_with(topology: &mut Topology, proxy: &NodeName, engine: Engine) -> Result<(), Error> {
-    let lacks = || Error::unfit(format!("{proxy} takes no part in an election"));
-    topology.failover.as_mut().ok_or_else(lacks)?.engines.insert(proxy.clone(), engine);
-    let node = topology.nodes.iter_mut().find(|node| &node.name == proxy).ok_or_else(lacks)?;
-    let electing =
-        |run: &Run| matches!(run, Run::Builtin(Builtin::Vrrpd | Builtin::Keepalived | Builtin::Frr));
-    let service = node.services.iter_mut().find(|service| electing(&service.run)).ok_or_else(lacks)?;
-    service.run = Run::Builtin(builtin(engine));
-    service.name = builtin(engine).word().parse().map_err(Error::unfit)?;
-    service.restart = Restart::Never;
-    Ok(())
-}
-
-fn builtin(engine: Engine) -> Builtin {
-    match engine {
-        Engine::Labctl => Builtin::Vrrpd,
-        Engine::Keepalived => Builtin::Keepalived,
-        Engine::Frr => Builtin::Frr,
     }
 }
 

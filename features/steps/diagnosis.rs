@@ -50,6 +50,32 @@ fn finds_nothing(world: &mut World) -> Result<(), String> {
     comes_to_name(world, format!("lab {lab}: nothing found"))
 }
 
+#[when(regex = r#"^somebody runs "(.*)" on (\S+)$"#)]
+fn somebody_runs(world: &mut World, command: String, node: String) -> Result<(), String> {
+    let words: Vec<&str> = [node.as_str(), "--"].into_iter().chain(command.split(' ')).collect();
+    let said = world.run_in_lab("exec", &words)?;
+    if said.code == 0 { Ok(()) } else { Err(said.stderr) }
+}
+
+/// Every command that the last examination told, as somebody would copy it.
+#[when("I do as the doctor says")]
+fn do_as_told(world: &mut World) -> Result<(), String> {
+    let said = world.said.clone().ok_or("nobody was examined")?.stdout;
+    let told = said.lines().filter_map(|line| line.trim().strip_prefix("next:"));
+    let commands: Vec<&str> =
+        told.filter_map(|next| next.trim().strip_prefix("`labctl exec ")?.strip_suffix('`')).collect();
+    if commands.is_empty() {
+        return Err(format!("no command was told: {said}"));
+    }
+    for command in commands {
+        let done = world.run_in_lab("exec", &command.split(' ').collect::<Vec<_>>())?;
+        if done.code != 0 {
+            return Err(format!("labctl exec {command}: {}", done.stderr));
+        }
+    }
+    Ok(())
+}
+
 /// The daemon of a node is replaced by one that was given another site.
 #[when(regex = r"^(\S+) runs with (.*)$")]
 fn runs_with(world: &mut World, node: String, setting: String) -> Result<(), String> {

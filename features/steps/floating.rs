@@ -12,11 +12,9 @@ use cucumber::{given, then};
 use labctl::holder::client::Lab;
 use labctl::kernel::link::Mac;
 use labctl::kernel::neighbour::NeighbourWatch;
-use labctl::kernel::netlink::Netlink;
 use labctl::kernel::packet::Port;
-use labctl::kernel::wait;
+use labctl::kernel::{namespace, wait};
 use labctl::topology::{NodeName, Role, Topology};
-use nix::sched::{CloneFlags, setns};
 
 use crate::cast::{Address, Node};
 use crate::visit::Visitor;
@@ -73,35 +71,12 @@ impl Place {
 
     /// Those proxies that live, by the hardware address that they answer with.
     fn names(&self, lab: &Lab) -> BTreeMap<Mac, NodeName> {
-        let mac = |proxy: &NodeName| on(lab, proxy, &self.interface, |port| Ok(port.mac)).ok();
+        let mac = |proxy: &NodeName| {
+            let init = lab.enter(proxy).ok()?;
+            Some(Port::inside(init.as_fd(), &self.interface).ok()?.mac)
+        };
         self.proxies.iter().filter_map(|proxy| Some((mac(proxy)?, proxy.clone()))).collect()
     }
-}
-
-/// Does something in the network of a node, on a thread that ends with it.
-fn on<T: Send + 'static>(
-    lab: &Lab,
-    node: &NodeName,
-    interface: &str,
-    work: impl FnOnce(Port) -> Result<T, String> + Send + 'static,
-) -> Result<T, String> {
-    let start = start_on(lab, node, interface, work)?;
-    start.join().map_err(|_| "the thread ended badly".to_owned())?
-}
-
-fn start_on<T: Send + 'static>(
-    lab: &Lab,
-    node: &NodeName,
-    interface: &str,
-    work: impl FnOnce(Port) -> Result<T, String> + Send + 'static,
-) -> Result<JoinHandle<Result<T, String>>, String> {
-    let init = lab.enter(node).map_err(|error| error.to_string())?;
-    let interface = interface.to_owned();
-    Ok(std::thread::spawn(move || {
-        setns(init.as_fd(), CloneFlags::CLONE_NEWNET).map_err(|errno| errno.to_string())?;
-        let mut netlink = Netlink::open().map_err(|error| error.to_string())?;
-        work(Port::find(&mut netlink, &interface).map_err(|error| error.to_string())?)
-    }))
 }
 
 /// Asks once, and waits for every answer; `None` if it cannot be told which answers those were.
@@ -132,15 +107,18 @@ impl Watch {
         let stop = Arc::new(AtomicBool::new(false));
         let looks = Arc::new(AtomicUsize::new(0));
         let (stopped, counter, vip) = (stop.clone(), looks.clone(), place.vip);
-        let thread = start_on(&lab, &place.asker, &place.interface, move |port| {
-            let watch = NeighbourWatch::open(&port, &[vip]).map_err(|error| error.to_string())?;
+        let init = lab.enter(&place.asker).map_err(|error| error.to_string())?;
+        let port = Port::inside(init.as_fd(), &place.interface).map_err(|error| error.to_string())?;
+        let watch = namespace::inside(init.as_fd(), || NeighbourWatch::open(&port, &[vip]));
+        let watch = watch.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let thread = std::thread::spawn(move || {
             let mut samples = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 samples.extend(look(&watch, vip)?);
                 counter.store(samples.len(), Ordering::Relaxed);
             }
             Ok(samples)
-        })?;
+        });
         let names = place.names(&lab);
         Ok(Self { lab, place, names, stop, looks, thread: Some(thread) })
     }

@@ -1,4 +1,5 @@
-//! A hidden verb: asks a daemon of the node that it runs on how it is, and prints the JSON that it says.
+//! A hidden verb: asks a daemon of the node that it runs on, or the node's kernel, how it is, and prints the JSON that it
+//! says.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -8,12 +9,13 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::{Failure, Outcome};
+use crate::kernel::survey;
 use crate::roles::{balancer, inquiry, vrrpd};
 
 /// A daemon that works answers within a millisecond; one that hangs does not within any time.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// Ask a daemon of this node how it is
+/// Ask a daemon of this node, or its kernel, how it is
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which
@@ -24,6 +26,7 @@ pub struct Args {
 enum Daemon {
     Vrrpd,
     Balancer,
+    Kernel,
 }
 
 /// Runs the verb.
@@ -31,6 +34,7 @@ pub fn run(args: &Args) -> Outcome {
     let path = match args.daemon {
         Daemon::Vrrpd => vrrpd::SOCKET_PATH,
         Daemon::Balancer => balancer::SOCKET_PATH,
+        Daemon::Kernel => return tell_of_kernel(),
     };
     let answer = inquiry::ask(Path::new(path), WITHIN).map_err(|error| {
         let who = format!("{:?}", args.daemon).to_lowercase();
@@ -43,5 +47,11 @@ pub fn run(args: &Args) -> Outcome {
         Failure::machine(message, "`labctl logs` shows whether it runs on this node")
     })?;
     std::io::stdout().write_all(&answer)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell_of_kernel() -> Outcome {
+    let survey = survey::look().map_err(std::io::Error::other)?;
+    print_line!("{}", serde_json::to_string(&survey).map_err(std::io::Error::from)?);
     Ok(ExitCode::SUCCESS)
 }

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 
 use miette::{Diagnostic, MietteDiagnostic, Report};
 
-use super::{Failure, Format, Outcome, up};
+use super::{Failure, Format, Outcome};
 use crate::conversation::checker::{self, Balance, Demand, Judgement, Story, Verdict, Window};
 use crate::conversation::history::{HISTORY_BYTES_MAX, History, Invalid, Problem};
+use crate::topology::duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +44,7 @@ pub struct Args {
 fn window(text: &str) -> Result<Window, String> {
     let (from, to) = text.split_once("..").ok_or("a window is FROM..TO, such as 2s..6s")?;
     let ns = |text| {
-        let nanoseconds = up::duration(text)?.as_nanos();
+        let nanoseconds = duration(text)?.as_nanos();
         u64::try_from(nanoseconds).map_err(|_| format!("{text} is longer than any run"))
     };
     let window = Window { began_ns: ns(from)?, ended_ns: ns(to)? };

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use super::{Failure, Format, Outcome};
-use crate::conformance::vrrp::matrix::Matrix;
-use crate::conformance::vrrp::{self, Scenario, requirements, scenarios, suite};
+use crate::conformance::vrrp::checklist::{self, Matrix, REQUIREMENTS, Scenario, scenarios};
+use crate::conformance::vrrp::{self, suite};
 use crate::kernel::capability::{self, Capability};
 use crate::roles::{frr, keepalived};
 use crate::topology::Engine;
@@ -43,8 +44,8 @@ enum Suite {
 #[command(after_help = EXAMPLES)]
 struct Vrrp {
     /// Whom to judge; may be given several times
-    #[arg(long, value_enum, value_name = "ENGINE", default_value = "labctl")]
-    engine: Vec<Word>,
+    #[arg(long, value_parser = engine(), value_name = "ENGINE", default_value = "labctl")]
+    engine: Vec<Engine>,
     /// Only these requirements
     #[arg(long, value_delimiter = ',', value_name = "V19,L03", value_parser = requirement)]
     only: Vec<String>,
@@ -59,29 +60,20 @@ struct Vrrp {
     jobs: Option<u8>,
 }
 
-/// An engine as people name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Word {
-    /// Ours
-    Labctl,
-    /// keepalived
-    Keepalived,
-    /// FRRouting
-    Frr,
-}
-
-impl From<Word> for Engine {
-    fn from(word: Word) -> Self {
-        match word {
-            Word::Labctl => Self::Labctl,
-            Word::Keepalived => Self::Keepalived,
-            Word::Frr => Self::Frr,
-        }
-    }
+/// Takes the words of the topology, and lists them with what they mean.
+fn engine() -> impl TypedValueParser<Value = Engine> {
+    let possible = Engine::ALL.map(|engine| {
+        PossibleValue::new(engine.word()).help(match engine {
+            Engine::Labctl => "Ours",
+            Engine::Keepalived => "keepalived",
+            Engine::Frr => "FRRouting",
+        })
+    });
+    PossibleValuesParser::new(possible).try_map(|word| word.parse::<Engine>())
 }
 
 fn requirement(text: &str) -> Result<String, String> {
-    match requirements::REQUIREMENTS.iter().find(|one| one.id.eq_ignore_ascii_case(text)) {
+    match REQUIREMENTS.iter().find(|one| one.id.eq_ignore_ascii_case(text)) {
         Some(one) => Ok(one.id.to_owned()),
         None => Err("there are V01 to V64 and L01 to L14".to_owned()),
     }
@@ -90,7 +82,8 @@ fn requirement(text: &str) -> Result<String, String> {
 /// Play one scenario in this process
 #[derive(Debug, clap::Args)]
 pub struct One {
-    engine: Word,
+    #[arg(value_parser = engine())]
+    engine: Engine,
     name: String,
 }
 
@@ -102,7 +95,7 @@ pub fn run(args: &Args) -> Outcome {
         std::fs::create_dir_all(folder).map_err(|error| unwritable("make the folder", folder, &error))?;
     }
     let mut engines: Vec<Engine> = Vec::new();
-    for engine in args.engine.iter().map(|word| Engine::from(*word)) {
+    for &engine in &args.engine {
         check(engine)?;
         if !engines.contains(&engine) {
             engines.push(engine);
@@ -121,11 +114,11 @@ pub fn run(args: &Args) -> Outcome {
     let played = suite::run(&chosen, &engines, jobs, |one| {
         done += 1;
         let words = match &one.outcome {
-            vrrp::Outcome::Passed => "pass".to_owned(),
-            vrrp::Outcome::Failed(why) => format!("FAIL: {why}"),
-            vrrp::Outcome::Skipped(why) => format!("skipped: {why}"),
+            checklist::Outcome::Passed => "pass".to_owned(),
+            checklist::Outcome::Failed(why) => format!("FAIL: {why}"),
+            checklist::Outcome::Skipped(why) => format!("skipped: {why}"),
         };
-        say!("{done}/{total} {} {}: {words}", suite::word(one.engine), chosen[one.scenario].name);
+        say!("{done}/{total} {} {}: {words}", one.engine.word(), chosen[one.scenario].name);
     });
     let versions: Vec<(Engine, String)> =
         engines.iter().map(|engine| (*engine, vrrp::version(*engine))).collect();
@@ -150,12 +143,12 @@ pub fn one(args: &One) -> Outcome {
             "`cargo test -- --list` has all names",
         )
     })?;
-    let outcome = vrrp::play(scenario, args.engine.into(), |step| say!("{step}"));
+    let outcome = vrrp::play(scenario, args.engine, |step| say!("{step}"));
     let line = serde_json::to_string(&outcome).map_err(std::io::Error::from)?;
     print_line!("{line}");
     Ok(match outcome {
-        vrrp::Outcome::Failed(_) => ExitCode::from(Failure::FAILED),
-        vrrp::Outcome::Passed | vrrp::Outcome::Skipped(_) => ExitCode::SUCCESS,
+        checklist::Outcome::Failed(_) => ExitCode::from(Failure::FAILED),
+        checklist::Outcome::Passed | checklist::Outcome::Skipped(_) => ExitCode::SUCCESS,
     })
 }
 

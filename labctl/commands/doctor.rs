@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use super::{Failure, Format, Named, Outcome, witness};
 use crate::diagnosis::machine::{self, Machine};
-use crate::diagnosis::{Finding, election};
+use crate::diagnosis::{Finding, election, reals};
 use crate::holder::client::{Lab, labs};
 use crate::holder::protocol::Status;
 use crate::kernel::capability::{self, Capability};
@@ -96,6 +96,7 @@ fn examine(lab: &Lab) -> Result<Vec<Finding>, Failure> {
     let scene =
         election::Scene { topology: &topology, witnesses: &witnesses, holders: holders(&topology, &status) };
     let mut findings = election::findings(&scene);
+    findings.extend(reals::findings(&topology, &witness::survey(lab, &topology, &status)));
     findings.extend(status.waiting_for.iter().map(|what| Finding::waiting(what)));
     findings.extend(status.drift.iter().map(|step| Finding::drift(step)));
     Ok(findings)

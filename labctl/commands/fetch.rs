@@ -9,9 +9,9 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde::Serialize;
 
-use super::{Failure, Format, Outcome, Which, up};
+use super::{Failure, Format, Outcome, Which};
 use crate::holder::lab::chain;
-use crate::topology::NodeName;
+use crate::topology::{NodeName, duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(short, long)]
     data: Option<String>,
     /// How long the whole exchange may take
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = up::duration)]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
     timeout: Duration,
     /// `table` prints the body; `json` prints status, headers and body
     #[arg(long, value_enum, default_value_t)]

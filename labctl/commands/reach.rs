@@ -5,8 +5,8 @@ use std::net::ToSocketAddrs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Failure, Format, Outcome, Which, up};
-use crate::topology::NodeName;
+use super::{Failure, Format, Outcome, Which};
+use crate::topology::{NodeName, duration};
 
 /// Try TCP connections from a node
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long, value_name = "NODE")]
     from: NodeName,
     /// How long one try may take
-    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = up::duration)]
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = duration)]
     timeout: Duration,
     /// How the outcomes are printed
     #[arg(long, value_enum, default_value_t)]

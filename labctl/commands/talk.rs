@@ -8,9 +8,9 @@ use std::time::Duration;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
-use super::{Failure, Outcome, Which, up};
+use super::{Failure, Outcome, Which};
 use crate::holder::lab::chain;
-use crate::topology::{NodeName, Topology};
+use crate::topology::{NodeName, Topology, duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long = "in", value_name = "ID")]
     id: Option<String>,
     /// How long one answer may take
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = up::duration)]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
     timeout: Duration,
     /// What to say; nothing reads the conversation back
     words: Vec<String>,

@@ -14,7 +14,7 @@ use crate::kernel::capability::{self, Capability};
 use crate::kernel::nft;
 use crate::plan::{Observed, Wanted, between};
 use crate::roles::{foreign, init};
-use crate::topology::{LabName, Role, Topology};
+use crate::topology::{LabName, Role, Topology, duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,12 +43,6 @@ pub struct Args {
     /// How the steps or the result are printed
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-/// `1s`, `500ms`, `1m 30s`.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
 /// Runs the verb.

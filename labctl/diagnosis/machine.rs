@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Finding;
 use super::words::list;
-use crate::topology::{Engine, Role, Topology};
+use crate::topology::{Backend, Balancer, BalancerEngine, Engine, Forward, Role, Topology};
 
 /// Entries of the kernel's neighbour table that one interface of a node comes to: it meets a handful of others, and the
 /// table is one for all network namespaces.
@@ -39,10 +39,16 @@ struct Need {
     next: &'static str,
 }
 
-const PROGRAMS: [Need; 4] = [
+const PROGRAMS: [Need; 6] = [
     Need { name: "nft", purpose: "the address translation of proxies", next: "`apt-get install nftables`" },
-    Need { name: "keepalived", purpose: "`engine: keepalived`", next: "`apt-get install keepalived`" },
+    Need {
+        name: "keepalived",
+        purpose: "`engine: keepalived`, and `engine: ipvs` of the balancer",
+        next: "`apt-get install keepalived`",
+    },
     Need { name: "vrrpd", purpose: "`engine: frr`", next: "`apt-get install frr`" },
+    Need { name: "haproxy", purpose: "`engine: haproxy`", next: "`apt-get install haproxy`" },
+    Need { name: "nginx", purpose: "`engine: nginx`", next: "`apt-get install nginx`" },
     Need {
         name: "clang-19",
         purpose: "building the eBPF objects anew, which a lab does not need",
@@ -126,9 +132,7 @@ fn sort_in(
 fn needs(labs: &[&Topology]) -> BTreeSet<&'static str> {
     let mut needed = BTreeSet::from(["veth", "bridge"]);
     for topology in labs {
-        if topology.balancer.is_some() {
-            needed.insert("tcx");
-        }
+        needed.extend(topology.balancer.iter().flat_map(needs_of_balancer));
         let Some(failover) = &topology.failover else { continue };
         if topology.nodes_of(Role::Proxy).next().is_some() {
             needed.insert("nft");
@@ -148,6 +152,21 @@ fn needs(labs: &[&Topology]) -> BTreeSet<&'static str> {
         }
     }
     needed
+}
+
+/// What forwards packets, or the program that does it in our place; and what takes them out of their tunnels.
+fn needs_of_balancer(balancer: &Balancer) -> impl Iterator<Item = &'static str> {
+    let director: &[_] = match (balancer.engine, balancer.backend) {
+        // Our own takes whichever of its backends there is, and a proxy none.
+        (BalancerEngine::Labctl, Backend::Auto) => &[],
+        (BalancerEngine::Labctl, Backend::Ebpf) => &["tcx"],
+        (BalancerEngine::Labctl, Backend::Nft) | (BalancerEngine::Nft, _) => &["nft"],
+        (BalancerEngine::Haproxy, _) => &["haproxy"],
+        (BalancerEngine::Nginx, _) => &["nginx"],
+        (BalancerEngine::Ipvs, _) => &["ipvs", "keepalived"],
+    };
+    let real: &[_] = if balancer.forward == Forward::Tun { &["tcx"] } else { &[] };
+    director.iter().chain(real).copied()
 }
 
 fn privileges(machine: &Machine, labs: &[&Topology]) -> Vec<Finding> {

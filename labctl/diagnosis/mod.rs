@@ -9,6 +9,7 @@ mod finding;
 #[cfg(test)]
 mod fixtures;
 pub mod machine;
+pub mod reals;
 mod words;
 
 pub use explain::{Facts, ServiceFacts, explain};

@@ -10,7 +10,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::spec::{Action, Drill, Expect, Fault, Load, Signal, Target};
 use crate::conversation::TURNS_MAX;
-use crate::topology::{DrillName, NetworkName, NodeName, ServiceName};
+use crate::topology::{DrillName, NetworkName, NodeName, ServiceName, duration};
 
 /// Most conversations at a time: each has a connection and a task of its own.
 const CONVERSATIONS_MAX: u32 = 512;
@@ -372,7 +372,7 @@ impl Reader<'_> {
 
     fn duration(&mut self, word: &Word) -> Option<Duration> {
         let text = word.value.as_str();
-        let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
+        let parsed = duration(text).ok();
         if parsed.is_none() {
             let help = match text.parse::<u64>() {
                 Ok(number) => format!("it has no unit; write {number}s or {number}ms"),

@@ -1,6 +1,7 @@
 //! A lab from outside: how commands, drills and scenarios find one, start one and talk to it. It trusts no file; what
 //! runs is what listens.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,9 +10,11 @@ use std::process::{ChildStdin, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
 use super::protocol::{ADDRESS_PREFIX, Answer, Cable, Progress, Request, StartSpec, Status, address};
 use super::tripwire::{self, Watcher};
-use crate::kernel::process::{PidFd, Spawn};
+use crate::kernel::process::{PidFd, SELF, Spawn};
 use crate::kernel::{socket, wait};
 use crate::report::Event;
 use crate::roles::init::Order;
@@ -128,7 +131,22 @@ pub struct Started {
 
 /// Whoever has this keeps a lab up.
 #[derive(Debug)]
-pub struct Leash(ChildStdin);
+pub struct Leash {
+    stdin: ChildStdin,
+    holder: PidFd,
+}
+
+impl Leash {
+    /// Lets go, and waits until the lab has ended. One that does not end by itself is killed; then this is false.
+    pub fn let_go(self) -> io::Result<bool> {
+        drop(self.stdin);
+        let ended = wait::readable(self.holder.as_fd(), GONE_WITHIN)?;
+        if !ended {
+            self.holder.signal(Signal::SIGKILL)?;
+        }
+        Ok(ended)
+    }
+}
 
 impl Lab {
     /// The lab of that name, or the only one.
@@ -152,22 +170,24 @@ impl Lab {
         within: Duration,
         progress: impl FnMut(&Progress),
     ) -> Result<(Self, Started), Error> {
-        let (lab, started, Leash(mut stdin)) = Self::up_on_a_leash(name, topology, within, progress)?;
-        stdin.write_all(b"keep\n").map_err(Error::Start)?;
+        let (lab, started, mut leash) = Self::up_on_a_leash(SELF.as_ref(), name, topology, within, progress)?;
+        leash.stdin.write_all(b"keep\n").map_err(Error::Start)?;
         Ok((lab, started))
     }
 
-    /// The same, for a lab that ends with the leash, and so with this process.
+    /// The same, for a lab that ends with the leash, and so with this process, which may be another than `labctl`: that
+    /// is `program`.
     pub fn up_on_a_leash(
+        program: &OsStr,
         name: LabName,
         topology: &Topology,
         within: Duration,
         mut progress: impl FnMut(&Progress),
     ) -> Result<(Self, Started, Leash), Error> {
-        let mut spawn = Spawn::own(&["__holder"]);
-        spawn.stdin = Stdio::piped();
-        spawn.stdout = Stdio::piped();
+        let (stdin, stdout) = (Stdio::piped(), Stdio::piped());
+        let spawn = Spawn { program, stdin, stdout, ..Spawn::own(&["__holder"]) };
         let mut child = spawn.start_as_init().map_err(Error::Start)?;
+        let holder = PidFd::open(child.id().cast_signed()).map_err(Error::Start)?;
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::Vanished);
         };
@@ -179,7 +199,7 @@ impl Lab {
         line.push(b'\n');
         stdin.write_all(&line).map_err(Error::Start)?;
         let started = follow(BufReader::new(stdout).lines(), &mut progress)?;
-        Ok((Self { name }, started, Leash(stdin)))
+        Ok((Self { name }, started, Leash { stdin, holder }))
     }
 
     /// Its name.

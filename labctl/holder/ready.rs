@@ -104,9 +104,7 @@ fn unsettled(facts: &Facts, failover: &Failover, missing: &mut Vec<String>) {
     let takes_part = |name: &NodeName| {
         let node = facts.topology.node(name).filter(|_| facts.observed.nodes.contains_key(name));
         let services = node.into_iter().flat_map(|node| &node.services);
-        let elects = |service: &&Service| {
-            matches!(service.run, Run::Builtin(Builtin::Vrrpd | Builtin::Keepalived | Builtin::Frr))
-        };
+        let elects = |service: &&Service| service.run.elects();
         services.filter(elects).any(|service| facts.record.service(name, &service.name).running)
     };
     let priority = |name: &NodeName| failover.priorities.get(name).copied().unwrap_or_default();

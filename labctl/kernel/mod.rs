@@ -22,6 +22,7 @@ pub mod process;
 pub mod protocol;
 pub mod realtime;
 pub mod socket;
+pub mod survey;
 pub mod sysctl;
 pub mod tap;
 pub mod wait;

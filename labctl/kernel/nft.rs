@@ -3,7 +3,7 @@
 //! through its JSON interface, in the network namespace of the calling process.
 
 use std::borrow::Cow;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use nftables::batch::Batch;
@@ -12,6 +12,8 @@ use nftables::helper::{NftablesError, apply_ruleset};
 use nftables::schema::{Chain, NfListObject, Rule, Table};
 use nftables::stmt::{Match, NAT, Operator, Statement};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
+
+use crate::balancer::{Endpoint, Protocol};
 
 const TABLE: &str = "labctl";
 /// Source NAT of what leaves.
@@ -25,35 +27,31 @@ const PRIORITY_SOURCE_NAT: i32 = 100;
 /// `filter`, where packets are dropped.
 const PRIORITY_FILTER: i32 = 0;
 
-/// Why there are no rules.
+/// The program or the kernel refused.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The program or the kernel refused.
-    #[error("guard the border at {interface}, where what leaves carries {address}")]
-    Apply {
-        /// Outgoing interface.
-        interface: String,
-        /// The address it should carry.
-        address: Ipv4Addr,
-        /// What `nft` said.
-        #[source]
-        source: Box<NftablesError>,
-    },
-}
+#[error("guard the border of the site by `nft`")]
+pub struct Error(#[source] Box<NftablesError>);
 
 /// Where a site ends.
-#[derive(Debug)]
-pub struct Border<'a> {
-    /// The public interface.
-    pub interface: &'a str,
-    /// The public address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Border {
+    /// Whoever leaves by one of these interfaces carries a public address.
+    pub outside: Vec<Outside>,
+    /// Ports that only the data plane serves, and the interface by which clients come to each.
+    pub services: Vec<(String, Endpoint)>,
+    /// Who answers behind it, and the interface by which those answers would leave that the data plane did not see.
+    pub answers: Vec<(String, Endpoint)>,
+}
+
+/// A public interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outside {
+    /// The interface.
+    pub interface: String,
+    /// What leaves by it carries this address.
     pub address: Ipv4Addr,
     /// Other addresses that this machine has there: what it says in its own name stays as it is.
-    pub own: &'a [Ipv4Addr],
-    /// TCP ports of the public address that only the data plane serves.
-    pub services: Vec<u16>,
-    /// Who answers behind it.
-    pub reals: Vec<SocketAddrV4>,
+    pub own: Vec<Ipv4Addr>,
 }
 
 /// Whether the `nft` program is there to be run.
@@ -64,78 +62,113 @@ pub fn available() -> bool {
         .any(|folder| folder.join("nft").is_file())
 }
 
-/// Every packet that leaves by the public interface gets the public address as its source.
+/// Every IPv4 packet that leaves by a public interface gets the public address as its source.
 ///
 /// The data plane takes connections of the virtual services before netfilter ever sees them, so netfilter sees them
 /// only while there is no data plane. Then they are dropped in both directions: nobody listens on the virtual address,
 /// and a reset would end connections that go on once the balancer is back. The few segments that a running data plane
 /// leaves to the kernel (fragments, the last hop, a service without a real server) get no reset either: a real server
-/// that has the connection must not lose it to a machine that has not.
+/// that has the connection must not lose it to a machine that has not. Answers are dropped only where they are the data
+/// plane's: elsewhere they do not pass this machine, or are not to be rewritten.
 pub fn guard(border: &Border) -> Result<(), Error> {
-    apply_ruleset(&rules(border).to_nftables()).map_err(|source| Error::Apply {
-        interface: border.interface.to_owned(),
-        address: border.address,
-        source: Box::new(source),
-    })
+    apply_ruleset(&rules(border).to_nftables()).map_err(|source| Error(Box::new(source)))
 }
 
+/// The rules of one family at a time: each has a table of its own, so that none needs IPv6 without any use for it.
 fn rules<'a>(border: &Border) -> Batch<'a> {
     let mut batch = Batch::new();
-    batch.add(NfListObject::Table(Table {
-        family: NfFamily::IP,
-        name: Cow::Borrowed(TABLE),
-        ..Table::default()
-    }));
-    batch.add(chain(OUTSIDE, NfChainType::NAT, NfHook::Postrouting, PRIORITY_SOURCE_NAT));
-    let carries = Statement::SNAT(Some(NAT {
-        addr: Some(Expression::String(Cow::Owned(border.address.to_string()))),
-        family: None,
-        port: None,
-        flags: None,
-    }));
-    for own in border.own {
-        let leaves = is_interface(MetaKey::Oifname, border.interface);
-        batch.add(rule(OUTSIDE, vec![leaves, is_address("saddr", *own), Statement::Accept(None)]));
-    }
-    batch.add(rule(OUTSIDE, vec![is_interface(MetaKey::Oifname, border.interface), carries]));
-    if !border.services.is_empty() {
-        batch.add(chain(SERVICES, NfChainType::Filter, NfHook::Input, PRIORITY_FILTER));
-        batch.add(chain(ANSWERS, NfChainType::Filter, NfHook::Forward, PRIORITY_FILTER));
-    }
-    for &port in &border.services {
-        let comes_in = is_interface(MetaKey::Iifname, border.interface);
-        let (address, port) = (is_address("daddr", border.address), is_port("dport", port));
-        batch.add(rule(SERVICES, vec![comes_in, address, port, Statement::Drop(None)]));
-    }
-    for real in border.reals.iter().filter(|_| !border.services.is_empty()) {
-        let leaves = is_interface(MetaKey::Oifname, border.interface);
-        let (address, port) = (is_address("saddr", *real.ip()), is_port("sport", real.port()));
-        batch.add(rule(ANSWERS, vec![leaves, address, port, Statement::Drop(None)]));
+    for (family, v6) in [(NfFamily::IP, false), (NfFamily::IP6, true)] {
+        let of_family = |all: &[(String, Endpoint)]| {
+            let ours = all.iter().filter(|(_, port)| port.address.is_ipv6() == v6);
+            ours.cloned().collect::<Vec<_>>()
+        };
+        let (services, answers) = (of_family(&border.services), of_family(&border.answers));
+        let outside = border.outside.iter().filter(|_| !v6).collect::<Vec<_>>();
+        let mut rules = Rules { family, batch: &mut batch };
+        if !(outside.is_empty() && services.is_empty() && answers.is_empty()) {
+            rules.table();
+        }
+        if !outside.is_empty() {
+            rules.chain(OUTSIDE, NfChainType::NAT, NfHook::Postrouting, PRIORITY_SOURCE_NAT);
+            outside.into_iter().for_each(|outside| rules.translate(outside));
+        }
+        if !services.is_empty() {
+            rules.chain(SERVICES, NfChainType::Filter, NfHook::Input, PRIORITY_FILTER);
+            for (interface, port) in services {
+                let place = is_interface(MetaKey::Iifname, &interface);
+                rules.drop(SERVICES, place, ("daddr", "dport"), port);
+            }
+        }
+        if !answers.is_empty() {
+            rules.chain(ANSWERS, NfChainType::Filter, NfHook::Forward, PRIORITY_FILTER);
+            for (interface, port) in answers {
+                let place = is_interface(MetaKey::Oifname, &interface);
+                rules.drop(ANSWERS, place, ("saddr", "sport"), port);
+            }
+        }
     }
     batch
 }
 
-fn chain<'a>(name: &'static str, kind: NfChainType, hook: NfHook, priority: i32) -> NfListObject<'a> {
-    NfListObject::Chain(Chain {
-        family: NfFamily::IP,
-        table: Cow::Borrowed(TABLE),
-        name: Cow::Borrowed(name),
-        _type: Some(kind),
-        hook: Some(hook),
-        prio: Some(priority),
-        policy: Some(NfChainPolicy::Accept),
-        ..Chain::default()
-    })
+/// The rules of one family.
+struct Rules<'b, 'a> {
+    family: NfFamily,
+    batch: &'b mut Batch<'a>,
 }
 
-fn rule<'a>(chain: &'static str, statements: Vec<Statement<'a>>) -> NfListObject<'a> {
-    NfListObject::Rule(Rule {
-        family: NfFamily::IP,
-        table: Cow::Borrowed(TABLE),
-        chain: Cow::Borrowed(chain),
-        expr: Cow::Owned(statements),
-        ..Rule::default()
-    })
+impl Rules<'_, '_> {
+    fn table(&mut self) {
+        let family = self.family;
+        self.batch.add(NfListObject::Table(Table { family, name: Cow::Borrowed(TABLE), ..Table::default() }));
+    }
+
+    fn chain(&mut self, name: &'static str, kind: NfChainType, hook: NfHook, priority: i32) {
+        self.batch.add(NfListObject::Chain(Chain {
+            family: self.family,
+            table: Cow::Borrowed(TABLE),
+            name: Cow::Borrowed(name),
+            _type: Some(kind),
+            hook: Some(hook),
+            prio: Some(priority),
+            policy: Some(NfChainPolicy::Accept),
+            ..Chain::default()
+        }));
+    }
+
+    fn rule(&mut self, chain: &'static str, statements: Vec<Statement<'static>>) {
+        self.batch.add(NfListObject::Rule(Rule {
+            family: self.family,
+            table: Cow::Borrowed(TABLE),
+            chain: Cow::Borrowed(chain),
+            expr: Cow::Owned(statements),
+            ..Rule::default()
+        }));
+    }
+
+    fn translate(&mut self, Outside { interface, address, own }: &Outside) {
+        let leaves = || is_interface(MetaKey::Oifname, interface);
+        for own in own {
+            self.rule(OUTSIDE, vec![leaves(), is_address("saddr", (*own).into()), Statement::Accept(None)]);
+        }
+        let carries = Statement::SNAT(Some(NAT {
+            addr: Some(Expression::String(Cow::Owned(address.to_string()))),
+            family: None,
+            port: None,
+            flags: None,
+        }));
+        self.rule(OUTSIDE, vec![leaves(), carries]);
+    }
+
+    fn drop(
+        &mut self,
+        chain: &'static str,
+        place: Statement<'static>,
+        (address, number): (&'static str, &'static str),
+        port: Endpoint,
+    ) {
+        let (address, number) = (is_address(address, port.address), is_port(number, port));
+        self.rule(chain, vec![place, address, number, Statement::Drop(None)]);
+    }
 }
 
 fn is_interface<'a>(key: MetaKey, name: &str) -> Statement<'a> {
@@ -145,12 +178,17 @@ fn is_interface<'a>(key: MetaKey, name: &str) -> Statement<'a> {
     )
 }
 
-fn is_address<'a>(field: &'static str, address: Ipv4Addr) -> Statement<'a> {
-    equal(header("ip", field), Expression::String(Cow::Owned(address.to_string())))
+fn is_address<'a>(field: &'static str, address: IpAddr) -> Statement<'a> {
+    let protocol = if address.is_ipv4() { "ip" } else { "ip6" };
+    equal(header(protocol, field), Expression::String(Cow::Owned(address.to_string())))
 }
 
-fn is_port<'a>(field: &'static str, port: u16) -> Statement<'a> {
-    equal(header("tcp", field), Expression::Number(port.into()))
+fn is_port<'a>(field: &'static str, port: Endpoint) -> Statement<'a> {
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+    };
+    equal(header(protocol, field), Expression::Number(port.port.into()))
 }
 
 fn header<'a>(protocol: &'static str, field: &'static str) -> Expression<'a> {
@@ -170,15 +208,40 @@ mod tests {
 
     use super::*;
 
-    /// One line a rule: its chain, and the values of what it says.
-    fn written(own: &[Ipv4Addr], services: Vec<u16>) -> String {
-        let reals = ["10.10.1.21:8080", "10.10.1.22:8080"].map(|real| real.parse().expect("an endpoint"));
+    fn outside(own: &[Ipv4Addr]) -> Outside {
         let address = Ipv4Addr::new(203, 0, 113, 10);
-        let border = Border { interface: "front", address, own, services, reals: reals.into() };
-        let batch = serde_json::to_value(rules(&border).to_nftables()).expect("JSON");
+        Outside { interface: "front".to_owned(), address, own: own.into() }
+    }
+
+    fn on(interface: &str, port: Endpoint) -> (String, Endpoint) {
+        (interface.to_owned(), port)
+    }
+
+    /// One line a chain or a rule: its family, its chain, and the values of what it says.
+    fn written(border: &Border) -> String {
+        let batch = serde_json::to_value(rules(border).to_nftables()).expect("JSON");
         let objects = batch["nftables"].as_array().expect("objects");
-        let lines = objects.iter().filter_map(|object| object.pointer("/add/rule"));
-        lines.map(|rule| format!("{}:{}\n", rule["chain"], words(&rule["expr"]))).collect()
+        let line = |object: &Value| {
+            let what = object.pointer("/add")?;
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            match what.get("rule") {
+                Some(rule) => Some(format!(
+                    "{} {}:{}\n",
+                    text(&rule["family"]),
+                    text(&rule["chain"]),
+                    words(&rule["expr"])
+                )),
+                None => what.get("chain").map(|chain| {
+                    format!(
+                        "{} {} at {}\n",
+                        text(&chain["family"]),
+                        text(&chain["name"]),
+                        text(&chain["hook"])
+                    )
+                }),
+            }
+        };
+        objects.iter().filter_map(line).collect()
     }
 
     fn words(value: &Value) -> String {
@@ -193,30 +256,61 @@ mod tests {
                 })
                 .collect(),
             Value::Null => String::new(),
+            Value::String(text) => format!(" {text}"),
             other => format!(" {other}"),
         }
     }
 
     #[test]
     fn virtual_services_are_the_data_planes_alone() {
-        insta::assert_snapshot!(written(&[], vec![80]), @r#"
-        "outside": "oifname" "front" snat "203.0.113.10"
-        "services": "iifname" "front" "daddr" "ip" "203.0.113.10" "dport" "tcp" 80 drop
-        "answers": "oifname" "front" "saddr" "ip" "10.10.1.21" "sport" "tcp" 8080 drop
-        "answers": "oifname" "front" "saddr" "ip" "10.10.1.22" "sport" "tcp" 8080 drop
-        "#);
+        let vip = [203, 0, 113, 10];
+        let real = |host| Endpoint::tcp([10, 10, 1, host], 8080);
+        let vip6: IpAddr = "2001:db8:f::10".parse().unwrap();
+        let border = Border {
+            outside: vec![outside(&[])],
+            services: vec![
+                on("front", Endpoint::tcp(vip, 80)),
+                on("front", Endpoint::udp(vip, 53)),
+                on("other", Endpoint::tcp(vip6, 80)),
+            ],
+            answers: vec![on("front", real(21)), on("front", real(22))],
+        };
+        insta::assert_snapshot!(written(&border), @"
+        ip outside at postrouting
+        ip outside: oifname front snat 203.0.113.10
+        ip services at input
+        ip services: iifname front daddr ip 203.0.113.10 dport tcp 80 drop
+        ip services: iifname front daddr ip 203.0.113.10 dport udp 53 drop
+        ip answers at forward
+        ip answers: oifname front saddr ip 10.10.1.21 sport tcp 8080 drop
+        ip answers: oifname front saddr ip 10.10.1.22 sport tcp 8080 drop
+        ip6 services at input
+        ip6 services: iifname other daddr ip6 2001:db8:f::10 dport tcp 80 drop
+        ");
     }
 
     #[test]
     fn without_virtual_services_there_is_only_source_nat() {
-        insta::assert_snapshot!(written(&[], vec![]), @r#""outside": "oifname" "front" snat "203.0.113.10""#);
+        let border = Border { outside: vec![outside(&[])], ..Border::default() };
+        insta::assert_snapshot!(written(&border), @"
+        ip outside at postrouting
+        ip outside: oifname front snat 203.0.113.10
+        ");
     }
+
     #[test]
     fn a_machine_speaks_in_its_own_name_where_it_has_one() {
-        let own = [Ipv4Addr::new(203, 0, 113, 11)];
-        insta::assert_snapshot!(written(&own, vec![]), @r#"
-        "outside": "oifname" "front" "saddr" "ip" "203.0.113.11" accept
-        "outside": "oifname" "front" snat "203.0.113.10"
-        "#);
+        let border =
+            Border { outside: vec![outside(&[Ipv4Addr::new(203, 0, 113, 11)])], ..Border::default() };
+        insta::assert_snapshot!(written(&border), @"
+        ip outside at postrouting
+        ip outside: oifname front saddr ip 203.0.113.11 accept
+        ip outside: oifname front snat 203.0.113.10
+        ");
+    }
+
+    #[test]
+    fn a_site_without_a_border_has_no_rules() {
+        assert_eq!(written(&Border::default()), "");
     }
 }

@@ -1,12 +1,14 @@
 //! Ethernet interfaces, and whole frames out of one. It knows nothing of what is in them.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 
 use nix::libc;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::namespace;
 use super::netlink::{self, Netlink};
 
 pub use super::link::Mac;
@@ -26,6 +28,9 @@ pub enum Error {
         #[source]
         source: netlink::Error,
     },
+    /// The namespace that it is in cannot be entered.
+    #[error(transparent)]
+    Namespace(namespace::Error),
     /// It is not there, or it is not Ethernet.
     #[error("there is no Ethernet interface {0}")]
     NoInterface(String),
@@ -64,6 +69,15 @@ impl Port {
             _ => None,
         });
         port.ok_or_else(|| Error::NoInterface(name.to_owned()))
+    }
+
+    /// Finds an interface in the network namespace of a process, by its descriptor.
+    pub fn inside(process: BorrowedFd, name: &str) -> Result<Self, Error> {
+        namespace::inside(process, || {
+            let failed = |source| Error::List { interface: name.to_owned(), source };
+            Self::find(&mut Netlink::open().map_err(failed)?, name)
+        })
+        .map_err(Error::Namespace)?
     }
 
     fn of(link: LinkMessage, wanted: &str) -> Option<Self> {

@@ -265,20 +265,8 @@ pub fn describe_exit(status: nix::sys::wait::WaitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
-
-    /// A process is there within milliseconds.
-    const WAIT_MAX: Duration = Duration::from_secs(20);
-
-    fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-        let until = Instant::now() + WAIT_MAX;
-        while !is_so() {
-            assert!(Instant::now() < until, "{what}: not within {WAIT_MAX:?}");
-            thread::yield_now();
-        }
-    }
+    use crate::kernel::fixtures::eventually;
 
     /// One letter, `T` if it is stopped, `Z` if it has ended; none if it is gone.
     fn state(pid: i32) -> Option<char> {

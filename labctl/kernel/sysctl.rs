@@ -4,6 +4,12 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+/// What a setting is now; nothing where this kernel does not have it as a number.
+pub fn read(key: &str) -> Option<u8> {
+    let path: PathBuf = ["/proc/sys", &key.replace('.', "/")].iter().collect();
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
 /// A setting that was refused.
 #[derive(Debug, thiserror::Error)]
 #[error("set {key} = {value}")]

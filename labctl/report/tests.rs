@@ -2,10 +2,10 @@
 //! `events.jsonl` and have the rest written anew.
 
 use super::*;
+use crate::generated::assert_current;
 
 const RECORD: &str = include_str!("../../reports/samples/proxy-crash/events.jsonl");
-const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/samples/proxy-crash");
-const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/report.schema.json");
+const SAMPLE: &str = "reports/samples/proxy-crash";
 
 fn recorded() -> Vec<Event> {
     RECORD.lines().map(|line| serde_json::from_str(line).expect("each line is an event")).collect()
@@ -17,17 +17,7 @@ fn recorded() -> Vec<Event> {
 fn the_sample_is_what_its_events_say() {
     let report = render(&recorded()).expect("the record is of a drill");
     for (name, text) in [("summary.md", markdown(&report)), ("report.json", report.to_json())] {
-        let path = format!("{SAMPLE}/{name}");
-        if std::env::var_os("LABCTL_UPDATE").is_some() {
-            std::fs::write(&path, &text).expect("the sample can be written");
-        }
-        let on_file = std::fs::read_to_string(&path).unwrap_or_default();
-        // Line by line, so that what differs can be seen.
-        let differs = on_file.lines().zip(text.lines()).find(|(was, is)| was != is);
-        assert!(
-            on_file == text,
-            "{path} is out of date: {differs:?}; run `LABCTL_UPDATE=1 cargo test sample`"
-        );
+        assert_current(&format!("{SAMPLE}/{name}"), &text);
     }
 }
 
@@ -64,9 +54,5 @@ fn text_of_others_cannot_break_the_table() {
 /// The committed schema is the one that programs read; `LABCTL_UPDATE=1 cargo test schema` writes it anew.
 #[test]
 fn the_schema_on_file_is_current() {
-    if std::env::var_os("LABCTL_UPDATE").is_some() {
-        std::fs::write(SCHEMA_FILE, schema()).expect("the schema can be written");
-    }
-    let on_file = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
-    assert!(on_file == schema(), "{SCHEMA_FILE} is out of date: run `LABCTL_UPDATE=1 cargo test schema`");
+    assert_current("reports/report.schema.json", &schema());
 }

@@ -1,6 +1,7 @@
 //! PID 1 of a node: makes the node's private view of the machine, starts its services, reaps whatever ends, restarts
 //! what should live, and obeys its holder. It is one thread, and it is the only process that knows a node from inside.
 
+mod border;
 mod gate;
 mod hosts;
 
@@ -8,7 +9,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -30,16 +30,11 @@ use serde::{Deserialize, Serialize};
 use self::gate::Guard;
 use super::{DISK_PATH, EVENTS_FD, Reporter, SITE_PATH};
 use crate::dataplane::{self, gate::LEASES_FD};
-use crate::kernel::netlink::{self, Netlink};
 use crate::kernel::nft::Border;
-use crate::kernel::packet::{self, Port};
 use crate::kernel::process::{self, Spawn, describe_exit};
-use crate::kernel::{macvlan, mount, nft};
+use crate::kernel::{mount, netlink, nft, packet};
 use crate::report::What;
-use crate::topology::{
-    Builtin, Failover, MacMode, NetworkName, Node, NodeName, Restart, Role, Run, Service, ServiceName,
-    Topology,
-};
+use crate::topology::{Node, NodeName, Restart, Run, Service, ServiceName, Topology};
 
 /// What a node may write to `/run` and to `/tmp`.
 const RUN_MIB: u32 = 16;
@@ -231,45 +226,11 @@ fn furnish(spec: &InitSpec, node: &Node) -> Result<(), Error> {
     replace("/etc/hosts", "/run/labctl/hosts", &hosts::text(&spec.topology, node), write)?;
     replace("/etc/resolv.conf", "/run/labctl/resolv.conf", "# A lab has no name server.\n", write)?;
     replace("/etc/hostname", "/run/labctl/hostname", &format!("{}\n", node.name), write)?;
-    if let (Role::Proxy, Some(failover)) = (node.role, &spec.topology.failover)
-        && let Some(public) = failover.addresses.first()
-    {
-        // Only our own balancer works below netfilter; whatever a topology runs instead may well listen.
-        let balances = node.services.iter().any(|service| service.run == Run::Builtin(Builtin::Balancer));
-        let services = || spec.topology.balancer.iter().filter(|_| balances).flat_map(|it| &it.services);
-        let floating = services().filter(|service| service.address == public.address);
-        let reals = services().flat_map(|service| &service.reals);
-        let services: Vec<u16> = floating.map(|service| service.port).collect();
-        let v4 = |address| match address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        };
-        let reals = reals
-            .filter_map(|real| Some(SocketAddrV4::new(v4(real.address)?, real.port)))
-            .collect::<Vec<_>>();
-        for interface in border_interfaces(failover, &public.network)? {
-            nft::guard(&Border {
-                interface: &interface,
-                address: public.address,
-                own: node.on(&public.network).map(|it| it.addresses.as_slice()).unwrap_or_default(),
-                services: services.clone(),
-                reals: reals.clone(),
-            })?;
-        }
+    let border = border::of(&spec.topology, node)?;
+    if border != Border::default() {
+        nft::guard(&border)?;
     }
     Ok(())
-}
-
-/// The interfaces by which the street is reached: that of the network, and the macvlan that the daemon of the election puts
-/// on it where the floating address has the virtual hardware address. Which of them the holder's route takes depends on
-/// whether the proxy has an address of its own there.
-fn border_interfaces(failover: &Failover, public: &NetworkName) -> Result<Vec<String>, Error> {
-    let mut interfaces = vec![public.to_string()];
-    if failover.mac == MacMode::Virtual {
-        let link = Port::find(&mut Netlink::open()?, public.as_str())?;
-        interfaces.push(macvlan::name(failover.vrid.get(), false, &link));
-    }
-    Ok(interfaces)
 }
 
 /// Shows `text` at `path`, which must exist on the machine for something to be mounted on; the machine's own file is

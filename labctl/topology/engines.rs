@@ -1,6 +1,8 @@
 //! Which program takes part in the election on each proxy, and that it is told nothing that it cannot do. What the
 //! programs are told in their own words is another room's business.
 
+use std::str::FromStr;
+
 use super::addresses::Family;
 use super::failover::Election;
 use super::file::File;
@@ -9,7 +11,59 @@ use super::nodes::{Draft, Machines};
 use super::problem::{Problem, ProblemKind, Problems, Span};
 use super::read::{At, Slot};
 use super::scalars::Switch;
-use super::site::{Checksum, Engine, MacMode, Role, VrrpVersion};
+use super::site::{Builtin, Checksum, Engine, MacMode, Role, Run, Topology, VrrpVersion};
+
+impl Engine {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Labctl, Self::Keepalived, Self::Frr];
+
+    /// Its word in a topology.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Labctl => "labctl",
+            Self::Keepalived => "keepalived",
+            Self::Frr => "frr",
+        }
+    }
+
+    /// The service that it is on a proxy.
+    pub fn service(self) -> Builtin {
+        match self {
+            Self::Labctl => Builtin::Vrrpd,
+            Self::Keepalived => Builtin::Keepalived,
+            Self::Frr => Builtin::Frr,
+        }
+    }
+}
+
+impl FromStr for Engine {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.map(Self::word).join(", ");
+        let engine = Self::ALL.into_iter().find(|engine| engine.word() == text);
+        engine.ok_or_else(|| format!("`{text}` is no engine; known are: {known}"))
+    }
+}
+
+impl Run {
+    /// Does it take part in an election?
+    pub fn elects(&self) -> bool {
+        Engine::ALL.iter().any(|engine| *self == Self::Builtin(engine.service()))
+    }
+}
+
+impl Topology {
+    /// Puts this engine in the place of whichever takes part in an election.
+    pub fn elect_with(&mut self, engine: Engine) {
+        let services = self.nodes.iter_mut().flat_map(|node| &mut node.services);
+        for service in services.filter(|service| service.run.elects()) {
+            (service.run, service.name) = (Run::Builtin(engine.service()), engine.service().into());
+        }
+        if let Some(failover) = &mut self.failover {
+            failover.engines.values_mut().for_each(|one| *one = engine);
+        }
+    }
+}
 
 /// The program of one proxy.
 pub(super) fn engine_of(file: &File, proxy: &Draft<'_>) -> Engine {

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::site::Builtin;
+
 /// The longest name of a network: it becomes an interface name, and the kernel's limit is 15 bytes (IFNAMSIZ - 1).
 const NETWORK_NAME_MAX: usize = 15;
 /// The longest name of a node: it becomes a host name, and with its network's name stays readable in a table.
@@ -139,6 +141,13 @@ name!(
     DrillName, "drill", LAB_NAME_MAX
 );
 
+/// Our own daemons go by their words.
+impl From<Builtin> for ServiceName {
+    fn from(builtin: Builtin) -> Self {
+        Self(builtin.word().to_owned())
+    }
+}
+
 /// A virtual router identifier, 1-255 (RFC 9568 section 5.2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
@@ -180,6 +189,7 @@ impl fmt::Display for Vrid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::Engine;
 
     #[test]
     fn names_are_host_names_and_interface_names() {
@@ -192,6 +202,16 @@ mod tests {
             assert!(bad.parse::<NetworkName>().is_err(), "{bad:?}");
         }
         assert!("abcdefghijklmnop".parse::<NodeName>().is_ok(), "only an interface name is that short");
+    }
+
+    #[test]
+    fn the_words_of_our_own_daemons_are_names() {
+        let services = Engine::ALL.map(Engine::service);
+        for builtin in
+            services.into_iter().chain([Builtin::Balancer, Builtin::Web, Builtin::Db, Builtin::Whoami])
+        {
+            assert_eq!(builtin.word().parse(), Ok(ServiceName::from(builtin)));
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::names::ServiceName;
 use super::nodes::Draft;
 use super::problem::{Problem, ProblemKind, Problems, Span, did_you_mean};
 use super::read::{At, Slot};
-use super::site::{Builtin, Conversation, Engine, Restart, Role, Run, Service};
+use super::site::{Builtin, Conversation, Restart, Role, Run, Service};
 
 /// Port of the server that tells callers their address: that of HTTP, since it stands for any site of the world.
 const WHOAMI_PORT: u16 = 80;
@@ -59,12 +59,7 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
         Some(Role::Proxy) => {
             let elects = !file.failover.is_absent();
             let balances = !file.balancer.is_absent();
-            let engine = match engine_of(file, node) {
-                Engine::Labctl => Builtin::Vrrpd,
-                Engine::Keepalived => Builtin::Keepalived,
-                Engine::Frr => Builtin::Frr,
-            };
-            let both = [(engine, elects), (Builtin::Balancer, balances)];
+            let both = [(engine_of(file, node).service(), elects), (Builtin::Balancer, balances)];
             both.into_iter().filter(|(_, wanted)| *wanted).map(|(builtin, _)| (builtin, Vec::new())).collect()
         }
         Some(Role::Web) => vec![(Builtin::Web, vec![conversation.web_port])],
@@ -72,12 +67,13 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
         Some(Role::Remote) => vec![(Builtin::Whoami, vec![WHOAMI_PORT])],
         Some(Role::Client | Role::Router) | None => Vec::new(),
     };
-    let service = |(builtin, listen): (Builtin, Vec<u16>)| {
-        // Our own words are names; a word that were not would be left out, and a test says so.
-        let name = builtin.word().parse().ok()?;
-        Some(Service { name, run: Run::Builtin(builtin), listen, restart })
+    let service = |(builtin, listen): (Builtin, Vec<u16>)| Service {
+        name: builtin.into(),
+        run: Run::Builtin(builtin),
+        listen,
+        restart,
     };
-    builtins.into_iter().filter_map(service).collect()
+    builtins.into_iter().map(service).collect()
 }
 
 fn apply(set: &FileService, service: &mut Service) {

@@ -3,24 +3,10 @@
 use std::panic::AssertUnwindSafe;
 
 use cucumber::World as _;
-use serde::{Deserialize, Serialize};
 
-use super::capability::lack;
-use super::scenarios::Scenario;
+use super::checklist::{Outcome, Scenario, lack};
 use super::world::World;
 use crate::topology::Engine;
-
-/// How a scenario ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "outcome", content = "why")]
-pub enum Outcome {
-    /// Everything was as it must be.
-    Passed,
-    /// The step that was not, and what was seen instead.
-    Failed(String),
-    /// It was not played, and why.
-    Skipped(String),
-}
 
 /// Plays it, and tells each step as it is done.
 pub fn play(scenario: &Scenario, engine: Engine, mut tell: impl FnMut(&str)) -> Outcome {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::topology::{
-    Builtin, Checksum, Conversation, Engine, Failover, FloatingAddress, FloatingAddress6, Interface, LabName,
+    self, Checksum, Conversation, Engine, Failover, FloatingAddress, FloatingAddress6, Interface, LabName,
     MacMode, Memory, NameError, NetworkName, Node, NodeName, Profile, Restart, Role, Run, Service, Topology,
     Vrid, VrrpVersion,
 };
@@ -112,11 +112,6 @@ impl Setup {
         unit * (256 - u32::from(self.priority)) / 256
     }
 
-    /// The service that runs the daemon.
-    pub(super) fn service(&self) -> Builtin {
-        service_of(self.engine)
-    }
-
     /// The lab.
     pub(super) fn topology(&self) -> Result<Topology, NameError> {
         let networks = [(BACK, "10.10.1.0/24", PREFIX_BACK6), (FRONT, "203.0.113.0/24", PREFIX_FRONT6)];
@@ -139,9 +134,9 @@ impl Setup {
                 topology.networks6.extend(prefix6.parse().map(|prefix| (name, prefix)));
             }
         }
-        let builtin = self.service();
-        let name = builtin.word().parse()?;
-        let service = Service { name, run: Run::Builtin(builtin), listen: vec![], restart: Restart::Always };
+        let builtin = self.engine.service();
+        let (name, run) = (builtin.into(), Run::Builtin(builtin));
+        let service = Service { name, run, listen: vec![], restart: Restart::Always };
         topology.nodes[0].services.push(service);
         Ok(topology)
     }
@@ -187,17 +182,7 @@ impl Setup {
     }
 }
 
-/// The service that runs an engine.
-pub(super) fn service_of(engine: Engine) -> Builtin {
-    match engine {
-        Engine::Labctl => Builtin::Vrrpd,
-        Engine::Keepalived => Builtin::Keepalived,
-        Engine::Frr => Builtin::Frr,
-    }
-}
-
 /// `100 ms`, `1 s`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let parsed: jiff::SignedDuration = text.parse().map_err(|error| format!("{text:?}: {error}"))?;
-    Duration::try_from(parsed).map_err(|error| format!("{text:?}: {error}"))
+    topology::duration(text).map_err(|error| format!("{text:?}: {error}"))
 }

@@ -3,14 +3,14 @@
 
 use std::collections::VecDeque;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::play::Outcome;
-use super::scenarios::Scenario;
+use super::checklist::{Outcome, Played, Scenario};
 use crate::kernel::process::{PidFd, Spawn};
 use crate::kernel::wait;
 use crate::topology::Engine;
@@ -21,17 +21,6 @@ pub const VERB: &str = "__scenario";
 const SCENARIO_MAX: Duration = Duration::from_secs(120);
 /// Longest last word of a scenario.
 const WORDS_BYTES_MAX: u64 = 64 * 1024;
-
-/// One scenario with one engine, and how it ended.
-#[derive(Clone, Debug)]
-pub struct Played {
-    /// The engine.
-    pub engine: Engine,
-    /// Which of the scenarios that were given.
-    pub scenario: usize,
-    /// How it ended.
-    pub outcome: Outcome,
-}
 
 /// Plays every scenario with every engine and hands over each result as it comes: `jobs` at a time, and after them those
 /// that look at times, one by one.
@@ -87,12 +76,12 @@ fn one(scenario: &Scenario, engine: Engine) -> Outcome {
         stdout: Stdio::piped(),
         stderr: Stdio::null(),
         die_with_parent: true,
-        ..Spawn::own(&[VERB, word(engine), &scenario.name])
+        ..Spawn::own(&[VERB, engine.word(), &scenario.name])
     };
     let played = || {
         let mut child = spawn.start()?;
         let process = PidFd::open(child.id() as i32)?;
-        let ended = wait::readable(std::os::fd::AsFd::as_fd(&process), SCENARIO_MAX)?;
+        let ended = wait::readable(process.as_fd(), SCENARIO_MAX)?;
         if !ended {
             child.kill()?;
         }
@@ -108,13 +97,4 @@ fn one(scenario: &Scenario, engine: Engine) -> Outcome {
         })
     };
     played().unwrap_or_else(|error| Outcome::Failed(format!("play it: {error}")))
-}
-
-/// An engine as it is named everywhere.
-pub fn word(engine: Engine) -> &'static str {
-    match engine {
-        Engine::Labctl => "labctl",
-        Engine::Keepalived => "keepalived",
-        Engine::Frr => "frr",
-    }
 }

@@ -6,7 +6,6 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use super::frames::{PROTOCOL, checksum, pseudo_header};
-use crate::kernel::netlink::Netlink;
 use crate::kernel::packet::{FrameSocket, Mac, Port};
 use crate::kernel::process::PidFd;
 use crate::kernel::tap::{Frame, Tap};
@@ -219,11 +218,7 @@ impl Wire {
 
 /// An interface of a node.
 pub(super) fn port(node: &PidFd, name: &str) -> Result<Port, String> {
-    let find = || {
-        Port::find(&mut Netlink::open().map_err(|error| error.to_string())?, name)
-            .map_err(|error| error.to_string())
-    };
-    namespace::inside(node.as_fd(), find).map_err(|error| error.to_string())?
+    Port::inside(node.as_fd(), name).map_err(|error| error.to_string())
 }
 
 fn read(link: &'static str, frame: &Frame) -> Option<Seen> {

@@ -12,6 +12,7 @@ use super::wire::{self, Advert, Seen, What, Wire};
 use crate::holder::client::{Lab, Leash};
 use crate::kernel::clock;
 use crate::kernel::packet::{Mac, Port};
+use crate::kernel::process::SELF;
 use crate::roles::init::Order;
 use crate::topology::{Engine, LabName, NodeName, ServiceName, Topology, VrrpVersion};
 
@@ -62,7 +63,7 @@ impl World {
     pub(super) fn up(&mut self, topology: &Topology) -> Result<(), String> {
         let name = format!("vrrp{}", std::process::id());
         let name: LabName = name.parse().map_err(|error: crate::topology::NameError| error.to_string())?;
-        let (lab, _, leash) = Lab::up_on_a_leash(name, topology, READY_WITHIN, |_| {})
+        let (lab, _, leash) = Lab::up_on_a_leash(SELF.as_ref(), name, topology, READY_WITHIN, |_| {})
             .map_err(|error| crate::holder::lab::chain(&error))?;
         self.lab = Some((lab, leash));
         Ok(())
@@ -154,7 +155,7 @@ impl World {
 
     /// Starts or stops the daemon, and waits until it is.
     pub(super) fn order(&mut self, start: bool) -> Result<(), String> {
-        let service: ServiceName = self.setup()?.service().word().parse().map_err(|_| "a service's name")?;
+        let service = ServiceName::from(self.setup()?.engine.service());
         let node: NodeName = DUT.parse().map_err(|_| "a node's name")?;
         let order = match start {
             true => Order::Start { service: service.clone() },

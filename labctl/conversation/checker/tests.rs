@@ -12,9 +12,9 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
 use super::*;
+use crate::generated::assert_current;
 use world::{falsified, true_history};
 
-const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/check.schema.json");
 /// Operations of a history of which every order can be tried, besides two final transcripts.
 const FEW: usize = 6;
 /// Operations of a history that the referee can still search, by not trying the same thing twice.
@@ -66,9 +66,5 @@ fn the_random_histories_break_every_claim_and_none() {
 /// The committed schema is the one that programs read; `LABCTL_UPDATE=1 cargo test schema` writes it anew.
 #[test]
 fn the_schema_on_file_is_current() {
-    if std::env::var_os("LABCTL_UPDATE").is_some() {
-        std::fs::write(SCHEMA_FILE, schema()).expect("the schema can be written");
-    }
-    let on_file = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
-    assert!(on_file == schema(), "{SCHEMA_FILE} is out of date: run `LABCTL_UPDATE=1 cargo test schema`");
+    assert_current("reports/check.schema.json", &schema());
 }

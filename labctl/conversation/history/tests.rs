@@ -5,9 +5,9 @@ use proptest::sample::Index;
 
 use super::*;
 use crate::conversation::checker::{Demand, check};
+use crate::generated::assert_current;
 
 const WHOLE: &[u8] = include_bytes!("../../../fixtures/histories/consistent.jsonl");
-const SCHEMA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/history.schema.json");
 const ID: &str = "ab120000000000000000000000000001";
 
 /// An append with these fields besides the ones that every append has.
@@ -161,9 +161,5 @@ proptest! {
 /// The committed schema is the one that programs read; `LABCTL_UPDATE=1 cargo test schema` writes it anew.
 #[test]
 fn the_schema_on_file_is_current() {
-    if std::env::var_os("LABCTL_UPDATE").is_some() {
-        std::fs::write(SCHEMA_FILE, schema()).expect("the schema can be written");
-    }
-    let on_file = std::fs::read_to_string(SCHEMA_FILE).unwrap_or_default();
-    assert!(on_file == schema(), "{SCHEMA_FILE} is out of date: run `LABCTL_UPDATE=1 cargo test schema`");
+    assert_current("reports/history.schema.json", &schema());
 }

@@ -39,7 +39,7 @@ fn a_machine_that_has_all_gives_no_reason_to_complain() {
 
 #[test]
 fn what_no_lab_needs_is_skipped() {
-    insta::assert_snapshot!(words(&bare(), &[]), @r"
+    insta::assert_snapshot!(words(&bare(), &[]), @"
     privilege: this process does not have CAP_NET_ADMIN, CAP_BPF, which labs need
       where: this process
       next:  run labctl as root, or, for a topology without eBPF, in `unshare -Urnm labctl ...`
@@ -53,8 +53,10 @@ fn what_no_lab_needs_is_skipped() {
       where: this machine
       next:  a kernel with CONFIG_BRIDGE
     skipped: no nft (not installed), which is for the address translation of proxies
-    skipped: no keepalived (not installed), which is for `engine: keepalived`
+    skipped: no keepalived (not installed), which is for `engine: keepalived`, and `engine: ipvs` of the balancer
     skipped: no vrrpd (not installed), which is for `engine: frr`
+    skipped: no haproxy (not installed), which is for `engine: haproxy`
+    skipped: no nginx (not installed), which is for `engine: nginx`
     skipped: no clang-19 (not installed), which is for building the eBPF objects anew, which a lab does not need
     skipped: no tcx (operation not supported), which is for the balancer and the lease
     skipped: no macvlan (operation not supported), which is for `mac: virtual`
@@ -84,7 +86,31 @@ fn what_a_lab_needs_is_a_finding() {
     insta::assert_snapshot!(names(found.into_iter().map(|finding| finding.what).collect()), @r"
     this process, eBPF programs, no nft, no keepalived, no vrrpd, no veth, no bridge, no tcx, no macvlan, these labs
     ");
-    insta::assert_snapshot!(names(skipped), @r"
-    no clang-19, no netem, no fq, no ipvs, no vxlan, no ipip, no dummy, no vrf, bridge-nf-call-iptables is
+    insta::assert_snapshot!(names(skipped), @"
+    no haproxy, no nginx, no clang-19, no netem, no fq, no ipvs, no vxlan, no ipip, no dummy, no vrf, bridge-nf-call-iptables is
     ");
+}
+
+#[test]
+fn a_balancer_needs_its_engine_and_its_backend() {
+    const SITE: &str = include_str!("../../../topologies/vs-nat.yaml");
+    let needed = |told: &str| {
+        let text = SITE.replace("forward: nat", told).replace("failover: {", "failover: { lease: false,");
+        let topology = crate::topology::parse("site.yaml", &text).unwrap_or_else(|bad| panic!("{bad}"));
+        needs(&[&topology]).into_iter().filter(|name| !["veth", "bridge", "nft"].contains(name)).collect()
+    };
+    let nothing: [&str; 0] = [];
+    let all: Vec<(&str, Vec<&str>)> = vec![
+        ("forward: nat", nothing.into()),
+        ("forward: proxy", nothing.into()),
+        ("backend: ebpf", vec!["tcx"]),
+        ("engine: haproxy", vec!["haproxy"]),
+        ("engine: nginx", vec!["nginx"]),
+        ("engine: ipvs", vec!["ipvs", "keepalived"]),
+        ("forward: tun, force: true", vec!["tcx"]),
+    ];
+    for (told, expected) in all {
+        let found: Vec<&str> = needed(&told.replace(", ", "\n  "));
+        assert_eq!(found, expected, "{told}");
+    }
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU8;
 
 use super::{Error, failover};
 use crate::roles::Site;
-use crate::topology::{NetworkName, NodeName, ServiceName};
+use crate::topology::{NetworkName, ServiceName};
 
 /// A virtual router in one address family, and this node's part in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,14 +51,9 @@ pub(in crate::roles) fn instances(site: &Site) -> Result<Vec<Instance>, Error> {
 }
 
 fn floating(site: &Site, (network, address): (NetworkName, IpAddr)) -> Result<Floating, Error> {
-    let prefix_len = site.topology.prefix_len_of(&network, address);
-    Ok(Floating { interface: on(site, &network)?, address, prefix_len })
-}
-
-fn on(site: &Site, network: &NetworkName) -> Result<NetworkName, Error> {
-    let node: &NodeName = &site.me;
-    match site.node().on(network) {
-        Some(interface) => Ok(interface.network.clone()),
-        None => Err(Error::NotOnNetwork { node: node.clone(), network: network.clone() }),
+    if site.node().on(&network).is_none() {
+        return Err(Error::NotOnNetwork { node: site.me.clone(), network });
     }
+    let prefix_len = site.topology.prefix_len_of(&network, address);
+    Ok(Floating { interface: network, address, prefix_len })
 }

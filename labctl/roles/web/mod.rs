@@ -6,7 +6,7 @@ mod app;
 mod databases;
 mod memory;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,7 +58,12 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     runtime.block_on(async {
         let stop = stop::asked().map_err(Error::Runtime)?;
         // A real server must answer on the floating address too, where the forwarding method leaves it in the packet.
-        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, site.topology.conversation.web_port));
+        // With IPv6, one socket hears both families.
+        let any = match site.topology.has_ipv6(site.node()) {
+            true => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+            false => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        };
+        let address = SocketAddr::new(any, site.topology.conversation.web_port);
         let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
         serve(site, reporter, listener, stop).await
     })

@@ -74,6 +74,18 @@ fn every_setting_is_read() {
 }
 
 #[test]
+fn an_engine_takes_the_place_of_another_as_if_the_file_had_named_it() {
+    for engine in Engine::ALL {
+        let mut topology = parse("site.yaml", SITE).unwrap();
+        topology.elect_with(engine);
+        let services = ["proxy1", "proxy2"].map(|proxy| services_of(&topology, proxy));
+        assert_eq!(services, [engine.service(); 2].map(|service| vec![service.word(), "balancer"]));
+        let engines: Vec<Engine> = topology.failover.unwrap().engines.into_values().collect();
+        assert_eq!(engines, [engine; 2]);
+    }
+}
+
+#[test]
 fn the_words_of_an_election() {
     assert_eq!(told("version: 2").version, VrrpVersion::V2);
     assert_eq!(told("version: '3'").version, VrrpVersion::V3);
@@ -180,6 +192,7 @@ fn both_families_have_their_defaults() {
 fn each_family_has_a_gateway_of_its_own() {
     let with = |gateway: &str| {
         let text = dual().replacen("role: web,", &format!("role: web, gateway: {gateway},"), 1);
+        let text = text.replace("balancer: {", "balancer: { force: true,");
         let topology = parse("site.yaml", &text).unwrap_or_else(|bad| panic!("{bad}"));
         let web = node(&topology, "web1");
         (web.gateway.map(|hop| hop.to_string()), web.gateway6.map(|hop| hop.to_string()))

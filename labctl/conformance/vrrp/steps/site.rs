@@ -1,25 +1,28 @@
 //! The whole site with the engine under test in the place of our own daemon: what is broken there, and what becomes of the
 //! public address.
+#![expect(clippy::disallowed_methods, reason = "a scenario says how long something is left alone")]
 
 use std::ffi::OsStr;
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
 use std::process::Stdio;
+use std::thread;
 use std::time::Duration;
 
 use cucumber::{given, then, when};
 
 use crate::conformance::vrrp::frames::Advertisement;
 use crate::conformance::vrrp::sentry::{Sentry, Sightings};
-use crate::conformance::vrrp::setup::{BACK, FRONT, VRID, duration, service_of};
+use crate::conformance::vrrp::setup::{BACK, FRONT, VRID, duration};
 use crate::conformance::vrrp::wire;
 use crate::conformance::vrrp::world::{LATE_MAX, WAIT_MAX, World};
 use crate::kernel::packet::{FrameSocket, Mac};
 use crate::kernel::process::Spawn;
-use crate::kernel::{clock, namespace};
+use crate::kernel::{clock, namespace, wait};
 use crate::report::Cable;
 use crate::roles::init::Order;
-use crate::topology::{Builtin, Checksum, Failover, NetworkName, NodeName, Role, Run, Topology, parse};
+use crate::topology::{Checksum, Failover, NetworkName, NodeName, Topology, parse};
 
 /// The site that the scenarios are about.
 const SITE: (&str, &str) = ("topologies/ha.yaml", include_str!("../../../../topologies/ha.yaml"));
@@ -53,18 +56,8 @@ fn site_with_interval(world: &mut World, interval: String) -> Result<(), String>
 
 fn up(world: &mut World, change: impl FnOnce(&mut Failover)) -> Result<(), String> {
     let mut topology = parse(SITE.0, SITE.1).map_err(|invalid| invalid.to_string())?;
-    let engine = world.engine;
-    let builtin = service_of(engine);
-    let name = builtin.word().parse().map_err(|_| "a service's name")?;
-    for node in topology.nodes.iter_mut().filter(|node| node.role == Role::Proxy) {
-        for service in &mut node.services {
-            if matches!(service.run, Run::Builtin(Builtin::Vrrpd | Builtin::Keepalived | Builtin::Frr)) {
-                (service.run, service.name) = (Run::Builtin(builtin), std::clone::Clone::clone(&name));
-            }
-        }
-    }
+    topology.elect_with(world.engine);
     if let Some(failover) = &mut topology.failover {
-        failover.engines.values_mut().for_each(|one| *one = engine);
         change(failover);
     }
     world.up(&topology)
@@ -80,33 +73,6 @@ fn name(text: &str) -> Result<NodeName, String> {
 
 fn network(text: &str) -> Result<NetworkName, String> {
     text.parse().map_err(|_| format!("{text:?} is no network's name"))
-}
-
-/// Waits for something that listening to the wire does not show.
-fn eventually<T>(
-    world: &mut World,
-    what: &str,
-    mut look: impl FnMut(&mut World) -> Result<T, String>,
-) -> Result<T, String> {
-    let deadline = clock::calendar() + WAIT_MAX;
-    loop {
-        match look(world) {
-            Ok(found) => return Ok(found),
-            Err(last) if clock::calendar() > deadline => {
-                return Err(format!("{what}: not within {WAIT_MAX:?}; last seen: {last}"));
-            }
-            Err(_) => pause(LOOK),
-        }
-    }
-}
-
-/// Lets time pass.
-fn pause(span: Duration) {
-    let until = clock::calendar() + span;
-    // Whoever ended a thread of ours may have woken this one.
-    while let Some(left) = until.checked_sub(clock::calendar()).filter(|left| !left.is_zero()) {
-        std::thread::park_timeout(left);
-    }
 }
 
 fn holders(world: &World) -> Result<Vec<NodeName>, String> {
@@ -140,15 +106,16 @@ fn pinged(world: &mut World) -> Result<(), String> {
 }
 
 fn watch(world: &mut World, asks: bool) -> Result<(), String> {
-    let first =
-        eventually(world, "one proxy holds the public address", |world| match holders(world)?.as_slice() {
+    let first = wait::eventually("one proxy holds the public address", WAIT_MAX, || {
+        match holders(world)?.as_slice() {
             [one] => Ok(one.clone()),
             several => Err(format!("{several:?}")),
-        })?;
+        }
+    })?;
     world.holder = Some(first);
     world.sentry = Some(Sentry::start(world.lab()?, VIP, asks)?);
     // Something must be seen before anything is broken.
-    pause(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     world.mark = clock::calendar();
     Ok(())
 }
@@ -164,7 +131,7 @@ fn finish(world: &mut World) -> Result<Sightings, String> {
 
 #[when(regex = r"^the daemon of the holder (is stopped|starts again|is killed|hangs|goes on)$")]
 fn daemon(world: &mut World, what: String) -> Result<(), String> {
-    let service = service_of(world.engine).word().parse().map_err(|_| "a service's name")?;
+    let service = world.engine.service().into();
     let signal = |signal: nix::sys::signal::Signal| signal as i32;
     let order = match what.as_str() {
         "is stopped" => Order::Stop { service },
@@ -176,7 +143,7 @@ fn daemon(world: &mut World, what: String) -> Result<(), String> {
     world.mark = clock::calendar();
     let node = holder(world)?;
     // A daemon that was told to end may still be about it.
-    eventually(world, "the order is taken", |world| {
+    wait::eventually("the order is taken", WAIT_MAX, || {
         world.lab()?.order(&node, order.clone()).map_err(|error| error.to_string())
     })
 }
@@ -235,7 +202,7 @@ fn busy(world: &mut World, span: String) -> Result<(), String> {
 
 #[when(regex = r"^(\d.*) pass(?:es)?$")]
 fn passes(_: &mut World, span: String) -> Result<(), String> {
-    pause(duration(&span)?);
+    thread::sleep(duration(&span)?);
     Ok(())
 }
 
@@ -263,7 +230,7 @@ fn stranger(world: &mut World, words: String) -> Result<(), String> {
         damaged: false,
     };
     let advert = advert.with(&words)?;
-    let socket = namespace::inside(std::os::fd::AsFd::as_fd(&init), || FrameSocket::open(&port));
+    let socket = namespace::inside(init.as_fd(), || FrameSocket::open(&port));
     let socket = socket.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     socket.send(&advert.frame()).map_err(|error| format!("send: {error}"))
 }
@@ -291,7 +258,7 @@ fn output(world: &World, args: &[&str]) -> Result<String, String> {
 fn comes_to_say(world: &mut World, verb: String, words: String) -> Result<(), String> {
     let node = if verb == "explain" { vec![holder(world)?.to_string()] } else { vec![] };
     let args: Vec<&str> = std::iter::once(verb.as_str()).chain(node.iter().map(String::as_str)).collect();
-    eventually(world, "it says so", |world| {
+    wait::eventually("it says so", WAIT_MAX, || {
         let said = output(world, &args)?;
         if said.contains(&words) { Ok(()) } else { Err(said) }
     })
@@ -328,7 +295,7 @@ fn routes(world: &mut World) -> Result<(), String> {
     let inner = failover.addresses.iter().find(|one| one.network == back).map(|one| one.address);
     let (outer, inner) = (failover.holder_gateway.map(IpAddr::from), inner.map(IpAddr::from));
     let (first, second) = (holder(world)?, other(world)?);
-    eventually(world, "the default routes are these", |world| {
+    wait::eventually("the default routes are these", WAIT_MAX, || {
         let status = world.lab()?.status().map_err(|error| error.to_string())?;
         let gateway = |node: &NodeName| {
             status.node(node).and_then(|node| node.default_routes.first()).map(|route| route.0)
@@ -345,7 +312,7 @@ fn routes(world: &mut World) -> Result<(), String> {
 #[then("both proxies reach the Internet")]
 fn internet(world: &mut World) -> Result<(), String> {
     for proxy in PROXIES {
-        eventually(world, "it reaches the Internet", |world| {
+        wait::eventually("it reaches the Internet", WAIT_MAX, || {
             let said = output(world, &["reach", "--from", proxy, "remote:80"])?;
             if said.contains("open") { Ok(()) } else { Err(format!("{proxy}: {said}")) }
         })?;
@@ -355,12 +322,12 @@ fn internet(world: &mut World) -> Result<(), String> {
 
 /// Waits until that proxy is the one that answers for the public address.
 fn answers(world: &mut World, proxy: &NodeName) -> Result<(), String> {
-    eventually(world, "it comes to hold the public address", |world| match holders(world)? {
+    wait::eventually("it comes to hold the public address", WAIT_MAX, || match holders(world)? {
         all if all.contains(proxy) => Ok(()),
         all => Err(format!("{all:?}")),
     })?;
     // What it holds it announces and serves at once, but the watch must have seen it do so.
-    pause(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(500));
     Ok(())
 }
 
@@ -461,7 +428,7 @@ fn never_has(world: &mut World, span: String) -> Result<(), String> {
         if held.contains(&second) || !held.contains(&first) {
             return Err(format!("{held:?}"));
         }
-        pause(LOOK);
+        thread::sleep(LOOK);
     }
     roles_stayed(world)
 }
@@ -469,9 +436,9 @@ fn never_has(world: &mut World, span: String) -> Result<(), String> {
 #[then("an interval later the router of the street knows where the public address is")]
 fn neighbour_entry(world: &mut World) -> Result<(), String> {
     let interval = topology(world)?.failover.ok_or("nothing floats here")?.advert_interval;
-    pause((world.mark + interval + LATE_MAX).saturating_sub(clock::calendar()));
+    thread::sleep((world.mark + interval + LATE_MAX).saturating_sub(clock::calendar()));
     let router = world.lab()?.enter(&name(STREET_ROUTER)?).map_err(|error| error.to_string())?;
-    let table = namespace::inside(std::os::fd::AsFd::as_fd(&router), || std::fs::read_to_string(NEIGHBOURS));
+    let table = namespace::inside(router.as_fd(), || std::fs::read_to_string(NEIGHBOURS));
     let table = table.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     let held = holders(world)?;
     let [one] = held.as_slice() else { return Err(format!("{held:?} hold it")) };

@@ -1,5 +1,5 @@
 //! The checklist: every requirement on a VRRP daemon with its stable id. `V` lines are of RFC 9568 and its verified errata
-//! unless another RFC is named; `L` lines are of the site. Pure.
+//! unless another RFC is named; `L` lines are of the site.
 
 use Since::{Optional, Rfc3768, Rfc5798, Rfc9568, Site};
 

@@ -1,14 +1,14 @@
-//! The scenarios, as the program carries them with it: every one with the requirements that it proves. Pure.
+//! The scenarios, as the program carries them with it: every one with the requirements that it proves.
 
 use cucumber::feature::Ext as _;
 use cucumber::gherkin::{Feature, GherkinEnv, Step};
 
 /// Theme and text of every feature file, in the order of the checklist.
 const FEATURES: [(&str, &str); 4] = [
-    ("transmit", include_str!("../../../features/vrrp/transmit.feature")),
-    ("receive", include_str!("../../../features/vrrp/receive.feature")),
-    ("state", include_str!("../../../features/vrrp/state.feature")),
-    ("site", include_str!("../../../features/vrrp/site.feature")),
+    ("transmit", include_str!("../../../../features/vrrp/transmit.feature")),
+    ("receive", include_str!("../../../../features/vrrp/receive.feature")),
+    ("state", include_str!("../../../../features/vrrp/state.feature")),
+    ("site", include_str!("../../../../features/vrrp/site.feature")),
 ];
 
 /// One scenario.
@@ -51,7 +51,7 @@ pub fn scenarios() -> Result<Vec<Scenario>, String> {
 }
 
 /// `V19`, `L03`.
-pub fn is_requirement(tag: &str) -> bool {
+fn is_requirement(tag: &str) -> bool {
     tag.len() == 3 && tag.starts_with(['V', 'L']) && tag[1..].bytes().all(|byte| byte.is_ascii_digit())
 }
 
@@ -60,7 +60,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::conformance::vrrp::requirements::REQUIREMENTS;
+    use crate::conformance::vrrp::checklist::REQUIREMENTS;
 
     #[test]
     fn every_requirement_has_a_scenario_or_a_reason() {

@@ -1,14 +1,11 @@
-//! Requirement by engine: what the scenarios said, in one order for ever, as JSON, as Markdown and for a terminal. Pure.
+//! Requirement by engine: what the scenarios said, in one order for ever, as JSON, as Markdown and for a terminal.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::play::Outcome;
-use super::requirements::{REQUIREMENTS, Requirement};
-use super::scenarios::Scenario;
-use super::suite::{Played, word};
+use super::{Outcome, Played, REQUIREMENTS, Requirement, Scenario};
 use crate::topology::Engine;
 
 /// What a reader of the Markdown must know of a column and a word.
@@ -70,14 +67,14 @@ impl Verdict {
 impl Matrix {
     /// Makes it of what was played; `versions` is in the order in which engines are shown.
     pub fn of(scenarios: &[Scenario], played: &[Played], versions: &[(Engine, String)]) -> Self {
-        let engines = versions.iter().map(|(engine, version)| (word(*engine), version.clone())).collect();
+        let engines = versions.iter().map(|(engine, version)| (engine.word(), version.clone())).collect();
         let line = |requirement: &Requirement| Line {
             id: requirement.id,
             since: requirement.since.word(),
             what: requirement.what,
             verdicts: versions
                 .iter()
-                .map(|(engine, _)| (word(*engine), verdict(requirement, *engine, scenarios, played)))
+                .map(|(engine, _)| (engine.word(), verdict(requirement, *engine, scenarios, played)))
                 .collect(),
         };
         // A run of some lines only tells nothing of the others.
@@ -90,7 +87,7 @@ impl Matrix {
 
     /// Does every line hold, as far as it was judged?
     pub fn holds(&self, engine: Engine) -> bool {
-        let mut verdicts = self.requirements.iter().filter_map(|line| line.verdicts.get(word(engine)));
+        let mut verdicts = self.requirements.iter().filter_map(|line| line.verdicts.get(engine.word()));
         !verdicts.any(|verdict| matches!(verdict, Verdict::Fail(_)))
     }
 
