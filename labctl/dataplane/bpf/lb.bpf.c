@@ -198,9 +198,8 @@ static __always_inline __u32 real_of(struct service *service, const struct packe
 			COUNT(kept);
 			return id;
 		}
-		forget(&key, entry->state);
 	}
-	id = chosen(service, packet, &key);
+	id = chosen(service, packet, &key, entry);
 	if (id == NOBODY)
 		COUNT(no_real);
 	else if (packet->stage == OPENS || packet->source.protocol == IPPROTO_UDP)
