@@ -44,6 +44,7 @@ Feature: Takeover keeps connections
     Given the site topologies/vs-<method>.yaml is up with the line "sync: true" after "forward: <method>"
     When web1 is drained
     And the client draws files and converses from 3 addresses
+    And proxy2 has been told of these connections
     And proxy1 is powered off
     Then proxy2 holds the VIP
     When it comes back

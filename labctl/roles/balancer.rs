@@ -41,6 +41,9 @@ use watch::Addresses;
 /// Outcomes that wait for the loop. Each real server has at most one check in flight, so a full channel only makes
 /// checks wait for their turn.
 const OUTCOMES_MAX: usize = 256;
+/// How long a director that starts waits for others to tell it of connections. Who lives does so within milliseconds, unless
+/// it has hundreds of thousands.
+const JOIN_MAX: Duration = Duration::from_millis(500);
 /// The loop wakes at least this often, so that a lost wake-up is a delay and not an end.
 const NAP_MAX: Duration = Duration::from_secs(60);
 
@@ -144,6 +147,10 @@ struct Balancer {
     prober: Prober,
     active: Option<bool>,
     progress: Progress,
+    /// It knows what it can know of the connections that there are. Before that it would give them to whoever it likes.
+    joined: bool,
+    /// When it gives up waiting for other directors to tell it.
+    joins_by: Option<Instant>,
     outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
     questions: mpsc::Receiver<Question>,
     waiting: Vec<Waiting>,
@@ -165,6 +172,8 @@ impl Balancer {
             prober: Prober::new(layout.own).map_err(Error::Http)?,
             active: None,
             progress: Progress::FirstRound,
+            joined: false,
+            joins_by: None,
             outcomes: mpsc::channel(OUTCOMES_MAX),
             questions: desk::open(Path::new(SOCKET_PATH)).map_err(Error::Listen)?,
             waiting: Vec::new(),
@@ -180,15 +189,21 @@ impl Balancer {
 
     async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Error> {
         tokio::pin!(stop);
-        self.follow_address()?;
         loop {
             let now = Instant::now();
             if self.roster.warm_up(now) {
                 self.install();
             }
+            if !self.joined && self.may_join(now) {
+                self.joined = true;
+                self.follow_address()?;
+                self.reporter.emit(What::Ready);
+            }
             self.start_due_checks(now);
-            let nap = tokio::time::sleep_until(self.roster.deadline().unwrap_or(now + NAP_MAX).into());
-            let has_tables = self.tables.is_idle();
+            let due = self.roster.deadline().into_iter().chain(self.joins_by.filter(|_| !self.joined)).min();
+            let nap = tokio::time::sleep_until(due.unwrap_or(now + NAP_MAX).into());
+            // Before the first tables there is no service whose connections could be taken over.
+            let has_tables = self.tables.is_idle() && self.progress == Progress::Ready;
             tokio::select! {
                 // In this order: whether this node balances at all matters more than to whom.
                 biased;
@@ -210,8 +225,18 @@ impl Balancer {
         }
     }
 
-    /// Balances exactly while a virtual address is on this node.
+    /// It has tables, and every other director has told what it has or has had its time to.
+    fn may_join(&self, now: Instant) -> bool {
+        let told = self.exchange.as_ref().is_none_or(Exchange::is_told);
+        self.progress == Progress::Ready && (told || self.joins_by.is_some_and(|by| by <= now))
+    }
+
+    /// Balances exactly while a virtual address is on this node, once it knows the connections that there are. Until then they
+    /// pause: what no data plane takes, netfilter drops.
     fn follow_address(&mut self) -> Result<(), Error> {
+        if !self.joined {
+            return Ok(());
+        }
         let here = self.addresses.here()?;
         let active = self.layout.services.iter().any(|service| here.contains(&service.address));
         if self.active != Some(active) {
@@ -283,7 +308,7 @@ impl Balancer {
             Event::Installed(wish) => {
                 if self.progress == Progress::Installing {
                     self.progress = Progress::Ready;
-                    self.reporter.emit(What::Ready);
+                    self.joins_by = Some(Instant::now() + JOIN_MAX);
                 }
                 self.in_force(wish);
             }
@@ -341,7 +366,7 @@ impl Balancer {
     fn account(&self) -> Account {
         Account {
             active: self.active == Some(true),
-            ready: self.progress == Progress::Ready,
+            ready: self.joined,
             backend: self.backend.clone(),
             because: self.because.clone(),
             services: self.roster.account(),

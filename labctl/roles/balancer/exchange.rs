@@ -105,6 +105,11 @@ impl Exchange {
         }
     }
 
+    /// Whether every other director has told everything that it had.
+    pub(super) fn is_told(&self) -> bool {
+        self.others.values().all(|other| other.peer.is_known())
+    }
+
     /// Tells everybody of these connections, which are new.
     pub(super) fn tell(&mut self, flows: &[Flow]) {
         for batch in batches(flows) {
@@ -194,8 +199,13 @@ impl Exchange {
         // Nobody else has a say. The port is that of a director, too: anybody on its node could use another.
         let port = self.socket.local_addr().ok()?.port();
         let other = self.others.get_mut(&from.ip()).filter(|_| from.port() == port)?;
+        let knew = other.peer.is_known();
         match other.peer.hear(bytes, Instant::now()) {
-            Ok(Heard::Flows(flows)) => (!flows.is_empty()).then_some(Said::Flows(from.ip(), flows)),
+            Ok(Heard::Flows(flows)) => {
+                // That there is nothing more matters to whoever waited for it.
+                let that_is_all = !knew && other.peer.is_known();
+                (that_is_all || !flows.is_empty()).then_some(Said::Flows(from.ip(), flows))
+            }
             Ok(Heard::Asked) => {
                 self.asked.insert(from.ip());
                 Some(Said::Asked)
