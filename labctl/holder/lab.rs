@@ -412,8 +412,11 @@ impl Lab {
         let addresses = interfaces.map(|(network, interface)| {
             (network.clone(), interface.addresses.iter().map(|(address, _)| *address).collect())
         });
-        let mut default_routes: Vec<_> =
-            seen.into_iter().flat_map(|seen| seen.routes.iter().copied()).collect();
+        let mut default_routes: Vec<_> = seen
+            .into_iter()
+            .flat_map(|seen| &seen.routes)
+            .map(|(route, metric)| (route.gateway, *metric))
+            .collect();
         default_routes.sort_by_key(|&(_, metric)| metric);
         let services = node
             .services

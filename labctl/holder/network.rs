@@ -12,7 +12,7 @@ use super::tripwire;
 use crate::kernel::link::{self, End, LOOPBACK};
 use crate::kernel::namespace::{self, NetNs};
 use crate::kernel::netlink::{self, Netlink, Request};
-use crate::plan::{Observed, ObservedInterface, ObservedNode, STATIC_METRIC, Step, Wanted};
+use crate::plan::{Observed, ObservedInterface, ObservedNode, Route, STATIC_METRIC, Step, Wanted};
 use crate::topology::{NetworkName, NodeName, Topology};
 
 /// First index of a bridge in the fabric, and of a cable in a node: above those that the kernel hands out to the tunnel
@@ -212,6 +212,8 @@ impl Network {
             | Step::LinkUp { node, .. }
             | Step::AddAddress { node, .. }
             | Step::RemoveAddress { node, .. }
+            | Step::AddLoopbackAddress { node, .. }
+            | Step::RemoveLoopbackAddress { node, .. }
             | Step::AddRoute { node, .. }
             | Step::RemoveRoute { node, .. } => Target::Node(node.clone()),
             _ => Target::Fabric,
@@ -237,27 +239,25 @@ impl Network {
             Step::LinkUp { node, network } => link::up(numbers.cable(node, network)),
             Step::Join { node, network } => link::join(numbers.port(node, network), numbers.bridge(network)),
             Step::AddAddress { node, network, address, prefix_len } => {
-                let cable = numbers.cable(node, network);
-                match *address {
-                    IpAddr::V4(address) => link::add_address(cable, address, *prefix_len),
-                    IpAddr::V6(address) => link::add_address6(cable, address, *prefix_len),
-                }
+                add_address(numbers.cable(node, network), *address, *prefix_len)
             }
             Step::RemoveAddress { node, network, address, prefix_len } => {
-                let cable = numbers.cable(node, network);
-                match *address {
-                    IpAddr::V4(address) => link::delete_address(cable, address, *prefix_len),
-                    IpAddr::V6(address) => link::delete_address6(cable, address, *prefix_len),
-                }
+                delete_address(numbers.cable(node, network), *address, *prefix_len)
             }
-            Step::AddRoute { gateway: IpAddr::V4(hop), .. } => link::add_default_route(*hop, STATIC_METRIC),
-            Step::AddRoute { gateway: IpAddr::V6(hop), .. } => link::add_default_route6(*hop, STATIC_METRIC),
-            Step::RemoveRoute { gateway: IpAddr::V4(hop), .. } => {
-                link::delete_default_route(*hop, STATIC_METRIC)
+            Step::AddLoopbackAddress { address, prefix_len, .. } => {
+                add_address(LOOPBACK, *address, *prefix_len)
             }
-            Step::RemoveRoute { gateway: IpAddr::V6(hop), .. } => {
-                link::delete_default_route6(*hop, STATIC_METRIC)
+            Step::RemoveLoopbackAddress { address, prefix_len, .. } => {
+                delete_address(LOOPBACK, *address, *prefix_len)
             }
+            Step::AddRoute { route: Route { gateway, mss }, .. } => match *gateway {
+                IpAddr::V4(hop) => link::add_default_route(hop, STATIC_METRIC, *mss),
+                IpAddr::V6(hop) => link::add_default_route6(hop, STATIC_METRIC, *mss),
+            },
+            Step::RemoveRoute { route, .. } => match route.gateway {
+                IpAddr::V4(hop) => link::delete_default_route(hop, STATIC_METRIC),
+                IpAddr::V6(hop) => link::delete_default_route6(hop, STATIC_METRIC),
+            },
             Step::AddNamespace { .. }
             | Step::RemoveNamespace { .. }
             | Step::StartNode { .. }
@@ -387,6 +387,20 @@ impl Network {
     }
 }
 
+fn add_address(index: u32, address: IpAddr, prefix_len: u8) -> Request {
+    match address {
+        IpAddr::V4(address) => link::add_address(index, address, prefix_len),
+        IpAddr::V6(address) => link::add_address6(index, address, prefix_len),
+    }
+}
+
+fn delete_address(index: u32, address: IpAddr, prefix_len: u8) -> Request {
+    match address {
+        IpAddr::V4(address) => link::delete_address(index, address, prefix_len),
+        IpAddr::V6(address) => link::delete_address6(index, address, prefix_len),
+    }
+}
+
 /// Interfaces are named after their networks, so the kernel's names say it all. Those that somebody made on the node are
 /// not the plan's, but for the macvlan of a virtual router: what floats on it is held on the cable below.
 fn observe_node(
@@ -396,16 +410,18 @@ fn observe_node(
     floating: &BTreeSet<IpAddr>,
 ) -> Result<ObservedNode, Error> {
     let mut node = ObservedNode::default();
-    let mut addresses = link::addresses(netlink)?;
+    let mut addresses = link::addresses_and_loopback(netlink)?;
     let mut routes = link::default_routes(netlink)?;
     if v6 {
-        addresses.extend(link::addresses6(netlink)?);
+        addresses.extend(link::addresses_and_loopback6(netlink)?);
         routes.extend(link::default_routes6(netlink)?);
     }
     let links = link::links(netlink)?;
     for link in &links {
         if link.index == LOOPBACK {
             node.loopback_up = link.admin_up;
+            let own = addresses.iter().filter(|held| held.index == LOOPBACK);
+            node.loopback = own.map(|held| (held.address, held.prefix_len)).collect();
             continue;
         }
         let Some(network) = ours.iter().find(|network| network.as_str() == link.name) else { continue };
@@ -421,7 +437,8 @@ fn observe_node(
         };
         node.interfaces.insert(network.clone(), interface);
     }
-    node.routes = routes.iter().map(|route| (route.gateway, route.metric)).collect();
+    let route = |it: &link::DefaultRoute| (Route { gateway: it.gateway, mss: it.mss }, it.metric);
+    node.routes = routes.iter().map(route).collect();
     Ok(node)
 }
 

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, Add
 use rtnetlink::packet_route::link::{
     BridgeStpState, InfoBridge, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State,
 };
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 use rtnetlink::{
     AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
@@ -166,8 +166,15 @@ fn default_route6(gateway: Ipv6Addr, metric: u32) -> RouteMessage {
 }
 
 /// Adds an IPv6 default route.
-pub fn add_default_route6(gateway: Ipv6Addr, metric: u32) -> Request {
-    Request { message: RouteNetlinkMessage::NewRoute(default_route6(gateway, metric)), flags: CREATE }
+pub fn add_default_route6(gateway: Ipv6Addr, metric: u32, mss: Option<u32>) -> Request {
+    let route = asking(mss, default_route6(gateway, metric));
+    Request { message: RouteNetlinkMessage::NewRoute(route), flags: CREATE }
+}
+
+/// Has whoever connects by a route asked for TCP segments of that size at most (`advmss`).
+fn asking(mss: Option<u32>, mut route: RouteMessage) -> RouteMessage {
+    route.attributes.extend(mss.map(|mss| RouteAttribute::Metrics(vec![RouteMetric::Advmss(mss)])));
+    route
 }
 
 /// Removes an IPv6 default route.
@@ -176,8 +183,9 @@ pub fn delete_default_route6(gateway: Ipv6Addr, metric: u32) -> Request {
 }
 
 /// Adds a default route; of several, that with the lowest metric counts.
-pub fn add_default_route(gateway: Ipv4Addr, metric: u32) -> Request {
-    Request { message: RouteNetlinkMessage::NewRoute(default_route(gateway, metric)), flags: CREATE }
+pub fn add_default_route(gateway: Ipv4Addr, metric: u32, mss: Option<u32>) -> Request {
+    let route = asking(mss, default_route(gateway, metric));
+    Request { message: RouteNetlinkMessage::NewRoute(route), flags: CREATE }
 }
 
 /// Removes a default route.
@@ -220,6 +228,8 @@ pub struct DefaultRoute {
     pub gateway: IpAddr,
     /// Lower wins.
     pub metric: u32,
+    /// The largest TCP segment to ask for, if the route says one.
+    pub mss: Option<u32>,
     /// Index of the interface it leaves by.
     pub index: u32,
 }
@@ -263,13 +273,30 @@ fn read_link(message: LinkMessage) -> Link {
 
 /// All IPv4 addresses of a namespace but those of loopback.
 pub fn addresses(netlink: &mut Netlink) -> Result<Vec<Address>, Error> {
-    dump_addresses(netlink, AddressMessageBuilder::<Ipv4Addr>::new().build())
+    let mut found = addresses_and_loopback(netlink)?;
+    found.retain(|held| held.index != LOOPBACK);
+    Ok(found)
 }
 
 /// All IPv6 addresses of a namespace but those of loopback and those that mean something on one link only.
 pub fn addresses6(netlink: &mut Netlink) -> Result<Vec<Address>, Error> {
+    let mut found = addresses_and_loopback6(netlink)?;
+    found.retain(|held| held.index != LOOPBACK);
+    Ok(found)
+}
+
+/// The same with what somebody put on loopback, and without what every machine has there.
+pub fn addresses_and_loopback(netlink: &mut Netlink) -> Result<Vec<Address>, Error> {
+    let mut found = dump_addresses(netlink, AddressMessageBuilder::<Ipv4Addr>::new().build())?;
+    found.retain(|held| !held.address.is_loopback());
+    Ok(found)
+}
+
+/// The same in IPv6.
+pub fn addresses_and_loopback6(netlink: &mut Netlink) -> Result<Vec<Address>, Error> {
     let mut found = dump_addresses(netlink, AddressMessageBuilder::<Ipv6Addr>::new().build())?;
-    found.retain(|held| !matches!(held.address, IpAddr::V6(address) if address.is_unicast_link_local()));
+    let is_local = |address| matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    found.retain(|held| !held.address.is_loopback() && !is_local(held.address));
     Ok(found)
 }
 
@@ -278,7 +305,7 @@ fn dump_addresses(netlink: &mut Netlink, all: AddressMessage) -> Result<Vec<Addr
     Ok(found
         .into_iter()
         .filter_map(|message| match message {
-            RouteNetlinkMessage::NewAddress(message) if message.header.index != LOOPBACK => {
+            RouteNetlinkMessage::NewAddress(message) => {
                 let address = message.attributes.iter().find_map(|attribute| match attribute {
                     AddressAttribute::Local(address @ IpAddr::V4(_)) => Some(*address),
                     AddressAttribute::Address(address @ IpAddr::V6(_)) => Some(*address),
@@ -317,17 +344,24 @@ fn dump_default_routes(netlink: &mut Netlink, all: RouteMessage) -> Result<Vec<D
 fn read_default_route(route: &RouteMessage) -> Option<DefaultRoute> {
     let mut gateway = None;
     let mut metric = 0;
+    let mut mss = None;
     let mut index = 0;
     for attribute in &route.attributes {
         match attribute {
             RouteAttribute::Gateway(RouteAddress::Inet(address)) => gateway = Some((*address).into()),
             RouteAttribute::Gateway(RouteAddress::Inet6(address)) => gateway = Some((*address).into()),
             RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::Metrics(metrics) => {
+                mss = metrics.iter().find_map(|one| match one {
+                    RouteMetric::Advmss(mss) => Some(*mss),
+                    _ => None,
+                });
+            }
             RouteAttribute::Oif(oif) => index = *oif,
             _ => {}
         }
     }
-    Some(DefaultRoute { gateway: gateway?, metric, index })
+    Some(DefaultRoute { gateway: gateway?, metric, mss, index })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Observed, ObservedInterface, ObservedNode, STATIC_METRIC, Step, Wanted, WantedNode};
+use super::{Observed, ObservedInterface, ObservedNode, Route, STATIC_METRIC, Step, Wanted, WantedNode};
 use crate::topology::NetworkName;
 
 /// The steps that lead from what exists to what is wanted. Empty if it is there already.
@@ -58,11 +58,17 @@ fn configure(node: &WantedNode, seen: &ObservedNode, floating: &BTreeSet<IpAddr>
     if !seen.loopback_up {
         steps.push(Step::LoopbackUp { node: name() });
     }
-    let is_ours = |&(_, metric): &(IpAddr, u32)| metric == STATIC_METRIC;
-    let routes: BTreeSet<IpAddr> =
-        seen.routes.iter().copied().filter(is_ours).map(|(gateway, _)| gateway).collect();
-    for &gateway in routes.difference(&node.gateways) {
-        steps.push(Step::RemoveRoute { node: name(), gateway });
+    for &(address, prefix_len) in seen.loopback.difference(&node.loopback) {
+        steps.push(Step::RemoveLoopbackAddress { node: name(), address, prefix_len });
+    }
+    for &(address, prefix_len) in node.loopback.difference(&seen.loopback) {
+        steps.push(Step::AddLoopbackAddress { node: name(), address, prefix_len });
+    }
+    let is_ours = |&(_, metric): &(Route, u32)| metric == STATIC_METRIC;
+    let routes: BTreeSet<Route> =
+        seen.routes.iter().copied().filter(is_ours).map(|(route, _)| route).collect();
+    for &route in routes.difference(&node.gateways) {
+        steps.push(Step::RemoveRoute { node: name(), route });
     }
     for (network, addresses) in &node.interfaces {
         let interface = seen.interfaces.get(network).unwrap_or(&unplugged);
@@ -81,8 +87,8 @@ fn configure(node: &WantedNode, seen: &ObservedNode, floating: &BTreeSet<IpAddr>
             steps.push(Step::AddAddress { node: name(), network: network.clone(), address, prefix_len });
         }
     }
-    for &gateway in node.gateways.difference(&routes) {
-        steps.push(Step::AddRoute { node: name(), gateway });
+    for &route in node.gateways.difference(&routes) {
+        steps.push(Step::AddRoute { node: name(), route });
     }
 }
 
@@ -128,11 +134,17 @@ pub fn apply(step: &Step, observed: &mut Observed) {
             let interface = interfaces(observed, node).entry(network.clone()).or_default();
             interface.addresses.remove(&(*address, *prefix_len));
         }
-        Step::AddRoute { node, gateway } => {
-            observed.nodes.entry(node.clone()).or_default().routes.insert((*gateway, STATIC_METRIC));
+        Step::AddLoopbackAddress { node, address, prefix_len } => {
+            observed.nodes.entry(node.clone()).or_default().loopback.insert((*address, *prefix_len));
         }
-        Step::RemoveRoute { node, gateway } => {
-            observed.nodes.entry(node.clone()).or_default().routes.remove(&(*gateway, STATIC_METRIC));
+        Step::RemoveLoopbackAddress { node, address, prefix_len } => {
+            observed.nodes.entry(node.clone()).or_default().loopback.remove(&(*address, *prefix_len));
+        }
+        Step::AddRoute { node, route } => {
+            observed.nodes.entry(node.clone()).or_default().routes.insert((*route, STATIC_METRIC));
+        }
+        Step::RemoveRoute { node, route } => {
+            observed.nodes.entry(node.clone()).or_default().routes.remove(&(*route, STATIC_METRIC));
         }
         Step::StartNode { node } => observed.nodes.entry(node.clone()).or_default().running = true,
         Step::StopNode { node } => observed.nodes.entry(node.clone()).or_default().running = false,

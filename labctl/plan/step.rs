@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::Route;
 use crate::topology::{NetworkName, NodeName};
 
 /// One change.
@@ -83,19 +84,37 @@ pub enum Step {
         /// Its prefix length.
         prefix_len: u8,
     },
+    /// An address on a node's loopback, of a service that it answers for.
+    AddLoopbackAddress {
+        /// The node.
+        node: NodeName,
+        /// The address.
+        address: IpAddr,
+        /// Its prefix length.
+        prefix_len: u8,
+    },
+    /// An address on a node's loopback goes.
+    RemoveLoopbackAddress {
+        /// The node.
+        node: NodeName,
+        /// The address.
+        address: IpAddr,
+        /// Its prefix length.
+        prefix_len: u8,
+    },
     /// A node's static default route, one for each family.
     AddRoute {
         /// The node.
         node: NodeName,
-        /// Next hop.
-        gateway: IpAddr,
+        /// Where it leads.
+        route: Route,
     },
     /// A static default route goes.
     RemoveRoute {
         /// The node.
         node: NodeName,
-        /// Next hop.
-        gateway: IpAddr,
+        /// Where it led.
+        route: Route,
     },
     /// A node's PID 1, which starts its services.
     StartNode {
@@ -123,6 +142,8 @@ impl Step {
             | Self::Join { node, .. }
             | Self::AddAddress { node, .. }
             | Self::RemoveAddress { node, .. }
+            | Self::AddLoopbackAddress { node, .. }
+            | Self::RemoveLoopbackAddress { node, .. }
             | Self::AddRoute { node, .. }
             | Self::RemoveRoute { node, .. }
             | Self::StartNode { node }
@@ -149,8 +170,14 @@ impl fmt::Display for Step {
             Self::RemoveAddress { node, network, address, prefix_len } => {
                 write!(f, "remove address {address}/{prefix_len} from {network} of {node}")
             }
-            Self::AddRoute { node, gateway } => write!(f, "add default route of {node} by {gateway}"),
-            Self::RemoveRoute { node, gateway } => write!(f, "remove default route of {node} by {gateway}"),
+            Self::AddLoopbackAddress { node, address, prefix_len } => {
+                write!(f, "add address {address}/{prefix_len} to loopback of {node}")
+            }
+            Self::RemoveLoopbackAddress { node, address, prefix_len } => {
+                write!(f, "remove address {address}/{prefix_len} from loopback of {node}")
+            }
+            Self::AddRoute { node, route } => write!(f, "add default route of {node} by {route}"),
+            Self::RemoveRoute { node, route } => write!(f, "remove default route of {node} by {route}"),
             Self::StartNode { node } => write!(f, "start {node}"),
             Self::StopNode { node } => write!(f, "stop {node}"),
         }

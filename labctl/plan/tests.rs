@@ -21,6 +21,11 @@ fn address(network: usize, host: u8) -> (IpAddr, u8) {
     }
 }
 
+fn route(host: u8) -> Route {
+    // One in three asks for small segments.
+    Route { gateway: address(0, host).0, mss: (host % 3 == 0).then_some(1440) }
+}
+
 type Cables = BTreeMap<usize, Vec<u8>>;
 
 fn cables() -> impl Strategy<Value = Cables> {
@@ -35,7 +40,8 @@ fn wanted_node(name: &str, cables: Cables, gateway: Option<Vec<u8>>) -> WantedNo
         name: name.parse().expect("a good name"),
         settings: Vec::new(),
         interfaces: interfaces.collect(),
-        gateways: gateway.into_iter().flatten().map(|host| address(0, host).0).collect(),
+        loopback: [].into(),
+        gateways: gateway.into_iter().flatten().map(route).collect(),
     }
 }
 
@@ -43,10 +49,15 @@ prop_compose! {
     fn any_wanted()(
         bridges in prop::collection::btree_set(0..NETWORKS.len(), 0..=NETWORKS.len()),
         nodes in prop::collection::btree_map(0..NODES.len(), (cables(), prop::option::of(prop::collection::vec(1..5u8, 1..3))), 0..4),
+        served in prop::collection::vec(prop::collection::vec(1..5u8, 0..2), NODES.len()),
     ) -> Wanted {
+        let nodes = nodes.into_iter().zip(served).map(|((at, (cables, gateway)), served)| {
+            let served = served.into_iter().map(|host| (address(0, host).0, 32));
+            WantedNode { loopback: served.collect(), ..wanted_node(NODES[at], cables, gateway) }
+        });
         Wanted {
             bridges: bridges.into_iter().map(network).collect(),
-            nodes: nodes.into_iter().map(|(at, (cables, gateway))| wanted_node(NODES[at], cables, gateway)).collect(),
+            nodes: nodes.collect(),
             floating: [address(0, 250).0].into(),
         }
     }
@@ -62,11 +73,11 @@ fn observed_node(wanted: WantedNode, up: bool, running: bool, floats: bool, fore
         interface.addresses.insert(address(0, 250));
     }
     let mut routes: std::collections::BTreeSet<_> =
-        wanted.gateways.into_iter().map(|gateway| (gateway, STATIC_METRIC)).collect();
+        wanted.gateways.into_iter().map(|route| (route, STATIC_METRIC)).collect();
     if foreign {
-        routes.insert((address(2, 1).0, 10));
+        routes.insert((Route { gateway: address(2, 1).0, mss: None }, 10));
     }
-    ObservedNode { loopback_up: up, interfaces, routes, running }
+    ObservedNode { loopback_up: up, loopback: wanted.loopback, interfaces, routes, running }
 }
 
 prop_compose! {
@@ -188,8 +199,9 @@ fn ipv6_of(name: &str) -> (Vec<String>, bool) {
     let wanted = Wanted::of(&topology);
     let node = wanted.nodes.iter().find(|node| node.name.as_str() == name).expect("a node");
     let settings = node.settings.iter().filter(|(key, _)| key.contains("ipv6"));
-    let own = node.interfaces.values().flatten().map(|(address, _)| address).chain(&node.gateways);
-    (settings.map(|(key, value)| format!("{key} = {value}")).collect(), { own }.any(IpAddr::is_ipv6))
+    let own = node.interfaces.values().flatten().map(|(address, _)| address);
+    let mut own = own.chain(node.gateways.iter().map(|route| &route.gateway));
+    (settings.map(|(key, value)| format!("{key} = {value}")).collect(), own.any(IpAddr::is_ipv6))
 }
 
 #[test]
@@ -224,4 +236,48 @@ fn ipv6_is_on_before_there_is_a_cable() {
     net.ipv6.conf.all.forwarding = 1
     net.ipv6.conf.default.forwarding = 1
     ");
+}
+
+/// What a plan does on one node of a topology.
+fn steps_of(file: &str, node: &str) -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("topologies").join(file);
+    let text = std::fs::read_to_string(path).expect("a file");
+    let topology = crate::topology::parse(file, &text).unwrap_or_else(|invalid| panic!("{invalid}"));
+    let steps = between(&Wanted::of(&topology), &Observed::default());
+    let of_node = |step: &&Step| step.node().is_some_and(|name| name.as_str() == node);
+    steps.iter().filter(of_node).map(|step| format!("{step}\n")).collect()
+}
+
+#[test]
+fn a_real_server_that_answers_clients_itself_has_the_address_and_says_it_to_nobody() {
+    insta::assert_snapshot!(steps_of("vs-dr.yaml", "web1"), @"
+    add network namespace of web1
+    plug web1 into front
+    bring up loopback of web1
+    add address 203.0.113.10/32 to loopback of web1
+    bring up front of web1
+    add address 203.0.113.21/24 to front of web1
+    add default route of web1 by 203.0.113.1
+    start web1
+    ");
+}
+
+#[test]
+fn a_real_server_behind_a_tunnel_asks_for_segments_that_fit_into_it() {
+    insta::assert_snapshot!(steps_of("vs-tun.yaml", "web1"), @"
+    add network namespace of web1
+    plug web1 into far
+    bring up loopback of web1
+    add address 203.0.113.10/32 to loopback of web1
+    bring up far of web1
+    add address 192.0.2.21/24 to far of web1
+    add default route of web1 by 192.0.2.1 advmss 1440
+    start web1
+    ");
+    assert_eq!((tunnel_mss(false), tunnel_mss(true)), (1440, 1400));
+}
+
+#[test]
+fn what_a_director_holds_is_not_the_plans() {
+    assert!(!steps_of("vs-dr.yaml", "proxy1").contains("203.0.113.10"));
 }

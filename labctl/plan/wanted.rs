@@ -3,11 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::topology::{Failover, NetworkName, Node, NodeName, Role, Topology};
+use super::Route;
+use crate::topology::{Failover, Forward, NetworkName, Node, NodeName, Role, Topology};
 
 /// Metric of a node's static default route. A daemon that has a better one for a while uses a lower metric, so that
 /// the static one is there again by itself when the better one goes.
 pub const STATIC_METRIC: u32 = 200;
+
+/// What every cable takes.
+const LINK_MTU: u32 = 1500;
+/// Headers without options: RFC 791, RFC 8200, RFC 9293.
+const IPV4_BYTES: u32 = 20;
+const IPV6_BYTES: u32 = 40;
+const TCP_BYTES: u32 = 20;
+
+/// The largest TCP segment that gets through a tunnel in one packet: that is what a real server must ask clients for, since
+/// they know nothing of the tunnel.
+pub const fn tunnel_mss(v6: bool) -> u32 {
+    let header = if v6 { IPV6_BYTES } else { IPV4_BYTES };
+    LINK_MTU - 2 * header - TCP_BYTES
+}
 
 /// What must exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +44,11 @@ pub struct WantedNode {
     pub settings: Vec<(String, String)>,
     /// Its cables, each with its own addresses and their prefix length.
     pub interfaces: BTreeMap<NetworkName, BTreeSet<(IpAddr, u8)>>,
-    /// Next hops of its static default routes, at most one a family.
-    pub gateways: BTreeSet<IpAddr>,
+    /// Addresses that it serves and does not answer ARP for, on its loopback: those of services whose real servers answer
+    /// clients themselves.
+    pub loopback: BTreeSet<(IpAddr, u8)>,
+    /// Its static default routes, at most one a family.
+    pub gateways: BTreeSet<Route>,
 }
 
 impl Wanted {
@@ -67,13 +85,27 @@ impl WantedNode {
             (interface.network.clone(), addresses)
         });
         let v6 = topology.has_ipv6(node);
+        let served = topology.served_directly(&node.name);
+        let tunnels = topology.balancer.as_ref().is_some_and(|balancer| balancer.forward == Forward::Tun);
+        let gateways = node.gateway.map(IpAddr::V4).into_iter().chain(node.gateway6.map(IpAddr::V6));
+        let route = |gateway: IpAddr| {
+            let through_tunnel =
+                tunnels && served.iter().any(|address| address.is_ipv6() == gateway.is_ipv6());
+            Route { gateway, mss: through_tunnel.then(|| tunnel_mss(gateway.is_ipv6())) }
+        };
         Self {
             name: node.name.clone(),
             settings: settings(node.role, v6),
             interfaces: interfaces.collect(),
-            gateways: node.gateway.map(IpAddr::V4).into_iter().chain(node.gateway6.map(IpAddr::V6)).collect(),
+            loopback: served.iter().map(|address| (*address, host_prefix(*address))).collect(),
+            gateways: gateways.map(route).collect(),
         }
     }
+}
+
+/// The prefix length of an address that stands for itself alone.
+fn host_prefix(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
 }
 
 /// What a node with IPv6 needs. No `?`: a kernel without IPv6 cannot run such a topology, and should say so.
@@ -103,7 +135,8 @@ fn settings(role: Role, v6: bool) -> Vec<(String, String)> {
         // Routes of a proxy are asymmetric by design while roles swap.
         ("net.ipv4.conf.all.rp_filter", "0"),
         ("net.ipv4.conf.default.rp_filter", "0"),
-        // An address is answered for on its own interface only: the VIP never on `back`, a back address never on `front`.
+        // An address is answered for on its own interface only: the VIP never on `back`, a back address never on `front`,
+        // and what a real server has on its loopback nowhere. (In IPv6 that is so without a setting.)
         ("net.ipv4.conf.all.arp_ignore", "1"),
         ("net.ipv4.conf.all.arp_announce", "2"),
         // The machine's default may be BBR, which without the fq queueing discipline halves throughput; of the others only

@@ -98,25 +98,6 @@ fn unusable(net: &IpNet) -> bool {
     }
 }
 
-/// One IPv4 address.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Address(pub(super) Ipv4Addr);
-schema!(Address, "Address", { "type": "string", "format": "ipv4" });
-
-impl Scalar for Address {
-    const EXPECTED: &'static str = "an address such as 10.10.1.21";
-    fn parse(text: &str) -> Result<Self, Refusal> {
-        match text.parse() {
-            Ok(IpAddr::V4(address)) => Ok(Self(address)),
-            Ok(IpAddr::V6(_)) => {
-                let kind = ProblemKind::Ipv6(text.to_owned(), "the balancer");
-                Err((kind, Some("give a floating IPv4 address, or leave it out".to_owned())))
-            }
-            Err(_) => Err(not_a::<Self>(text)),
-        }
-    }
-}
-
 /// One address of either family.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AnyAddress(pub(super) IpAddr);

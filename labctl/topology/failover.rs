@@ -2,10 +2,10 @@
 //! election is told goes together.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::addresses::{Family, v4, v6};
+use super::addresses::{Family, is_link_local, v4, v6};
 use super::checks::tracks;
 use super::elected::Elected;
 use super::engines::engine_of;
@@ -68,9 +68,10 @@ impl Election {
         self.all().any(|floating| floating.address == address)
     }
 
-    /// The address that clients know.
-    pub(super) fn public(&self) -> Option<Ipv4Addr> {
-        self.all().find_map(|floating| v4(floating.address))
+    /// The address that clients know: one of IPv4, if there is one.
+    pub(super) fn public(&self) -> Option<IpAddr> {
+        let mut all = Family::BOTH.into_iter().flat_map(|family| self.of(family));
+        all.find(|floating| !is_link_local(floating.address)).map(|floating| floating.address)
     }
 
     /// The default route of whoever wins, in one family.

@@ -2,13 +2,17 @@
 //! keys in a suggestion and `topologies/schema.json` are all made from it. What the values mean together is checked
 //! elsewhere.
 
-use super::addresses::{Address, Addresses, AnyAddress, Gateway, Prefix};
+use super::addresses::{Addresses, AnyAddress, Gateway, Prefix};
 use super::names::{LabName, NetworkName, NodeName, ServiceName, Vrid};
 use super::problem::Problems;
 use super::read::{At, Map, Read, Record, Several, Slot, record};
-use super::scalars::{Argument, Choice, Count, Interval, Off, Path, Penalty, Port, Priority, Switch, Weight};
+use super::scalars::{
+    Argument, Choice, CookieValue, Count, FieldValue, Host, Interval, Off, Path, Penalty, Port, Priority,
+    Switch, Token, Weight,
+};
 use super::site::{
-    Checksum, Engine, Forward, MacMode, Memory, Profile, Restart, Role, Scheduler, VrrpVersion,
+    Backend, BalancerEngine, Checksum, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart, Role,
+    Scheduler, VrrpVersion,
 };
 use super::tree::{Tree, Value};
 
@@ -46,9 +50,10 @@ record! {
         on: Map<NetworkName, Several<Addresses>>,
     }
     optional {
-        /// The next hop of its default route, or `none`. Default: the router for clients, remotes and lone proxies,
-        /// the inner floating address for webs and elected proxies, nothing for databases and routers. A list has one
-        /// of each family; the family that it leaves out keeps its default.
+        /// The next hop of its default route, or `none`. Default: the router for clients, remotes and proxies that have an
+        /// address of their own beside it, the inner floating address for other proxies and for webs, nothing for
+        /// databases and routers. Webs that answer clients directly (`forward: tun` and `dr`) have the router, too. A
+        /// list has one of each family; the family that it leaves out keeps its default.
         gateway: Several<Gateway>,
         /// Priority of a proxy in the election, 1 to 255; the highest wins. 255 is that of the owner of the addresses,
         /// which begins as their holder and always takes them back. Default: 100.
@@ -172,8 +177,20 @@ record! {
         services: Map<ServiceName, FileVirtual>,
     }
     optional {
-        /// The forwarding method. Default: nat.
+        /// The forwarding method: `nat` rewrites addresses and takes the answers back, `tun` sends packets in a tunnel and
+        /// `dr` to another hardware address, and the answers go straight to the client; `proxy` asks for each request.
+        /// Default: proxy for haproxy and nginx, else nat.
         forward: Choice<Forward>,
+        /// The program that balances. Default: labctl, which is our own.
+        engine: Choice<BalancerEngine>,
+        /// What our own engine forwards packets with: `ebpf`, `nft`, or `auto` for the first that the kernel allows.
+        /// Default: auto.
+        backend: Choice<Backend>,
+        /// Do directors tell each other of their connections, so that these survive a takeover whatever the tables say?
+        /// Default: true for our own engine in nat, tun and dr, if there are several proxies.
+        sync: Switch,
+        /// Is a real server that no answer can come from taken all the same, to see how that fails? Default: false.
+        force: Switch,
     }
 }
 
@@ -185,26 +202,63 @@ record! {
         port: Port,
     }
     optional {
-        /// The address that clients connect to. Default: the first floating address.
-        address: Address,
-        /// Who gets the next new connection: `rr` in turn, `sh` always the same for one client address. Default: rr.
+        /// Whose port: `tcp` or `udp`. Default: tcp.
+        protocol: Choice<Protocol>,
+        /// The address that clients connect to, of either family: the nodes behind it are reached in the same. Default:
+        /// the first floating address.
+        address: AnyAddress,
+        /// Who gets the next new connection, in the words of `ipvsadm`: `rr` and `wrr` in turn, without and with weights;
+        /// `lc`, `wlc`, `sed` and `nq` by connections; `sh` by the client's address, `mh` by its address and port.
+        /// Default: wrr.
         scheduler: Choice<Scheduler>,
         /// The nodes behind it, each with its weight; 0 drains. Default: every web node with weight 1.
         real: Map<NodeName, Weight>,
-        /// The port on the nodes behind it. Default: `web_port` of the conversation.
+        /// The port on the nodes behind it; in tun and dr nothing rewrites it. Default: `web_port` of the conversation for
+        /// TCP in nat and proxy, else the port that clients connect to.
         real_port: Port,
-        /// How a node behind it proves that it is available. Default: its port accepts a connection.
+        /// How a node behind it proves that it is available. Default: its port accepts a connection; UDP has no default.
         check: FileCheck,
+        /// How long a node that comes back takes to get its whole share. Default: it has it at once.
+        slow_start: Interval,
+        /// Do all nodes with a weight get connections when none of them is available? Default: true.
+        fail_open: Switch,
+        /// The name of a cookie that keeps a visitor with one node. Only for `forward: proxy`.
+        sticky: Token,
+        /// Which requests belong to some of the nodes; the first rule that a request meets counts. Only for
+        /// `forward: proxy`.
+        rules: Vec<At<FileRule>>,
     }
 }
 
 record! {
-    /// A health check: TCP connect unless `http` is given.
+    /// Requests that belong to some of the nodes: those that meet all that is given.
+    FileRule = "a rule"
+    required {
+        /// Who may answer.
+        real: Vec<At<NodeName>>,
+    }
+    optional {
+        /// The host that is asked for, without a port.
+        host: Host,
+        /// What the path begins with, by whole segments: `/a` is met by `/a` and `/a/b`, and not by `/ab`.
+        path: Path,
+        /// One header and its value.
+        header: Map<Token, FieldValue>,
+        /// One cookie and its value.
+        cookie: Map<Token, CookieValue>,
+    }
+}
+
+record! {
+    /// A health check: TCP connect unless `http` or `run` is given.
     FileCheck = "a health check"
     required {}
     optional {
         /// Path of a `GET` that must answer 2xx.
         http: Path,
+        /// A program on the proxy and its arguments; status 0 is a success. It is not given to a shell, and is told the node
+        /// in LABCTL_REAL_NODE, LABCTL_REAL_ADDRESS and LABCTL_REAL_PORT.
+        run: Vec<At<Argument>>,
         /// Time from one check to the next. Default: 1s.
         interval: Interval,
         /// How long an answer may take, at most the interval. Default: 500ms.
@@ -224,7 +278,8 @@ record! {
         /// `database` keeps turns in the database nodes, `none` in the one web process only. Default: `database` if
         /// there are database nodes.
         memory: Choice<Memory>,
-        /// Port of the web application. Default: 8080.
+        /// Port of the web application. Default: 8080; in tun and dr, where nothing rewrites ports, that of the first
+        /// virtual service of TCP.
         web_port: Port,
         /// Port of the database. Default: 7000.
         db_port: Port,

@@ -5,20 +5,24 @@ use std::net::IpAddr;
 
 use super::addresses::{Family, Gateway};
 use super::failover::Election;
+use super::file::File;
+use super::methods::forward_of;
 use super::nodes::{Draft, Machines};
 use super::problem::{Problem, ProblemKind, Problems, Span};
 use super::read::{At, Slot};
-use super::site::Role;
+use super::site::{Forward, Role};
 
 /// The gateway of each node in one family, in the order of the nodes.
 pub(super) fn gateways(
     family: Family,
+    file: &File,
     machines: &Machines<'_>,
     election: Option<&Election>,
     problems: &mut Problems,
 ) -> Vec<Option<IpAddr>> {
     let site = Routes {
         family,
+        answers_directly: forward_of(file).is_some_and(Forward::answers_directly),
         machines,
         election,
         owners: owners(machines, election),
@@ -39,6 +43,8 @@ enum Hop {
 
 struct Routes<'a, 'f> {
     family: Family,
+    /// Webs answer clients themselves, and not by a director.
+    answers_directly: bool,
     machines: &'a Machines<'f>,
     election: Option<&'a Election>,
     owners: HashMap<IpAddr, Hop>,
@@ -98,18 +104,26 @@ impl Routes<'_, '_> {
             Role::Client | Role::Remote => self.router(node),
             Role::Proxy => match self.election {
                 // Static: it serves while the proxy is not the holder. The holder's better route comes with the role.
-                Some(election) => {
+                Some(election) => self.router_beside(node).or_else(|| {
                     let mut own = election.of(self.family);
                     own.find(|it| Some(&it.network) == election.network.as_ref()).map(|it| it.address)
-                }
+                }),
                 None => self.router(node),
             },
+            Role::Web if self.answers_directly => self.router(node),
             Role::Web => self.floating(node).or_else(|| self.proxy(node)).or_else(|| self.router(node)),
         }
     }
 
     fn router(&self, node: &Draft<'_>) -> Option<IpAddr> {
         self.routers.iter().find_map(|router| node.reaches_in(self.family, router))
+    }
+
+    /// A router on a network on which the node has an address of its own.
+    fn router_beside(&self, node: &Draft<'_>) -> Option<IpAddr> {
+        let networks = node.interfaces.iter().map(|interface| &interface.network);
+        let mut own = networks.filter(|network| node.first_on(network, self.family).is_some());
+        own.find_map(|network| self.routers.iter().find_map(|router| router.first_on(network, self.family)))
     }
 
     fn proxy(&self, node: &Draft<'_>) -> Option<IpAddr> {

@@ -47,8 +47,8 @@ impl Draft<'_> {
         self.interfaces.iter().flat_map(Interface::all)
     }
 
-    pub(super) fn holds(&self, address: Ipv4Addr) -> bool {
-        self.interfaces.iter().any(|interface| interface.addresses.contains(&address))
+    pub(super) fn holds(&self, address: IpAddr) -> bool {
+        self.addresses().any(|own| own == address)
     }
 
     /// The first of this node's networks on which the other has an address, and that address.

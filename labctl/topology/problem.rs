@@ -69,9 +69,6 @@ kinds! {
     /// A word outside a closed list: what, word.
     #[error("`{1}` is not a {0}")]
     UnknownWord(&'static str, String) => "unknown_word", "unknown";
-    /// IPv6 where only IPv4 can be: as written, where.
-    #[error("`{0}` is IPv6, and {1} is IPv4 so far")]
-    Ipv6(String, &'static str) => "ipv6", "write an IPv4 address";
     /// A network without an IPv4 prefix.
     #[error("network {0} has no IPv4 prefix, which every network needs")]
     NoIpv4Prefix(NetworkName) => "no_ipv4_prefix", "IPv6 comes beside IPv4";
@@ -158,7 +155,7 @@ kinds! {
     Ipv6WithV2(IpAddr) => "ipv6_with_v2", "not in this version";
     /// A virtual service on an address that accepts nothing: address, service.
     #[error("{0} is not to accept anything, and virtual service {1} is on it")]
-    NotAccepted(Ipv4Addr, ServiceName) => "not_accepted", "drops what the service is for";
+    NotAccepted(IpAddr, ServiceName) => "not_accepted", "drops what the service is for";
     /// Unicast without anybody to send to.
     #[error("unicast needs two proxies or more")]
     UnicastAlone => "unicast_alone", "nobody to send to";
@@ -192,10 +189,13 @@ kinds! {
     NoEntrance(ServiceName) => "no_entrance", "has no address";
     /// A virtual service on an address that does not move.
     #[error("{0} is not a floating address, so the service would not survive a failover")]
-    NotFloating(Ipv4Addr) => "not_floating", "does not move";
+    NotFloating(IpAddr) => "not_floating", "does not move";
     /// A virtual service on an address that no proxy has.
     #[error("no proxy has the address {0}")]
-    NotOnProxy(Ipv4Addr) => "not_on_proxy", "no proxy has it";
+    NotOnProxy(IpAddr) => "not_on_proxy", "no proxy has it";
+    /// A virtual service on an address that no other network knows.
+    #[error("{0} means something on one link only, and clients are on others")]
+    LinkLocalEntrance(IpAddr) => "link_local_entrance", "clients cannot reach it";
     /// Two virtual services on one address and port: these, the other.
     #[error("{0} already belongs to virtual service {1}")]
     SharedEntrance(SocketAddr, ServiceName) => "shared_entrance", "used again here";
@@ -205,6 +205,45 @@ kinds! {
     /// A real server that no proxy can reach.
     #[error("no proxy shares a network with {0}, a real server of {1}")]
     RealOffLink(NodeName, ServiceName) => "real_off_link", "out of reach";
+    /// A real server that is a director: node, service.
+    #[error("{0}, a real server of {1}, is a director, and a director serves nobody itself")]
+    RealIsDirector(NodeName, ServiceName) => "real_is_director", "balances, and is not balanced to";
+    /// A real server without an address of the service's family: node, family, service.
+    #[error("{0} has no {1} address by which it could serve {2}, whose address is {1}")]
+    RealOtherFamily(NodeName, Family, ServiceName) => "real_other_family", "another family";
+    /// A proxy that cannot ask the real servers of a service: proxy, family, service.
+    #[error("{0} has no {1} address of its own, from which it could reach the real servers of {2}")]
+    DirectorOtherFamily(NodeName, Family, ServiceName) => "director_other_family", "cannot reach them";
+    /// A real server of VS/DR behind a router: node, proxy, service.
+    #[error("{0}, a real server of {2}, is on no network with {1}, and dr changes nothing but the hardware address")]
+    RealBehindRouter(NodeName, NodeName, ServiceName) => "real_behind_router", "not on one switch";
+    /// A real server of VS/NAT whose answers do not pass the director: node, service, where they go.
+    #[error("{0}, a real server of {1}, answers {2}, and only the director that a request came by can answer in nat")]
+    AnswersElsewhere(NodeName, ServiceName, String) => "answers_elsewhere", "its answers do not pass the director";
+    /// A real server of VS/TUN or VS/DR whose answers pass a director: node, service, gateway.
+    #[error("{0}, a real server of {1}, answers by {2}, a director, which drops what comes from its own address")]
+    AnswersByDirector(NodeName, ServiceName, IpAddr) => "answers_by_director", "its answers end at the director";
+    /// A real server on another port where nothing rewrites ports: its port, the service's, the method.
+    #[error("real_port {0} is not the port {1} that clients connect to, and {2} leaves ports as they are")]
+    PortKept(u16, u16, &'static str) => "port_kept", "nothing rewrites it";
+    /// A web that listens where nothing rewrites ports to: its port, the method.
+    #[error("web_port {0} is the port of no virtual service, and {1} leaves ports as they are")]
+    WebPortUnreached(u16, &'static str) => "web_port_unreached", "nobody connects there";
+    /// A key or a value that the method or the engine does not have: what, for whom, why.
+    #[error("{0} is not for {1}: {2}")]
+    BalancerCannot(String, String, &'static str) => "balancer_cannot", "not with this method or engine";
+    /// A check that asks two things.
+    #[error("a check asks one thing, and this one has `http` and `run`")]
+    TwoProbes => "two_probes", "the second one";
+    /// A UDP service that nobody said how to check.
+    #[error("virtual service {0} is UDP, and nothing says how its real servers are checked")]
+    UdpWithoutCheck(ServiceName) => "udp_without_check", "there is no handshake";
+    /// A rule that every request meets.
+    #[error("a rule without `host`, `path`, `header` and `cookie` asks nothing")]
+    RuleWithoutCondition => "rule_without_condition", "every request meets it";
+    /// A rule that names somebody who is not behind the service: node, service.
+    #[error("{0} is not behind virtual service {1}")]
+    RuleOffService(NodeName, ServiceName) => "rule_off_service", "gets no requests of this service";
     /// Two virtual services with one real server and port: node, port, the other.
     #[error("{0} port {1} already serves virtual service {2}")]
     SharedReal(NodeName, u16, ServiceName) => "shared_real", "its answers could belong to either";

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::addresses::{Family, v4, v6};
-use super::balancer::balancer;
+use super::balancer::{Site, balancer};
 use super::engines::check_engines;
 use super::failover::election;
 use super::file::File;
 use super::gateways::gateways;
+use super::methods::kept_port;
 use super::networks::{Book, Networks};
 use super::nodes::Machines;
 use super::problem::{Problem, ProblemKind, Problems};
@@ -28,10 +29,16 @@ pub(super) fn topology(file: &File, problems: &mut Problems) -> Option<Topology>
     let machines = Machines::new(file, networks, &mut book, problems);
     let election = election(file, &machines, &mut book, problems);
     check_engines(file, &machines, election.as_ref(), problems);
-    let [gateways, gateways6] =
-        Family::BOTH.map(|family| gateways(family, &machines, election.as_ref(), problems));
+    let gateways = Family::BOTH.map(|family| gateways(family, file, &machines, election.as_ref(), problems));
     let conversation = conversation(file, &machines, problems);
-    let balancer = balancer(file, &machines, election.as_ref(), &conversation, problems);
+    let site = Site {
+        machines: &machines,
+        election: election.as_ref(),
+        conversation: &conversation,
+        gateways: &gateways,
+    };
+    let balancer = balancer(file, &site, problems);
+    let [gateways, gateways6] = gateways;
     let mut nodes = Vec::with_capacity(machines.nodes.len());
     for (draft, (gateway, gateway6)) in machines.nodes.iter().zip(gateways.into_iter().zip(gateways6)) {
         let services = services(file, &conversation, draft, problems);
@@ -79,7 +86,11 @@ fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -
             None if has_db => Memory::Database,
             None => Memory::None,
         },
-        web_port: given.and_then(|given| given.web_port.value()).map_or(WEB_PORT_DEFAULT, |port| port.0),
+        web_port: given
+            .and_then(|given| given.web_port.value())
+            .map(|port| port.0)
+            .or_else(|| kept_port(file))
+            .unwrap_or(WEB_PORT_DEFAULT),
         db_port: given.and_then(|given| given.db_port.value()).map_or(DB_PORT_DEFAULT, |port| port.0),
     };
     if conversation.memory == Memory::Database {

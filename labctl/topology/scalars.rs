@@ -13,7 +13,8 @@ use super::names::{LabName, NameError, NetworkName, NodeName, ServiceName, Vrid}
 use super::problem::{ProblemKind, did_you_mean};
 use super::read::{Refusal, Scalar, not_a};
 use super::site::{
-    Checksum, Engine, Forward, MacMode, Memory, Profile, Restart, Role, Scheduler, VrrpVersion,
+    Backend, BalancerEngine, Checksum, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart, Role,
+    Scheduler, VrrpVersion,
 };
 
 /// Gives a type its schema, in place wherever it is used.
@@ -109,7 +110,7 @@ macro_rules! number {
     };
 }
 number!(
-    /// A TCP port.
+    /// A port of TCP or UDP.
     Port(u16), "a port from 1 to 65535", 1, u16::MAX
 );
 number!(
@@ -206,6 +207,61 @@ impl Scalar for Path {
     }
 }
 
+/// The host of a request, in lower case.
+#[derive(Clone, Debug)]
+pub(super) struct Host(pub(super) String);
+schema!(Host, "Host", { "type": "string", "pattern": "^[A-Za-z0-9.-]+$" });
+
+impl Scalar for Host {
+    const EXPECTED: &'static str = "a host such as www.example.org, without a port";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let of_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+        let clean = !text.is_empty() && text.bytes().all(of_host);
+        if clean { Ok(Self(text.to_ascii_lowercase())) } else { Err(not_a::<Self>(text)) }
+    }
+}
+
+/// The name of a header or of a cookie: a token of RFC 9110 section 5.6.2.
+#[derive(Clone, Debug)]
+pub(super) struct Token(pub(super) String);
+schema!(Token, "Token", { "type": "string", "pattern": r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$" });
+
+impl Scalar for Token {
+    const EXPECTED: &'static str = "a name of letters, digits and hyphens";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let clean = !text.is_empty() && text.bytes().all(of_token);
+        if clean { Ok(Self(text.to_owned())) } else { Err(not_a::<Self>(text)) }
+    }
+}
+
+/// The value of a header: RFC 9110 section 5.5, without what is obsolete.
+#[derive(Clone, Debug)]
+pub(super) struct FieldValue(pub(super) String);
+schema!(FieldValue, "FieldValue", { "type": ["string", "number", "boolean"] });
+
+impl Scalar for FieldValue {
+    const EXPECTED: &'static str = "a value of visible characters, with spaces inside at most";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let clean = text == text.trim() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if clean { Ok(Self(text.to_owned())) } else { Err(not_a::<Self>(&text.escape_debug().to_string())) }
+    }
+}
+
+/// The value of a cookie: RFC 6265 section 4.1.1.
+#[derive(Clone, Debug)]
+pub(super) struct CookieValue(pub(super) String);
+schema!(CookieValue, "CookieValue", { "type": ["string", "number", "boolean"] });
+
+impl Scalar for CookieValue {
+    const EXPECTED: &'static str = "a value without spaces, quotes, commas, semicolons and backslashes";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let of_cookie = |byte: u8| byte.is_ascii_graphic() && !b"\",;\\".contains(&byte);
+        let clean = text.bytes().all(of_cookie);
+        if clean { Ok(Self(text.to_owned())) } else { Err(not_a::<Self>(&text.escape_debug().to_string())) }
+    }
+}
+
 /// One word of a closed list that the site's types define.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Choice<T>(pub(super) T);
@@ -225,6 +281,9 @@ words! {
     Role = "role", "a role";
     Restart = "restart policy", "a restart policy";
     Forward = "forwarding method", "a forwarding method";
+    BalancerEngine = "known balancer", "an engine";
+    Backend = "backend", "a backend";
+    Protocol = "protocol of a virtual service", "a protocol";
     Scheduler = "scheduler", "a scheduler";
     Memory = "kind of memory", "a kind of memory";
     Engine = "known engine", "an engine";

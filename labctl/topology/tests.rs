@@ -191,7 +191,7 @@ fn the_whole_site_with_its_defaults() {
       "forward": "nat",
       "engine": "labctl",
       "backend": "auto",
-      "sync": false,
+      "sync": true,
       "services": [
         {
           "name": "web",
@@ -272,8 +272,8 @@ fn a_node_changes_adds_and_leaves_out_services() {
 fn gateways_can_be_said_and_refused() {
     let topology = site_with("remote: { role: remote", "remote: { role: remote, gateway: none");
     assert_eq!(node(&topology, "remote").gateway, None);
-    let topology = site_with("web1: { role: web", "web1: { role: web, gateway: 10.10.1.12");
-    assert_eq!(node(&topology, "web1").gateway, Some("10.10.1.12".parse().unwrap()));
+    let topology = site_with("remote: { role: remote", "remote: { role: remote, gateway: 198.51.100.10");
+    assert_eq!(node(&topology, "remote").gateway, Some("198.51.100.10".parse().unwrap()));
 }
 
 #[test]

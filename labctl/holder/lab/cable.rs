@@ -35,7 +35,9 @@ impl Lab {
             | (Cable::Heal, Step::Join { node: of, network: on }) => of == node && on == network,
             // The kernel forgets IPv6 addresses and every route when the link goes down.
             (Cable::Up, Step::AddAddress { node: of, network: on, .. }) => of == node && on == network,
-            (Cable::Up, Step::AddRoute { node: of, gateway }) => of == node && self.is_on(*gateway, network),
+            (Cable::Up, Step::AddRoute { node: of, route }) => {
+                of == node && self.is_on(route.gateway, network)
+            }
             _ => false,
         });
         Ok(self.network.carry_out(&wanted, &steps)?)

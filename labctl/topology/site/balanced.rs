@@ -1,11 +1,13 @@
 //! What is balanced, by what and to whom, as the rest of the program sees it: part of the site. It knows nothing of files,
 //! packets or the kernel.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Topology;
 use crate::topology::names::{NodeName, ServiceName};
 
 /// What the proxies balance, and how.
@@ -188,4 +190,45 @@ pub enum Probe {
     /// A program on the proxy, given the real server in LABCTL_REAL_NODE, LABCTL_REAL_ADDRESS and LABCTL_REAL_PORT: exit
     /// status 0 is a success.
     Command(Vec<String>),
+}
+
+impl Topology {
+    /// The addresses of services that a node answers for itself, past the director: it must have them, and must not answer
+    /// ARP for them.
+    pub fn served_directly(&self, node: &NodeName) -> BTreeSet<IpAddr> {
+        let balancer = self.balancer.iter().filter(|balancer| balancer.forward.answers_directly());
+        let services = balancer.flat_map(|balancer| &balancer.services);
+        let behind = |service: &&VirtualService| service.reals.iter().any(|real| &real.node == node);
+        services.filter(behind).map(|service| service.address).collect()
+    }
+}
+
+impl Forward {
+    /// Its word in a topology.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Tun => "tun",
+            Self::Dr => "dr",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// Do real servers answer clients themselves, from the address of the service, without the director?
+    pub fn answers_directly(self) -> bool {
+        matches!(self, Self::Tun | Self::Dr)
+    }
+}
+
+impl BalancerEngine {
+    /// Its word in a topology.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Labctl => "labctl",
+            Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
+            Self::Nft => "nft",
+            Self::Ipvs => "ipvs",
+        }
+    }
 }

@@ -180,6 +180,7 @@ fn both_families_have_their_defaults() {
 fn each_family_has_a_gateway_of_its_own() {
     let with = |gateway: &str| {
         let text = dual().replacen("role: web,", &format!("role: web, gateway: {gateway},"), 1);
+        let text = text.replace("balancer: {", "balancer: { force: true,");
         let topology = parse("site.yaml", &text).unwrap_or_else(|bad| panic!("{bad}"));
         let web = node(&topology, "web1");
         (web.gateway.map(|hop| hop.to_string()), web.gateway6.map(|hop| hop.to_string()))

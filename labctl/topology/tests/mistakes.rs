@@ -1,6 +1,7 @@
-//! What each mistake looks like: place, code, the words pointed at, the sentence and the way out. Those of an
-//! election have a room of their own.
+//! What each mistake looks like: place, code, the words pointed at, the sentence and the way out. Those of
+//! the balancer and of an election have rooms of their own.
 
+mod balancers;
 mod elections;
 
 use insta::assert_snapshot;
@@ -32,7 +33,12 @@ fn wrong(from: &str, to: &str) -> String {
 
 #[test]
 fn every_kind_is_shown_here() {
-    let shown = [include_str!("mistakes.rs"), include_str!("mistakes/elections.rs")].concat();
+    let shown = [
+        include_str!("mistakes.rs"),
+        include_str!("mistakes/balancers.rs"),
+        include_str!("mistakes/elections.rs"),
+    ]
+    .concat();
     let missing: Vec<_> =
         ProblemKind::CODES.iter().filter(|code| !shown.contains(&format!("{code} at"))).collect();
     assert_eq!(missing, Vec::<&&str>::new());
@@ -280,6 +286,14 @@ fn gateways() {
     9:31 labctl::gateway_cycle at `10.10.1.22`
       the default routes go round in a circle: web1 -> web2 -> web1
       help: one of them needs another gateway, or `gateway: none`
+    9:31 labctl::answers_elsewhere at `10.10.1.22`
+      web1, a real server of web, answers by 10.10.1.22, and only the director that a request came by can answer in nat
+      also `web`: the virtual service
+      help: give it a floating address of its network as `gateway`, take tun or dr, or see it fail with `force: true`
+    10:31 labctl::answers_elsewhere at `10.10.1.21`
+      web2, a real server of web, answers by 10.10.1.21, and only the director that a request came by can answer in nat
+      also `web`: the virtual service
+      help: give it a floating address of its network as `gateway`, take tun or dr, or see it fail with `force: true`
     ");
     assert_snapshot!(wrong("role: router", "role: router, gateway: 203.0.113.10"), @"
     6:36 labctl::gateway_cycle at `203.0.113.10`
@@ -380,11 +394,6 @@ fn two_families() {
       the default routes go round in a circle: router -> the active proxy -> router
       help: one of them needs another gateway, or `gateway: none`
     ");
-    assert_snapshot!(wrong6("port: 80", "port: 80, address: 2001:db8:f::10"), @"
-    13:51 labctl::ipv6 at `2001:db8:f::10`
-      `2001:db8:f::10` is IPv6, and the balancer is IPv4 so far
-      help: give a floating IPv4 address, or leave it out
-    ");
     // A link-local address needs no prefix, and is another one on each network.
     let local = dual()
         .replace("2001:db8:f::10]", "2001:db8:f::10, fe80::10]")
@@ -394,62 +403,6 @@ fn two_families() {
     12:67 labctl::duplicate_address at `fe80::10`
       fe80::10 already belongs to failover (a floating address)
       also `fe80::10`: failover (a floating address) has it here
-    ");
-}
-
-#[test]
-fn virtual_services() {
-    let own = changed("failover: { network: back, vip: { front: 203.0.113.10, back: 10.10.1.1 } }\n", "");
-    assert_snapshot!(problems(&own), @"
-    12:25 labctl::no_entrance at `web`
-      virtual service web needs `address`: there is neither a floating address nor a proxy with its own
-      help: add `failover` with a `vip`, or `address: ADDRESS` of a proxy
-    ");
-    assert_snapshot!(problems(&own.replace("port: 80", "port: 80, address: 203.0.113.10")), @"
-    12:51 labctl::not_on_proxy at `203.0.113.10`
-      no proxy has the address 203.0.113.10
-    ");
-    assert_snapshot!(wrong("port: 80", "port: 80, address: 203.0.113.9"), @"
-    13:51 labctl::not_floating at `203.0.113.9`
-      203.0.113.9 is not a floating address, so the service would not survive a failover
-      help: the usual one is 203.0.113.10; leave `address` out to have it
-    ");
-    assert_snapshot!(wrong("{ port: 80 }", "{ port: 80 }, api: { port: 80, real_port: 9000 }"), @"
-    13:57 labctl::shared_entrance at `80`
-      203.0.113.10:80 already belongs to virtual service web
-      also `web`: virtual service web
-      help: give one of them another port
-    ");
-    assert_snapshot!(wrong("{ port: 80 }", "{ port: 80 }, api: { port: 81 }"), @"
-    13:44 labctl::shared_real at `api`
-      web1 port 8080 already serves virtual service web
-      also `web`: virtual service web
-      help: give one of them another `real_port`: stateless NAT tells answers apart by it
-    ");
-    assert_snapshot!(wrong("port: 80", "port: 80, real: {}"), @"
-    13:25 labctl::no_real_server at `web`
-      virtual service web has no real server
-      help: give a node `role: web`, or name the nodes: `real: { NODE: WEIGHT }`
-    ");
-    assert_snapshot!(wrong("port: 80", "port: 80, real: { wbe1: 1 }"), @"
-    13:50 labctl::unknown_node at `wbe1`
-      there is no node `wbe1`
-      help: did you mean `web1`?
-    ");
-    assert_snapshot!(wrong("port: 80", "port: 80, real: { web1: 1, db1: 1 }"), @"
-    13:59 labctl::real_off_link at `db1`
-      no proxy shares a network with db1, a real server of web
-      help: give both an address on one network
-    ");
-    assert_snapshot!(wrong("port: 80", "port: 80, check: { interval: 200ms, timeout: 1s }"), @"
-    13:77 labctl::slow_check at `1s`
-      a check with timeout 1s does not end before the next one, 200ms later
-      also `200ms`: the interval
-      help: at most 200ms, or a longer interval
-    ");
-    assert_snapshot!(wrong("port: 80", "port: 80, check: { http: index.html }"), @"
-    13:57 labctl::wrong_type at `index.html`
-      expected a path such as /healthz, without spaces, found `index.html`
     ");
 }
 
