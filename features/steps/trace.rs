@@ -66,11 +66,11 @@ fn way_there(world: &mut World, from: Node, first: Node, second: Node) -> Result
 }
 
 #[then(regex = r"^(\S+) changes ([a-z_, ]+) in it$")]
-fn changes(world: &mut World, node: Node, changes: String) -> Result<(), String> {
+fn changes(world: &mut World, node: Node, wanted: String) -> Result<(), String> {
     let hop = leaving(world, &node)?;
     let mut found: Vec<String> =
         list(&hop["changed"]).iter().map(|it| it.as_str().unwrap_or_default().to_owned()).collect();
-    let mut wanted: Vec<String> = changes.split(", ").map(str::to_owned).collect();
+    let mut wanted: Vec<String> = wanted.split(", ").map(str::to_owned).collect();
     found.sort();
     wanted.sort();
     if found == wanted { Ok(()) } else { Err(format!("it changes {found:?}")) }

@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     method: Option<Method>,
     /// What is asked for
-    #[arg(long, value_name = "PATH", default_value = "/healthz")]
+    #[arg(long, value_name = "PATH", default_value = "/healthz", value_parser = path)]
     path: String,
     /// How long the answer may take
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = topology::duration)]
@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long)]
     arp: bool,
     /// Render a walk again that `--format json` wrote, instead of asking anybody
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["node", "method", "lab"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["node", "method"])]
     replay: Option<PathBuf>,
     /// How the walk is printed
     #[arg(long, value_enum, default_value_t)]
@@ -118,6 +118,11 @@ impl Method {
             Self::Proxy => ("topologies/vs-proxy.yaml", include_str!("../../topologies/vs-proxy.yaml")),
         }
     }
+}
+
+fn path(text: &str) -> Result<String, String> {
+    let is_path = text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic());
+    is_path.then(|| text.to_owned()).ok_or_else(|| "a path is such as /healthz, without spaces".to_owned())
 }
 
 /// Runs the verb.

@@ -23,7 +23,7 @@ fn address(network: usize, host: u8) -> (IpAddr, u8) {
 
 fn route(host: u8) -> Route {
     // One in three asks for small segments.
-    Route { gateway: address(0, host).0, mss: (host % 3 == 0).then_some(1440) }
+    Route { gateway: address(0, host).0, mss: host.is_multiple_of(3).then_some(1440) }
 }
 
 type Cables = BTreeMap<usize, Vec<u8>>;

@@ -283,8 +283,15 @@ impl Conversation {
             if frame.way == Way::Overheard {
                 continue;
             }
-            let place = (frame.interface, frame.way);
-            // Whoever passes an interface for the second time was sent once more.
+            // A packet may come back to an interface, as one that a director on the same network has put into another does; but it
+            // has changed by then. One that has not was sent once more.
+            let outer = seen.packet.tunnel.as_ref().unwrap_or(&seen.packet.ip);
+            let place = Place {
+                interface: frame.interface,
+                way: frame.way,
+                tunnelled: seen.packet.tunnel.is_some(),
+                ttl: outer.ttl,
+            };
             let same = drafts.iter_mut().rev().find(|draft| draft.seen[0].key == seen.key);
             match same {
                 Some(draft) if !draft.places.contains(&place) => {
@@ -299,7 +306,7 @@ impl Conversation {
         }
         let first = drafts.first()?;
         let (from, to) = first.seen[0].packet.ends()?;
-        let client = record.interfaces[first.places[0].0].node.clone();
+        let client = record.interfaces[first.places[0].interface].node.clone();
         let mut steps: Vec<Step> = Vec::new();
         for draft in &drafts {
             let step = draft.step(record, began, &steps);
@@ -314,8 +321,17 @@ impl Conversation {
 struct Draft<'a> {
     side: Side,
     again: bool,
-    places: Vec<(usize, Way)>,
+    places: Vec<Place>,
     seen: Vec<&'a Seen<'a>>,
+}
+
+/// Where a packet was seen, and in what state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    interface: usize,
+    way: Way,
+    tunnelled: bool,
+    ttl: u8,
 }
 
 impl Draft<'_> {

@@ -140,11 +140,11 @@ impl Wire {
 
     /// From the client to the web, rewritten by the proxy.
     fn there(&mut self, flags: &'static str, seq: u32, payload: &str) {
-        self.to_the_proxy(flags, seq, payload);
+        self.reach_the_proxy(flags, seq, payload);
         self.cable(BACK, &segment(CLIENT, WEB, flags, seq).with(payload), 62);
     }
 
-    fn to_the_proxy(&mut self, flags: &'static str, seq: u32, payload: &str) {
+    fn reach_the_proxy(&mut self, flags: &'static str, seq: u32, payload: &str) {
         let sent = segment(CLIENT, VIP, flags, seq).with(payload);
         self.cable(STREET, &sent, 64);
         self.cable(FRONT, &sent, 63);
@@ -209,12 +209,23 @@ fn nat_a_rewritten_packet_is_one_packet() {
 #[test]
 fn tun_a_packet_in_a_packet_is_that_packet() {
     let mut wire = Wire::new();
-    wire.to_the_proxy("S", 100, "");
+    wire.reach_the_proxy("S", 100, "");
     let sent = segment(CLIENT, VIP, "S", 100).inside("10.10.1.11", "10.10.1.21");
     wire.0.interfaces[6].addresses.push("203.0.113.10".parse().expect("an address"));
     wire.cable(BACK, &sent, 62);
     wire.cable([5, 2], &segment(VIP, CLIENT, "SA", 900), 64);
     insta::assert_snapshot!(wire.text());
+}
+
+#[test]
+fn a_packet_that_comes_back_changed_was_not_sent_again() {
+    let mut wire = Wire::new();
+    let inside = || segment(CLIENT, VIP, "S", 100).inside("203.0.113.11", "192.0.2.21");
+    wire.reach_the_proxy("S", 100, "");
+    // The way to the real server is by the router from which the packet came, and out by the same interface again.
+    wire.cable([3, 2], &inside(), 62);
+    wire.see(2, Way::Out, inside().frame(FRONT, 61));
+    insta::assert_snapshot!(story(&wire.0), @"1 Client SYN: client:street router:street router:front proxy1:front proxy1:front router:front router:front: Lost");
 }
 
 #[test]
@@ -238,9 +249,9 @@ fn a_proxy_reads_the_request_and_asks_by_another_connection() {
     let mut wire = Wire::new();
     let request = format!("GET / HTTP/1.1\r\nX-Labctl-Trace: {TOKEN}\r\n\r\n");
     let own = "10.10.1.11:50000";
-    wire.to_the_proxy("S", 100, "");
+    wire.reach_the_proxy("S", 100, "");
     wire.cable([3, 2], &segment(VIP, CLIENT, "SA", 700), 64);
-    wire.to_the_proxy("A", 101, &request);
+    wire.reach_the_proxy("A", 101, &request);
     wire.cable(BACK, &segment(own, WEB, "S", 5), 64);
     wire.cable([5, 4], &segment(WEB, own, "SA", 6), 64);
     wire.cable(BACK, &segment(own, WEB, "A", 6).with(&request), 64);
@@ -274,7 +285,7 @@ fn a_lost_packet_is_shown_where_it_was_last_seen_and_its_repetition_is_another()
 fn a_node_that_has_the_address_and_does_nothing_is_named() {
     let mut wire = Wire::new();
     wire.0.outcome = Outcome::Failed("timed out".to_owned());
-    wire.to_the_proxy("S", 100, "");
+    wire.reach_the_proxy("S", 100, "");
     insta::assert_snapshot!(wire.text());
 }
 
@@ -284,9 +295,7 @@ fn what_a_bridge_told_everybody_is_no_hop() {
     let sent = segment(CLIENT, VIP, "S", 100);
     wire.cable(STREET, &sent, 64);
     wire.see(4, Way::Overheard, sent.frame(STREET, 64));
-    insta::assert_snapshot!(story(&wire.0), @r"
-    1 Client SYN: client:street router:street: Lost
-    ");
+    insta::assert_snapshot!(story(&wire.0), @"1 Client SYN: client:street router:street: Lost");
 }
 
 #[test]
