@@ -8,4 +8,5 @@ pub mod faults;
 pub mod floating;
 pub mod lab;
 pub mod safety;
+pub mod trace;
 pub mod traffic;

@@ -33,7 +33,7 @@ mod tests;
 pub use addresses::Family;
 pub use elected::Elected;
 pub use names::*;
-pub use problem::{Invalid, Problem, ProblemKind, Span};
+pub use problem::{Invalid, Problem, ProblemKind, Span, nearest};
 pub use scalars::duration;
 pub use site::*;
 
