@@ -32,6 +32,8 @@ const FROM_STREET: &str = "from_street";
 const FROM_REALS: &str = "from_reals";
 /// `INSIDE_MAX` in bpf/maps.h.
 const INSIDE_MAX: usize = 4;
+/// Connections of which only the SYN was seen: enough for a flood of 100,000 a second to leave a handshake half a second.
+const OPENINGS_MAX: u32 = 65_536;
 /// The least a ring buffer may have: a page.
 const RING_BYTES_MIN: u32 = 4096;
 
@@ -103,7 +105,7 @@ impl EbpfPlane {
             .override_global("inside", &inside[..], true)
             .override_global("inside_count", &inside_count, true)
             .override_global("tells", &tells, true)
-            .map_max_entries("openings", settings.flows_max)
+            .map_max_entries("openings", settings.flows_max.min(OPENINGS_MAX))
             .map_max_entries("flows", settings.flows_max);
         if !settings.sync {
             loader.map_max_entries("fresh", RING_BYTES_MIN);
@@ -262,7 +264,7 @@ impl EbpfPlane {
         }
         let key = WireFlowKey::new(flow.client, service);
         if let Some(before) = self.known(&key)? {
-            if is_active {
+            if is_active || before.real() == number {
                 return Ok(false);
             }
             unless_missing(self.openings.remove(&key))
@@ -472,7 +474,7 @@ fn now() -> u32 {
 }
 
 fn ticks(seconds: u64) -> u32 {
-    (seconds * 1_000_000_000 >> 30) as u32
+    ((seconds * 1_000_000_000) >> 30) as u32
 }
 
 #[cfg(test)]

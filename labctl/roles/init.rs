@@ -4,6 +4,7 @@
 mod border;
 mod gate;
 mod hosts;
+mod tunnels;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -28,6 +29,7 @@ use nix::unistd::{Pid, sethostname};
 use serde::{Deserialize, Serialize};
 
 use self::gate::Guard;
+use self::tunnels::Tunnels;
 use super::{DISK_PATH, EVENTS_FD, Reporter, SITE_PATH};
 use crate::dataplane::{self, gate::LEASES_FD};
 use crate::kernel::nft::Border;
@@ -139,6 +141,9 @@ pub enum Error {
     /// No leases.
     #[error("put the floating addresses behind the lease gate")]
     Gate(#[from] dataplane::Error),
+    /// No tunnels.
+    #[error("open the tunnels that directors send")]
+    Tunnels(#[source] dataplane::Error),
     /// A link of the site is not there.
     #[error("find the public interface")]
     Link(#[from] packet::Error),
@@ -173,6 +178,8 @@ pub fn run() -> Result<std::convert::Infallible, Error> {
     furnish(&spec, node)?;
     let reporter = Reporter::new(Some(node.name.to_string()), "init", Some(UnixDatagram::from(events)));
     let guard = Guard::of(&spec.topology, node)?;
+    // Open as long as this process lives, which is as long as the machine does.
+    let _tunnels = Tunnels::open(&spec.topology, node).map_err(Error::Tunnels)?;
     let mut init = Init::new(node, reporter, orders, fabric, guard)?;
     init.serve()
 }

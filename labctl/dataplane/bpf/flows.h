@@ -218,14 +218,17 @@ static __always_inline __u32 by_schedule(struct service *service, __u16 family, 
 	return least_loaded(service);
 }
 
-// A real server for a connection that has none here, or may not keep it.
-static __always_inline __u32 chosen(struct service *service, const struct packet *packet, const struct flow_key *key)
+// A real server for a connection that has none here, or may not keep `former`.
+static __always_inline __u32 chosen(struct service *service, const struct packet *packet, const struct flow_key *key,
+				    const struct flow *former)
 {
 	int opens = packet->stage == OPENS || packet->source.protocol == IPPROTO_UDP;
 	__u32 id = opens ? by_schedule(service, packet->family, key) : by_source(service, packet->family, key);
 
 	if (id >= NOBODY)
 		return NOBODY;
+	if (former)
+		forget(key, former->state);
 	if (packet->stage == OPENS) {
 		// The same choice comes out of a hash again, so a flood of SYNs costs nothing.
 		if (service->scheduler < BY_ADDRESS) {

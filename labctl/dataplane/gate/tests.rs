@@ -341,7 +341,7 @@ fn the_gate_comes_before_the_balancer() {
         let _gate = Gate::attach([FRONT], &gated(Lease::NONE, true)).expect("a gate");
         let (_, programs) = SchedClassifier::query_tcx(FRONT, TcAttachType::Ingress).unwrap();
         let names: Vec<_> = programs.iter().map(|program| program.name_as_str().unwrap_or("?")).collect();
-        assert_eq!(names, [INGRESS, "to_real"]);
+        assert_eq!(names, [INGRESS, "from_street"]);
     });
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{FRAME_BYTES_MIN, is_long_enough};
+use super::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAME_BYTES_MIN_V6, is_long_enough};
 use crate::balancer::forward::fixtures::packet::{Complaint, Content, Sent};
 use crate::balancer::forward::fixtures::{Side, services};
 use crate::balancer::{Endpoint, Flow, Protocol};
@@ -106,7 +106,10 @@ impl Damage {
             Self::Longer(bytes) => frame.extend(vec![0xa5; bytes.into()]),
             Self::VirtualRouter(family) => frame[..6].copy_from_slice(&[0, 0, 0x5e, 0, family, 0x33]),
         }
-        debug_assert!(is_long_enough(frame));
+        frame.truncate(FRAME_BYTES_MAX);
+        if !is_long_enough(frame) {
+            frame.resize(FRAME_BYTES_MIN_V6, 0);
+        }
     }
 }
 
