@@ -60,6 +60,8 @@ enum Verb {
     Trace(commands::trace::Args),
     /// Try TCP connections from a node
     Reach(commands::reach::Args),
+    /// See what balancers do, and have them do something else
+    Balancer(commands::balancer::Args),
     /// Print what a node's services wrote
     Logs(commands::logs::Args),
     /// Print what happened, one JSON line an event
@@ -134,6 +136,7 @@ pub fn run() -> ExitCode {
         Verb::Fetch(args) => commands::fetch::run(&args),
         Verb::Trace(args) => commands::trace::run(&args),
         Verb::Reach(args) => commands::reach::run(&args),
+        Verb::Balancer(args) => commands::balancer::run(&args),
         Verb::Logs(args) => commands::logs::run(&args),
         Verb::Events(args) => commands::events::run(&args),
         Verb::Power(args) => commands::power::run(&args),

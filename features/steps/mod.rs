@@ -7,6 +7,7 @@ pub mod drill;
 pub mod faults;
 pub mod floating;
 pub mod lab;
+pub mod receptionist;
 pub mod safety;
 pub mod trace;
 pub mod traffic;

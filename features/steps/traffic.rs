@@ -60,7 +60,7 @@ fn seen_as(world: &mut World, node: Node, address: Address) -> Result<(), String
 }
 
 /// Asks the VIP for its health from each of these addresses of the client, and counts who answered.
-fn ask_from(
+pub fn ask_from(
     world: &mut World,
     sources: impl Iterator<Item = String>,
 ) -> Result<BTreeMap<String, u64>, String> {

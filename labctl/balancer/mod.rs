@@ -3,8 +3,10 @@
 
 pub mod forward;
 mod health;
+pub mod layer7;
 mod schedule;
 mod slow_start;
+pub mod sync;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,5 @@
-//! A hidden verb: asks a daemon of the node that it runs on, or the node's kernel, how it is, and prints the JSON that it
-//! says.
+//! A hidden verb: asks a daemon of the node that it runs on, or the node's kernel, how it is or something else, and prints
+//! the JSON that it says.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -12,7 +12,8 @@ use super::{Failure, Outcome};
 use crate::kernel::survey;
 use crate::roles::{balancer, inquiry, vrrpd};
 
-/// A daemon that works answers within a millisecond; one that hangs does not within any time.
+/// A daemon that works says within a millisecond how it is, and changes what it does within some ten of them; one that hangs
+/// does not within any time.
 const WITHIN: Duration = Duration::from_secs(2);
 
 /// Ask a daemon of this node, or its kernel, how it is
@@ -20,6 +21,8 @@ const WITHIN: Duration = Duration::from_secs(2);
 pub struct Args {
     /// Which
     daemon: Daemon,
+    /// What else than how it is, as a line of JSON
+    question: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -36,7 +39,8 @@ pub fn run(args: &Args) -> Outcome {
         Daemon::Balancer => balancer::SOCKET_PATH,
         Daemon::Kernel => return tell_of_kernel(),
     };
-    let answer = inquiry::ask(Path::new(path), WITHIN).map_err(|error| {
+    let question = args.question.as_deref().unwrap_or_default();
+    let answer = inquiry::converse(Path::new(path), question.as_bytes(), WITHIN).map_err(|error| {
         let who = format!("{:?}", args.daemon).to_lowercase();
         let message = match error.kind() {
             std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused => {

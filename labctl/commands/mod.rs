@@ -18,6 +18,7 @@ macro_rules! print_line {
 }
 
 pub mod ask;
+pub mod balancer;
 pub mod check;
 pub mod completions;
 pub mod conformance;

@@ -13,8 +13,8 @@ use crate::holder::protocol::Progress;
 use crate::kernel::capability::{self, Capability};
 use crate::kernel::nft;
 use crate::plan::{Observed, Wanted, between};
-use crate::roles::{foreign, init};
-use crate::topology::{LabName, Role, Topology, duration};
+use crate::roles::{foreign, init, ipvs};
+use crate::topology::{BalancerEngine, LabName, Role, Topology, duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -106,9 +106,14 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
     }
     if let Some((program, package)) = foreign::missing(topology) {
         return Err(Failure::machine(
-            format!("the election of this topology needs `{program}`, which is not installed"),
+            format!("a proxy of this topology needs `{program}`, which is not installed"),
             format!("`apt-get install {package}`, or leave `engine:` out of the topology"),
         ));
+    }
+    let by_ipvs = topology.balancer.as_ref().is_some_and(|it| it.engine == BalancerEngine::Ipvs);
+    if let Some(why) = by_ipvs.then(ipvs::lacks).flatten() {
+        let help = "take another `engine:` below `balancer:`, or another kernel";
+        return Err(Failure::machine(format!("the balancer of this topology is IPVS, and this {why}"), help));
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ fn ask(lab: &Lab, status: &Status, node: &NodeName, engine: Engine) -> Result<Te
     if engine != Engine::Labctl {
         return Ok(Testimony::Mute);
     }
-    match question(lab, node, "vrrpd") {
+    match question(lab, node, &["vrrpd"]) {
         Ok(child) => Err(child),
         Err(error) => Ok(Testimony::Silent(error.to_string())),
     }
@@ -61,7 +61,7 @@ pub(super) fn survey(
     let asked: Vec<_> = to_be_asked(topology)
         .into_iter()
         .filter(runs)
-        .map(|node| (question(lab, &node, "kernel"), node))
+        .map(|node| (question(lab, &node, &["kernel"]), node))
         .collect();
     let heard = asked.into_iter().map(|(asked, node)| {
         let survey = asked.map_err(|error| error.to_string()).and_then(answer);
@@ -70,16 +70,17 @@ pub(super) fn survey(
     heard.collect()
 }
 
-/// The process that waits for an answer.
-fn question(lab: &Lab, node: &NodeName, whom: &str) -> io::Result<Child> {
-    let args = ["exec", "--lab", lab.name().as_str(), node.as_str(), "--", SELF, "__ask", whom];
+/// The process that waits for an answer to these words: whom to ask, and for what if not how it is.
+pub(super) fn question(lab: &Lab, node: &NodeName, words: &[&str]) -> io::Result<Child> {
+    let mut args = vec!["exec", "--lab", lab.name().as_str(), node.as_str(), "--", SELF, "__ask"];
+    args.extend(words);
     let mut spawn = Spawn::own(&args);
     (spawn.stdout, spawn.stderr) = (Stdio::piped(), Stdio::piped());
     spawn.start()
 }
 
 /// What it was told, or why nothing.
-fn answer<T: DeserializeOwned>(child: Child) -> Result<T, String> {
+pub(super) fn answer<T: DeserializeOwned>(child: Child) -> Result<T, String> {
     let output = child.wait_with_output().map_err(|error| error.to_string())?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);

@@ -75,6 +75,15 @@ pub enum Error {
     /// The services exclude each other.
     #[error("install the services")]
     Conflict(#[from] Conflict),
+    /// Something else than packets of the kernel is directed, and that failed.
+    #[error("direct connections by {backend}")]
+    Director {
+        /// How.
+        backend: plane::Backend,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A packet of the least size that IPv6 knows must get through, in a tunnel as well.
     #[error("forward by {interface}: its MTU of {mtu} is below {least}")]
     SmallMtu {

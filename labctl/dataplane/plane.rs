@@ -57,6 +57,10 @@ pub enum Backend {
     Ebpf,
     /// Rules of nftables.
     Nft,
+    /// Rules of nftables that track connections.
+    Conntrack,
+    /// None of them: requests are read and passed on.
+    Http,
 }
 
 impl fmt::Display for Backend {
@@ -64,6 +68,8 @@ impl fmt::Display for Backend {
         f.write_str(match self {
             Self::Ebpf => "eBPF on tcx",
             Self::Nft => "nftables",
+            Self::Conntrack => "nftables with connection tracking",
+            Self::Http => "HTTP",
         })
     }
 }

@@ -276,8 +276,8 @@ fn happened(event: &Event) -> String {
             format!("{real} gets no more connections of {service}: {because}")
         }
         What::FailOpen { service } => format!("no real server of {service} is well, so all get connections"),
-        What::Balancing { active: true } => "it balances".to_owned(),
-        What::Balancing { active: false } => "it does not balance any more".to_owned(),
+        What::Balancing { active: true, .. } => "it balances".to_owned(),
+        What::Balancing { active: false, .. } => "it does not balance any more".to_owned(),
         other => format!("{other:?}"),
     }
 }

@@ -91,7 +91,9 @@ fn floating(facts: &Facts, missing: &mut Vec<String>) {
     if facts.topology.balancer.is_none() {
         return;
     }
-    for holder in holders(facts.topology, facts.observed) {
+    // Who else balances says nothing about its real servers.
+    let says = |name: &NodeName| facts.topology.node(name).is_some_and(|node| runs(node, Builtin::Balancer));
+    for holder in holders(facts.topology, facts.observed).into_iter().filter(says) {
         let out = facts.record.reals_out(&holder, facts.topology);
         missing.extend(out.iter().map(|real| format!("real server {real} to pass its health check")));
     }

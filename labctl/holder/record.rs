@@ -114,8 +114,9 @@ impl Record {
                 status.last_exit = Some(how.clone());
             }
             What::VrrpState { to, .. } => status.says = Some(to.clone()),
-            What::Balancing { active } => {
-                status.says = Some(if *active { "active" } else { "standby" }.to_owned());
+            What::Balancing { active, backend } => {
+                let is = if *active { "active" } else { "standby" };
+                status.says = Some(format!("{is}, {backend}"));
             }
             What::RaftLeader { leader, term } => {
                 status.says = Some(match leader {

@@ -34,6 +34,8 @@ pub struct Spawn<'a> {
     pub env_only: bool,
     /// It is killed when the thread that starts it ends.
     pub die_with_parent: bool,
+    /// It leads a process group of its own, to be ended by [`kill_group`].
+    pub own_group: bool,
     /// Descriptors that stay open in it, under their own numbers.
     pub keep: Vec<BorrowedFd<'a>>,
     /// Where its standard streams go.
@@ -53,6 +55,7 @@ impl<'a> Spawn<'a> {
             env: Vec::new(),
             env_only: false,
             die_with_parent: false,
+            own_group: false,
             keep: Vec::new(),
             stdin: Stdio::null(),
             stdout: Stdio::inherit(),
@@ -73,6 +76,9 @@ impl<'a> Spawn<'a> {
         command.args(&self.args).stdin(self.stdin).stdout(self.stdout).stderr(self.stderr);
         if self.env_only {
             command.env_clear();
+        }
+        if self.own_group {
+            command.process_group(0);
         }
         let die_with_parent = self.die_with_parent;
         for (key, value) in self.env {
@@ -251,6 +257,14 @@ pub fn signal_family(head: i32, signal: Signal) -> io::Result<()> {
         }
     }
     Err(io::Error::other(format!("process {head} has children faster than they can be signalled")))
+}
+
+/// Kills a child that was started with [`Spawn::own_group`], and everybody who is still in its group. The child must not have
+/// been waited for: until then nobody else can have its number.
+pub fn kill_group(leader: &Child) -> Result<(), Errno> {
+    let pid = leader.id() as i32;
+    assert!(pid > 1, "refusing to kill the group {pid}");
+    nix::sys::signal::killpg(Pid::from_raw(pid), Signal::SIGKILL)
 }
 
 /// How a process ended, in words.

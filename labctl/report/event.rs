@@ -128,6 +128,9 @@ pub enum What {
     Balancing {
         /// Whether it does.
         active: bool,
+        /// What with.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        backend: String,
     },
     /// A drill broke something on purpose.
     Fault {

@@ -1,35 +1,41 @@
-//! The balancer of a proxy: asks the real servers whether they are well, keeps the data plane's tables, and balances
-//! exactly while this node has the virtual address. It knows nothing of the election: it watches the kernel's
-//! addresses, so any VRRP daemon will do.
+//! The balancer of a proxy: asks the real servers whether they are well, keeps the data plane's tables, tells other
+//! directors of connections, does what people ask it to, and balances exactly while this node has the virtual address. It
+//! knows nothing of the election: it watches the kernel's addresses, so any VRRP daemon will do.
 #![expect(clippy::disallowed_methods, reason = "owns the clock of the health checks")]
 
 pub mod account;
+mod backend;
 mod check;
+mod desk;
+mod exchange;
+mod keeping;
+mod layout;
+pub mod request;
+mod roster;
 mod tables;
+mod waiting;
 mod watch;
 
-use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ipnet::{IpNet, Ipv4Net};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
-use super::inquiry::{self, Desk};
-use super::{Reporter, Site, described, stop};
-use crate::balancer::{
-    self, Check, Endpoint, Health, Method, Real, Service, Standing, Thresholds, Transition, availability,
-};
-use crate::dataplane::ebpf::EbpfPlane;
-use crate::dataplane::{self, Switch};
+use super::{Reporter, Site, described, proxy, random, stop};
+use crate::balancer::{Check, Flow, Transition};
+use crate::dataplane::{self, Settings};
 use crate::report::What;
-use crate::topology::{self, NetworkName, Probe, Scheduler, VirtualService};
-use account::{Account, RealAccount, ServiceAccount};
+use crate::topology::NetworkName;
+use account::Account;
+use backend::Switch;
 use check::Prober;
-use tables::{Failed, Tables};
+use desk::Question;
+use exchange::{Exchange, Said};
+use layout::Layout;
+use roster::{MemberId, Roster, Turned};
+use tables::{Event, Failed, Survey, Tables};
+use waiting::Waiting;
 use watch::Addresses;
 
 /// Outcomes that wait for the loop. Each real server has at most one check in flight, so a full channel only makes
@@ -38,7 +44,7 @@ const OUTCOMES_MAX: usize = 256;
 /// The loop wakes at least this often, so that a lost wake-up is a delay and not an end.
 const NAP_MAX: Duration = Duration::from_secs(60);
 
-/// Where the balancer says how it is: an [`Account`].
+/// Where the balancer says how it is (an [`Account`]), and takes a [`request::Request`].
 pub const SOCKET_PATH: &str = "/run/labctl/balancer.sock";
 
 /// Why this node cannot balance.
@@ -47,6 +53,9 @@ pub enum Error {
     /// The site has no virtual services, or nobody to serve them.
     #[error("the site has no virtual service with a real server to balance")]
     NothingToBalance,
+    /// Requests cannot be passed on.
+    #[error("pass requests on")]
+    Proxy(#[from] proxy::Error),
     /// The services need more than one interface on one side.
     #[error("{node} has no single interface whose network has {whose}")]
     NoInterface {
@@ -63,6 +72,21 @@ pub enum Error {
         /// The network of the real servers.
         network: NetworkName,
     },
+    /// An interface does not say how long its packets may be.
+    #[error("read the MTU of {interface}")]
+    Mtu {
+        /// The interface.
+        interface: NetworkName,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// Neither what was asked for can be had nor anything else.
+    #[error("forward packets: no backend can be had, because {because}")]
+    NoBackend {
+        /// Why not.
+        because: String,
+    },
     /// The event loop cannot start.
     #[error("start the balancer's event loop")]
     Runtime(#[source] io::Error),
@@ -75,6 +99,9 @@ pub enum Error {
     /// Nobody can ask it how it is.
     #[error("listen on {SOCKET_PATH}")]
     Listen(#[source] io::Error),
+    /// Other directors cannot be told of connections.
+    #[error("exchange flows with other directors")]
+    Exchange(#[source] io::Error),
     /// The kernel does not balance.
     #[error("balance in the kernel")]
     Dataplane(#[from] dataplane::Error),
@@ -90,63 +117,8 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     })
 }
 
-/// Where the services are, as seen from this node.
-#[derive(Debug, PartialEq)]
-struct Layout {
-    front: NetworkName,
-    back: NetworkName,
-    inside: Ipv4Net,
-    own: Ipv4Addr,
-    services: Vec<VirtualService>,
-}
-
-impl Layout {
-    fn of(site: &Site) -> Result<Self, Error> {
-        let services = match &site.topology.balancer {
-            Some(balancer) if balancer.services.iter().any(|service| !service.reals.is_empty()) => {
-                balancer.services.clone()
-            }
-            _ => return Err(Error::NothingToBalance),
-        };
-        let virtuals: Vec<IpAddr> = services.iter().map(|service| service.address).collect();
-        let reals: Vec<IpAddr> =
-            services.iter().flat_map(|service| &service.reals).map(|real| real.address).collect();
-        let (front, _) = network_with(site, &virtuals, "all virtual services")?;
-        let (back, inside) = network_with(site, &reals, "all real servers")?;
-        let own = site
-            .node()
-            .address_on(&back)
-            .ok_or_else(|| Error::NoAddress { node: site.me.to_string(), network: back.clone() })?;
-        Ok(Self { front, back, inside, own, services })
-    }
-}
-
-/// The network that has all these addresses and an interface of this node.
-fn network_with(
-    site: &Site,
-    addresses: &[IpAddr],
-    whose: &'static str,
-) -> Result<(NetworkName, Ipv4Net), Error> {
-    site.topology
-        .networks
-        .iter()
-        .filter(|(name, _)| site.node().on(name).is_some())
-        .find(|(_, prefix)| addresses.iter().all(|address| IpNet::V4(**prefix).contains(address)))
-        .map(|(name, prefix)| (name.clone(), *prefix))
-        .ok_or_else(|| Error::NoInterface { node: site.me.to_string(), whose })
-}
-
-/// One real server of one service, under observation.
-#[derive(Debug)]
-struct Patient {
-    service: usize,
-    real: usize,
-    health: Health,
-    in_flight: bool,
-}
-
-/// What a check found out about a patient; the error is for people.
-type Outcome = (usize, Result<(), String>);
+/// What a check found out about a real server; the error is for people.
+type Outcome = (MemberId, Result<(), String>);
 
 /// How far the balancer is with its start.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -162,56 +134,47 @@ enum Progress {
 struct Balancer {
     layout: Layout,
     reporter: Reporter,
+    roster: Roster,
     tables: Tables,
     switch: Switch,
+    /// What forwards packets, and why that.
+    backend: String,
+    because: String,
     addresses: Addresses,
     prober: Prober,
-    patients: Vec<Patient>,
-    /// Which services have no healthy real server that has a weight.
-    open: Vec<bool>,
     active: Option<bool>,
     progress: Progress,
     outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
-    desk: UnixListener,
+    questions: mpsc::Receiver<Question>,
+    waiting: Vec<Waiting>,
+    exchange: Option<Exchange>,
 }
 
 impl Balancer {
     fn new(site: &Site, reporter: Reporter) -> Result<Self, Error> {
         let layout = Layout::of(site)?;
-        let mut settings = dataplane::Settings::between(layout.front.as_str(), layout.back.as_str());
-        settings.inside.push(layout.inside.into());
-        let (plane, switch) = EbpfPlane::attach(settings)?;
-        let prober = Prober::new(layout.own).map_err(Error::Http)?;
-        let now = Instant::now();
-        let mut patients = Vec::new();
-        for (service, wanted) in layout.services.iter().enumerate() {
-            let thresholds = Thresholds {
-                rise: wanted.check.rise,
-                fall: wanted.check.fall,
-                interval: wanted.check.interval,
-            };
-            patients.extend((0..wanted.reals.len()).map(|real| Patient {
-                service,
-                real,
-                health: Health::new(thresholds, now),
-                in_flight: false,
-            }));
-        }
+        let balancer = site.topology.balancer.as_ref().ok_or(Error::NothingToBalance)?;
+        let chosen = backend::choose(balancer, settings(&layout)?)?;
+        let backend = chosen.plane.backend().to_string();
+        tracing::info!("connections are balanced by {backend}, because {}", chosen.because);
+        let life = random::bytes().map(u64::from_ne_bytes).map_err(Error::Exchange)?;
+        let exchange = layout.others.as_ref().map(|others| Exchange::open(others, life)).transpose();
         Ok(Self {
-            open: vec![false; layout.services.len()],
+            roster: keeping::roster(&layout, Instant::now()),
             addresses: Addresses::watch()?,
+            prober: Prober::new(layout.own).map_err(Error::Http)?,
             active: None,
             progress: Progress::FirstRound,
             outcomes: mpsc::channel(OUTCOMES_MAX),
-            desk: Desk::open(Path::new(SOCKET_PATH))
-                .and_then(|desk| UnixListener::from_std(desk.into_listener()))
-                .map_err(Error::Listen)?,
+            questions: desk::open(Path::new(SOCKET_PATH)).map_err(Error::Listen)?,
+            waiting: Vec::new(),
+            exchange: exchange.map_err(Error::Exchange)?,
+            tables: Tables::of(chosen.plane).map_err(Error::Runtime)?,
+            switch: chosen.switch,
+            backend,
+            because: chosen.because,
             layout,
             reporter,
-            tables: Tables::of(Box::new(plane)),
-            switch,
-            prober,
-            patients,
         })
     }
 
@@ -219,8 +182,13 @@ impl Balancer {
         tokio::pin!(stop);
         self.follow_address()?;
         loop {
-            self.start_due_checks(Instant::now());
-            let nap = tokio::time::sleep_until(self.next_due().into());
+            let now = Instant::now();
+            if self.roster.warm_up(now) {
+                self.install();
+            }
+            self.start_due_checks(now);
+            let nap = tokio::time::sleep_until(self.roster.deadline().unwrap_or(now + NAP_MAX).into());
+            let has_tables = self.tables.is_idle();
             tokio::select! {
                 // In this order: whether this node balances at all matters more than to whom.
                 biased;
@@ -232,9 +200,11 @@ impl Balancer {
                     changed?;
                     self.follow_address()?;
                 }
-                installed = self.tables.installed() => self.note(installed),
-                Some((patient, outcome)) = self.outcomes.1.recv() => self.judge(patient, outcome),
-                Ok((asker, _)) = self.desk.accept() => self.answer(asker),
+                Some((member, outcome)) = self.outcomes.1.recv() => self.judge(member, outcome),
+                event = self.tables.event() => self.note(event),
+                Some(question) = self.questions.recv() => self.hear(question),
+                // What others say waits in their socket while the data plane is away.
+                said = said(&mut self.exchange), if has_tables => self.adopt(said),
                 () = nap => {}
             }
         }
@@ -243,165 +213,168 @@ impl Balancer {
     /// Balances exactly while a virtual address is on this node.
     fn follow_address(&mut self) -> Result<(), Error> {
         let here = self.addresses.here()?;
-        let active = self.layout.services.iter().any(|service| here.iter().any(|it| service.address == *it));
+        let active = self.layout.services.iter().any(|service| here.contains(&service.address));
         if self.active != Some(active) {
             self.switch.set(active)?;
             self.active = Some(active);
-            self.reporter.emit(What::Balancing { active });
+            self.reporter.emit(What::Balancing { active, backend: self.backend.clone() });
             let (now, has) = if active { ("balancing", "has") } else { ("idle", "has not") };
             tracing::info!("{now}, because this node {has} the virtual address");
         }
         Ok(())
     }
 
-    fn next_due(&self) -> Instant {
-        let waiting = self.patients.iter().filter(|patient| !patient.in_flight);
-        let due = waiting.map(|patient| patient.health.deadline()).min();
-        due.unwrap_or_else(|| Instant::now() + NAP_MAX)
-    }
-
     fn start_due_checks(&mut self, now: Instant) {
-        for (index, patient) in self.patients.iter_mut().enumerate() {
-            if patient.in_flight || patient.health.deadline() > now {
-                continue;
-            }
-            patient.in_flight = true;
-            let service = &self.layout.services[patient.service];
-            let real = &service.reals[patient.real];
-            let endpoint = Endpoint::tcp(real.address, real.port);
-            let (probe, timeout): (Probe, Duration) = (service.check.probe.clone(), service.check.timeout);
+        for due in self.roster.due(now) {
             let (prober, outcomes) = (self.prober.clone(), self.outcomes.0.clone());
             tokio::spawn(async move {
-                let outcome = prober.check(&probe, endpoint, timeout).await;
+                let outcome = prober.check(&due.check, &due.name, due.at).await;
                 // The loop has ended if nobody listens any more.
-                let _ = outcomes.send((index, outcome)).await;
+                let _ = outcomes.send((due.member, outcome)).await;
             });
         }
     }
 
     /// Takes the outcome of a check, and rebuilds the tables if it changes anything.
-    fn judge(&mut self, index: usize, outcome: Result<(), String>) {
-        let patient = &mut self.patients[index];
-        patient.in_flight = false;
+    fn judge(&mut self, member: MemberId, outcome: Result<(), String>) {
         let check = if outcome.is_ok() { Check::Passed } else { Check::Failed };
-        let transition = patient.health.handle(check, Instant::now());
-        let wanted = &self.layout.services[patient.service];
-        let (service, real) = (wanted.name.to_string(), wanted.reals[patient.real].node.to_string());
-        match (transition, outcome.err().unwrap_or_default()) {
-            (None, _) => {}
-            (Some(Transition::Up), _) => {
-                tracing::info!("{service}: {real} is up");
-                self.reporter.emit(What::RealUp { service, real });
-            }
-            (Some(Transition::Down), because) => {
-                tracing::info!("{service}: {real} is down, because {because}");
-                self.reporter.emit(What::RealDown { service, real, because });
+        let turned = self.roster.judge(member, check, Instant::now());
+        let has_turned = turned.is_some();
+        if let Some(Turned { service, real, transition }) = turned {
+            let service = service.to_string();
+            match (transition, outcome.err().unwrap_or_default()) {
+                (Transition::Up, _) => {
+                    tracing::info!("{service}: {real} is up");
+                    self.reporter.emit(What::RealUp { service, real });
+                }
+                (Transition::Down, because) => {
+                    tracing::info!("{service}: {real} is down, because {because}");
+                    self.reporter.emit(What::RealDown { service, real, because });
+                }
             }
         }
         match self.progress {
-            Progress::FirstRound if self.patients.iter().all(|patient| patient.health.is_known()) => {
+            Progress::FirstRound if self.roster.is_known() => {
                 self.progress = Progress::Installing;
                 self.install();
             }
             Progress::FirstRound => {}
-            Progress::Installing | Progress::Ready if transition.is_some() => self.install(),
+            Progress::Installing | Progress::Ready if has_turned => {
+                self.install();
+            }
             Progress::Installing | Progress::Ready => {}
         }
     }
 
-    /// Takes note of how a change of the tables went. One that failed is no end: the tables that are there go on.
-    fn note(&mut self, installed: Result<(), Failed>) {
-        match installed {
-            Ok(()) if self.progress == Progress::Installing => {
-                self.progress = Progress::Ready;
-                self.reporter.emit(What::Ready);
+    /// Has the data plane balance as the roster is now. Says which wish that is.
+    fn install(&mut self) -> u64 {
+        for service in self.roster.newly_open() {
+            tracing::warn!(
+                "{service}: every real server with a weight is down, so all of them get connections"
+            );
+            self.reporter.emit(What::FailOpen { service: service.to_string() });
+        }
+        self.tables.install(self.roster.services())
+    }
+
+    /// Takes note of what the data plane did. A change that failed is no end: the tables that are there go on.
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Installed(wish) => {
+                if self.progress == Progress::Installing {
+                    self.progress = Progress::Ready;
+                    self.reporter.emit(What::Ready);
+                }
+                self.in_force(wish);
             }
-            Ok(()) => {}
-            Err(Failed { source, again_in }) => {
+            Event::Failed(Failed { source, again_in }) => {
                 let because = described(&source);
                 tracing::error!("the tables stay as they are, and again in {again_in:?}, because {because}");
+                self.not_in_force(&because);
+            }
+            Event::Surveyed(Ok(survey)) => self.surveyed(survey),
+            Event::Surveyed(Err(source)) => {
+                let because = described(&source);
+                tracing::error!("nobody can say what the tables have, because {because}");
+                self.not_in_force(&because);
+            }
+            Event::Uncounted(source) => {
+                tracing::error!("the connections were not counted, because {}", described(&source));
+            }
+            Event::Fresh(flows) => self.tell(flows),
+        }
+    }
+
+    /// Tells other directors of connections that began here.
+    fn tell(&mut self, flows: Result<Vec<Flow>, dataplane::Error>) {
+        match (flows, &mut self.exchange) {
+            (Ok(flows), Some(exchange)) => exchange.tell(&flows),
+            (Ok(_), None) => {}
+            (Err(source), _) => {
+                tracing::error!("other directors are not told of new flows, because {}", described(&source));
             }
         }
     }
 
-    /// Says how it is to somebody who asked.
-    fn answer(&self, asker: UnixStream) {
-        let (Ok(asker), Ok(mut line)) = (asker.into_std(), serde_json::to_vec(&self.account())) else {
-            return;
-        };
-        line.push(b'\n');
-        inquiry::tell(asker, &line);
+    /// Takes over what another director told, or begins to tell it what it asked for.
+    fn adopt(&mut self, said: Said) {
+        match said {
+            Said::Asked => self.tables.survey(),
+            Said::Flows(from, flows) => match self.tables.adopt(&flows) {
+                Ok(count) => {
+                    let exchange = self.exchange.iter_mut();
+                    exchange.for_each(|exchange| exchange.adopted(from, count));
+                }
+                Err(source) => tracing::error!("flows are not taken over, because {}", described(&source)),
+            },
+        }
+    }
+
+    /// What the data plane has and counted is known now: changes can be made, and whoever asked can be told.
+    fn surveyed(&mut self, survey: Survey) {
+        self.answer_all(&survey);
+        if let Some(exchange) = self.exchange.as_mut().filter(|exchange| exchange.is_asked()) {
+            exchange.tell_everything(survey.flows);
+        }
     }
 
     fn account(&self) -> Account {
-        let mut services = BTreeMap::new();
-        for (wanted, &fail_open) in self.layout.services.iter().zip(&self.open) {
-            let service = ServiceAccount { fail_open, reals: BTreeMap::new() };
-            services.insert(wanted.name.to_string(), service);
+        Account {
+            active: self.active == Some(true),
+            ready: self.progress == Progress::Ready,
+            backend: self.backend.clone(),
+            because: self.because.clone(),
+            services: self.roster.account(),
         }
-        for patient in &self.patients {
-            let wanted = &self.layout.services[patient.service];
-            let real = &wanted.reals[patient.real];
-            if let Some(service) = services.get_mut(wanted.name.as_str()) {
-                let account = RealAccount { up: patient.health.is_up(), weight: real.weight };
-                service.reals.insert(real.node.to_string(), account);
-            }
-        }
-        Account { active: self.active == Some(true), ready: self.progress == Progress::Ready, services }
-    }
-
-    fn install(&mut self) {
-        let mut services = Vec::with_capacity(self.layout.services.len());
-        for (index, wanted) in self.layout.services.iter().enumerate() {
-            let patients = self.patients.iter().filter(|patient| patient.service == index);
-            let standings: Vec<Standing> = patients.map(|patient| standing(wanted, patient)).collect();
-            let (available, fail_open) = availability(&standings, wanted.fail_open);
-            if fail_open && !self.open[index] {
-                tracing::warn!(
-                    "{}: every real server with a weight is down, so all of them get connections",
-                    wanted.name
-                );
-                self.reporter.emit(What::FailOpen { service: wanted.name.to_string() });
-            }
-            self.open[index] = fail_open;
-            services.push(service(wanted, &available));
-        }
-        self.tables.install(services);
     }
 }
 
-/// What counts about a real server when it comes to who is available.
-fn standing(wanted: &VirtualService, patient: &Patient) -> Standing {
-    Standing { weight: wanted.reals[patient.real].weight, up: patient.health.is_up() }
+/// Waits until another director says something; for ever, if there is none.
+async fn said(exchange: &mut Option<Exchange>) -> Said {
+    match exchange {
+        Some(exchange) => exchange.said().await,
+        None => std::future::pending().await,
+    }
 }
 
-/// A service of the site in the balancer's own terms.
-fn service(wanted: &VirtualService, available: &[bool]) -> Service {
-    let protocol = match wanted.protocol {
-        topology::Protocol::Tcp => balancer::Protocol::Tcp,
-        topology::Protocol::Udp => balancer::Protocol::Udp,
+/// Where the data plane works.
+fn settings(layout: &Layout) -> Result<Settings, Error> {
+    let mtu = |interface: &NetworkName| -> Result<u16, Error> {
+        let error = |source| Error::Mtu { interface: interface.clone(), source };
+        let text = std::fs::read_to_string(format!("/sys/class/net/{interface}/mtu")).map_err(error)?;
+        let mtu: u32 = text.trim().parse().map_err(|_| error(io::ErrorKind::InvalidData.into()))?;
+        // No IP packet is longer, whatever a loopback would carry.
+        Ok(u16::try_from(mtu).unwrap_or(u16::MAX))
     };
-    let real = |(real, available): (&crate::topology::RealServer, &bool)| Real {
-        name: real.node.to_string(),
-        endpoint: Endpoint { address: real.address, port: real.port, protocol },
-        weight: real.weight,
-        available: *available,
-    };
-    Service {
-        address: Endpoint { address: wanted.address, port: wanted.port, protocol },
-        method: Method::Nat,
-        scheduler: match wanted.scheduler {
-            Scheduler::Rr => balancer::Scheduler::RoundRobin,
-            Scheduler::Wrr => balancer::Scheduler::WeightedRoundRobin,
-            Scheduler::Lc => balancer::Scheduler::LeastConnections,
-            Scheduler::Wlc => balancer::Scheduler::WeightedLeastConnections,
-            Scheduler::Sed => balancer::Scheduler::ShortestExpectedDelay,
-            Scheduler::Nq => balancer::Scheduler::NeverQueue,
-            Scheduler::Sh => balancer::Scheduler::SourceHash,
-            Scheduler::Mh => balancer::Scheduler::Maglev,
-        },
-        reals: wanted.reals.iter().zip(available).map(real).collect(),
-    }
+    Ok(Settings {
+        inside: layout.inside.clone(),
+        tunnel_v4: layout.own.v4,
+        tunnel_v6: layout.own.v6,
+        front_mtu: mtu(&layout.front)?,
+        back_mtu: mtu(&layout.back)?,
+        sync: layout.others.is_some(),
+        ..Settings::between(layout.front.as_str(), layout.back.as_str())
+    })
 }
 
 #[cfg(test)]

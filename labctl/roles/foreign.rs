@@ -9,8 +9,8 @@ use std::path::PathBuf;
 pub(super) use instances::{Floating, Instance, instances};
 pub(super) use supervisor::{Program, Watched, supervise};
 
-use crate::kernel::{macvlan, netlink, packet};
-use crate::topology::{Builtin, Failover, NetworkName, NodeName, Topology};
+use crate::kernel::{macvlan, netlink, packet, sysctl};
+use crate::topology::{Balancer, Builtin, Failover, NetworkName, NodeName, Topology};
 
 /// Where a daemon's configuration is written, in the node's private `/run`.
 pub(super) const FOLDER: &str = "/run/labctl";
@@ -21,6 +21,12 @@ pub enum Error {
     /// Nothing floats.
     #[error("the site has no failover")]
     NoFailover,
+    /// Nothing is balanced.
+    #[error("the site has no balancer")]
+    NoBalancer,
+    /// A kernel setting that it needs.
+    #[error(transparent)]
+    Setting(#[from] sysctl::Error),
     /// The node is not in the election.
     #[error("{0} has no priority")]
     NoPriority(NodeName),
@@ -122,11 +128,25 @@ pub fn missing(topology: &Topology) -> Option<(&'static str, &'static str)> {
     builtins.into_iter().find_map(|builtin| match builtin {
         Builtin::Keepalived => super::keepalived::missing(),
         Builtin::Frr => super::frr::missing(),
-        _ => None,
+        Builtin::Haproxy => super::haproxy::missing(),
+        Builtin::Nginx => super::nginx::missing(topology.balancer.as_ref()?.forward),
+        Builtin::Ipvs => super::ipvs::missing(),
+        Builtin::Vrrpd | Builtin::Balancer | Builtin::Web | Builtin::Db | Builtin::Whoami => None,
     })
 }
 
 /// The election of a topology.
 pub(super) fn failover(topology: &Topology) -> Result<&Failover, Error> {
     topology.failover.as_ref().ok_or(Error::NoFailover)
+}
+
+/// The balancer of a topology.
+pub(super) fn balancer(topology: &Topology) -> Result<&Balancer, Error> {
+    topology.balancer.as_ref().ok_or(Error::NoBalancer)
+}
+
+/// A shell script that is nothing but the command, whatever its words contain.
+pub(super) fn script(argv: &[String]) -> String {
+    let words: Vec<String> = argv.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+    format!("exec {}\n", words.join(" "))
 }

@@ -1,9 +1,11 @@
 //! How a daemon is asked how it is: it listens on a socket in its node's own `/run`, and whoever connects is told one
-//! JSON document, which ends with the connection. Nothing is read from whoever asks. It does not know what is told.
+//! JSON document, which ends with the connection. Whoever asks for something else says so in one line before; a daemon with
+//! one thing to tell does not read it. It does not know what is told.
 #![expect(clippy::disallowed_methods, reason = "whoever asks waits for a bounded time")]
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -62,14 +64,26 @@ pub fn tell(mut stream: UnixStream, answer: &[u8]) {
     let _ = stream.set_nonblocking(true).and_then(|()| stream.write_all(answer));
 }
 
-/// Asks the daemon behind a socket. A daemon that hangs is an error after `within`, also one that tells a byte at a time.
+/// Asks the daemon behind a socket how it is. A daemon that hangs is an error after `within`, also one that tells a byte at a
+/// time.
 pub fn ask(path: &Path, within: Duration) -> io::Result<Vec<u8>> {
+    converse(path, b"", within)
+}
+
+/// The same with a question: one line, short enough for the buffer of a socket.
+pub fn converse(path: &Path, question: &[u8], within: Duration) -> io::Result<Vec<u8>> {
     let end = Instant::now() + within;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
     // Counts for connecting, too: a daemon that hangs has a full queue soon.
     socket.set_write_timeout(Some(within))?;
     let address = SockAddr::unix(path)?;
-    match socket.connect(&address).and_then(|()| hear_out(&UnixStream::from(socket), end)) {
+    let told = socket.connect(&address).and_then(|()| {
+        let mut stream = UnixStream::from(socket);
+        stream.write_all(question)?;
+        stream.shutdown(Shutdown::Write)?;
+        hear_out(&stream, end)
+    });
+    match told {
         Ok(answer) => Ok(answer),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(io::Error::new(io::ErrorKind::TimedOut, "no answer"))

@@ -31,7 +31,7 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     let failover = foreign::failover(&site.topology)?;
     for check in &failover.checks {
         match &check.probe {
-            TrackProbe::Command(argv) => drop(foreign::write(&script_name(check), &script(argv))?),
+            TrackProbe::Command(argv) => drop(foreign::write(&script_name(check), &foreign::script(argv))?),
             TrackProbe::Balancer => {
                 tracing::warn!("{PROGRAM} cannot ask the balancer, so the check {} is left out", check.name)
             }
@@ -207,12 +207,6 @@ fn instance_name(router: &Instance) -> String {
 
 fn script_name(check: &TrackCheck) -> String {
     format!("check-{}", check.name)
-}
-
-/// A shell script that is nothing but the command, whatever its words contain.
-fn script(argv: &[String]) -> String {
-    let words: Vec<String> = argv.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
-    format!("exec {}\n", words.join(" "))
 }
 
 /// Whole seconds, rounded up.

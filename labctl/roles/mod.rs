@@ -1,15 +1,22 @@
 //! What runs inside a node: daemons, each a `labctl __role NAME` process started by the node's PID 1. A role knows the
 //! site and which node it is on; it never talks to the holder but by the events it emits.
 
+#[cfg(test)]
+mod agreement;
 pub mod balancer;
 pub mod db;
+pub mod dnat;
 pub mod foreign;
 pub mod frr;
+pub mod haproxy;
 pub mod init;
 pub mod inquiry;
+pub mod ipvs;
 pub mod keepalived;
 mod listener;
 pub mod load;
+pub mod nginx;
+pub mod proxy;
 mod random;
 mod reporter;
 mod stop;

@@ -90,7 +90,7 @@ impl<'f> Method<'f> {
     fn check_engine(&self, problems: &mut Problems) {
         let (why, help) = match (self.engine, self.forward) {
             (BalancerEngine::Labctl, _)
-            | (BalancerEngine::Haproxy | BalancerEngine::Nginx, Forward::Proxy)
+            | (BalancerEngine::Haproxy | BalancerEngine::Nginx, Forward::Proxy | Forward::Nat)
             | (BalancerEngine::Nft, Forward::Nat)
             | (BalancerEngine::Ipvs, Forward::Nat | Forward::Tun | Forward::Dr) => return,
             (BalancerEngine::Haproxy | BalancerEngine::Nginx, _) => {

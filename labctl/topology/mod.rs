@@ -33,6 +33,7 @@ mod tests;
 pub use addresses::Family;
 pub use elected::Elected;
 pub use names::*;
+pub(crate) use problem::did_you_mean;
 pub use problem::{Invalid, Problem, ProblemKind, Span, nearest};
 pub use scalars::duration;
 pub use site::*;

@@ -59,7 +59,9 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
         Some(Role::Proxy) => {
             let elects = !file.failover.is_absent();
             let balances = !file.balancer.is_absent();
-            let both = [(engine_of(file, node).service(), elects), (Builtin::Balancer, balances)];
+            let given = file.balancer.value().and_then(|balancer| balancer.engine.value());
+            let director = given.map(|choice| choice.0).unwrap_or_default().service();
+            let both = [(engine_of(file, node).service(), elects), (director, balances)];
             both.into_iter().filter(|(_, wanted)| *wanted).map(|(builtin, _)| (builtin, Vec::new())).collect()
         }
         Some(Role::Web) => vec![(Builtin::Web, vec![conversation.web_port])],

@@ -112,8 +112,14 @@ pub enum Builtin {
     Keepalived,
     /// The same by FRRouting's zebra and vrrpd.
     Frr,
-    /// Health checks and the data plane's tables.
+    /// Health checks, and the data plane's tables or the layer-7 director.
     Balancer,
+    /// Balancing by HAProxy, with a configuration written for the site.
+    Haproxy,
+    /// The same by nginx.
+    Nginx,
+    /// The same by the kernel's IPVS, which keepalived looks after.
+    Ipvs,
     /// The conversation application.
     Web,
     /// A member of the embedded database.
@@ -442,6 +448,9 @@ impl Builtin {
             Self::Keepalived => "keepalived",
             Self::Frr => "frr",
             Self::Balancer => "balancer",
+            Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
+            Self::Ipvs => "ipvs",
             Self::Web => "web",
             Self::Db => "db",
             Self::Whoami => "whoami",

@@ -12,6 +12,10 @@ pub struct Account {
     pub active: bool,
     /// Its first tables are in the kernel.
     pub ready: bool,
+    /// What forwards the packets.
+    pub backend: String,
+    /// Why that, and nothing else.
+    pub because: String,
     /// Every virtual service by name.
     pub services: BTreeMap<String, ServiceAccount>,
 }
@@ -50,7 +54,14 @@ mod tests {
         let real = |(at, &(up, weight))| (format!("web{at}"), RealAccount { up, weight });
         let reals = reals.iter().enumerate().map(real).collect();
         let service = ServiceAccount { fail_open: false, reals };
-        Account { active: true, ready: true, services: [("web".to_owned(), service)].into() }
+        let (backend, because) = ("eBPF on tcx".to_owned(), "the kernel has it".to_owned());
+        Account {
+            active: true,
+            ready: true,
+            backend,
+            because,
+            services: [("web".to_owned(), service)].into(),
+        }
     }
 
     #[test]

@@ -1,68 +1,77 @@
-//! Asks one real server whether it is well, from the proxy's own address on the back and within a time limit. It does
-//! not judge: one answer is no state.
+//! Asks one real server whether it is well, from the proxy's own address and within a time limit. It does not judge: one
+//! answer is no state.
 
+use std::ffi::OsStr;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use reqwest::header::{CONNECTION, HeaderValue};
 use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::net::TcpSocket;
+use tokio::time::timeout;
 
-use crate::balancer::Endpoint;
-use crate::topology::Probe;
+use super::layout::Own;
+use crate::kernel::process::{PidFd, Spawn, kill_group};
+use crate::topology::{HealthCheck, Probe};
 
 /// Makes checks. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Prober {
-    from: Ipv4Addr,
-    http: reqwest::Client,
+    own: Own,
+    /// A client for each family that this node has an address of.
+    v4: Option<reqwest::Client>,
+    v6: Option<reqwest::Client>,
 }
 
 impl Prober {
-    /// A prober that speaks from this address.
-    pub(super) fn new(from: Ipv4Addr) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .local_address(IpAddr::from(from))
-            .no_proxy()
-            // A redirect is not the 2xx that was asked for.
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(0)
-            .build()?;
-        Ok(Self { from, http })
+    /// A prober that speaks from these addresses.
+    pub(super) fn new(own: Own) -> Result<Self, reqwest::Error> {
+        let client = |from: IpAddr| {
+            reqwest::Client::builder()
+                .local_address(from)
+                .no_proxy()
+                // A redirect is not the 2xx that was asked for.
+                .redirect(reqwest::redirect::Policy::none())
+                .pool_max_idle_per_host(0)
+                .build()
+        };
+        let v4 = own.v4.map(|own| client(own.into())).transpose()?;
+        let v6 = own.v6.map(|own| client(own.into())).transpose()?;
+        Ok(Self { own, v4, v6 })
     }
 
-    /// Checks once. The error says why not, in words for people.
-    pub(super) async fn check(
-        &self,
-        probe: &Probe,
-        endpoint: Endpoint,
-        timeout: Duration,
-    ) -> Result<(), String> {
-        let answer = async {
-            match probe {
-                Probe::Tcp => self.connect(endpoint).await.map_err(|error| error.to_string()),
-                Probe::Http(path) => self.get(endpoint, path).await,
-                // No topology can say so yet.
-                Probe::Command(_) => Err("programs are not asked".to_owned()),
-            }
-        };
-        match tokio::time::timeout(timeout, answer).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(format!("no answer in {timeout:?}")),
+    /// Checks the real server of this name once. The error says why not, in words for people.
+    pub(super) async fn check(&self, check: &HealthCheck, name: &str, at: SocketAddr) -> Result<(), String> {
+        let within = check.timeout;
+        let late = |_| Err(format!("no answer in {within:?}"));
+        match &check.probe {
+            Probe::Tcp => timeout(within, self.connect(at)).await.unwrap_or_else(late),
+            Probe::Http(path) => timeout(within, self.get(at, path)).await.unwrap_or_else(late),
+            Probe::Command(argv) => run(argv, name, at, within).await,
         }
     }
 
-    async fn connect(&self, endpoint: Endpoint) -> io::Result<()> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddrV4::new(self.from, 0).into())?;
-        let stream = socket.connect(endpoint.into()).await?;
-        // Ends with a reset: checks many times a second would use up our ports by TIME-WAIT.
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO))
+    async fn connect(&self, to: SocketAddr) -> Result<(), String> {
+        let from = self.own.towards(to.ip()).ok_or_else(|| no_address(to))?;
+        let connect = async {
+            let socket = if from.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+            socket.bind(SocketAddr::new(from, 0))?;
+            let stream = socket.connect(to).await?;
+            // Ends with a reset: checks many times a second would use up our ports by TIME-WAIT.
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO))
+        };
+        connect.await.map_err(|error: io::Error| error.to_string())
     }
 
-    async fn get(&self, endpoint: Endpoint, path: &str) -> Result<(), String> {
-        let request = self.http.get(format!("http://{endpoint}{path}"));
+    async fn get(&self, to: SocketAddr, path: &str) -> Result<(), String> {
+        let client = if to.is_ipv4() { &self.v4 } else { &self.v6 };
+        let client = client.as_ref().ok_or_else(|| no_address(to))?;
+        let request = client.get(format!("http://{to}{path}"));
         // The server closes first, so that TIME-WAIT is on its side.
         let request = request.header(CONNECTION, HeaderValue::from_static("close"));
         let answer = request.send().await.map_err(|error| innermost(&error))?;
@@ -71,6 +80,74 @@ impl Prober {
             status => Err(format!("answered {status}")),
         }
     }
+}
+
+fn no_address(to: SocketAddr) -> String {
+    format!("this node has no address of its own to speak to {} from", to.ip())
+}
+
+/// A program and all that it started. They end with this value at the latest, and the program is collected.
+struct Script {
+    child: Child,
+    collected: bool,
+}
+
+impl Script {
+    /// Ends whatever is left of it. The program itself, if it has ended, keeps its number until it is collected, so nobody
+    /// else can be meant.
+    fn collect(&mut self) -> io::Result<ExitStatus> {
+        if !self.collected {
+            // Fails only if nobody is left.
+            let _ = kill_group(&self.child);
+            self.collected = true;
+        }
+        self.child.wait()
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.collect();
+    }
+}
+
+/// Runs a program, which does not outlive its time, and leaves nothing behind.
+async fn run(argv: &[String], name: &str, at: SocketAddr, within: Duration) -> Result<(), String> {
+    let [program, arguments @ ..] = argv else { return Err("there is no program to run".to_owned()) };
+    let mut spawn = Spawn {
+        program: OsStr::new(program),
+        args: arguments.iter().map(OsStr::new).collect(),
+        die_with_parent: true,
+        own_group: true,
+        stdout: Stdio::null(),
+        stderr: Stdio::null(),
+        ..Spawn::own(&[])
+    };
+    spawn.clean_environment();
+    spawn.env.push(("LABCTL_REAL_NODE", name.to_owned()));
+    spawn.env.push(("LABCTL_REAL_ADDRESS", at.ip().to_string()));
+    spawn.env.push(("LABCTL_REAL_PORT", at.port().to_string()));
+    let child = spawn.start().map_err(|error| format!("run {program}: {error}"))?;
+    let mut script = Script { child, collected: false };
+    let ended = ended(&script.child).map_err(|error| format!("watch {program}: {error}"))?;
+    if timeout(within, ended.readable()).await.is_err() {
+        let _ = kill_group(&script.child);
+        // SIGKILL is not refused; a process that the kernel holds up must not hold up the loop.
+        let _ = ended.readable().await;
+        return Err(format!("{program} has not ended in {within:?}"));
+    }
+    match script.collect() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program} ended with {status}")),
+        Err(error) => Err(format!("wait for {program}: {error}")),
+    }
+}
+
+/// Readable when the program has ended.
+fn ended(child: &Child) -> io::Result<AsyncFd<OwnedFd>> {
+    let process = PidFd::open(child.id() as i32)?.as_fd().try_clone_to_owned()?;
+    // SAFETY: an `OwnedFd` is open until it is dropped, which the `AsyncFd` does last, and is always the same one.
+    Ok(unsafe { AsyncFd::register_with_interest(process, Interest::READABLE) }?)
 }
 
 /// The cause at the bottom: `Connection refused` tells more than `error sending request`.
@@ -83,75 +160,4 @@ fn innermost(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(5);
-    const IMPATIENCE: Duration = Duration::from_millis(20);
-
-    fn prober() -> Prober {
-        Prober::new(Ipv4Addr::LOCALHOST).expect("a prober")
-    }
-
-    async fn listener() -> (TcpListener, Endpoint) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        (listener, Endpoint::tcp(Ipv4Addr::LOCALHOST, port))
-    }
-
-    /// Answers one request with a status line, or never.
-    async fn server(status: Option<&'static str>) -> Endpoint {
-        let (listener, endpoint) = listener().await;
-        tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.expect("a client");
-            let _ = stream.read(&mut [0; 1024]).await;
-            match status {
-                Some(status) => {
-                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
-                    stream.write_all(answer.as_bytes()).await.expect("an answer");
-                }
-                None => std::future::pending().await,
-            }
-        });
-        endpoint
-    }
-
-    #[tokio::test]
-    async fn a_port_that_listens_is_well() {
-        let (_listener, endpoint) = listener().await;
-        assert_eq!(prober().check(&Probe::Tcp, endpoint, PATIENCE).await, Ok(()));
-    }
-
-    #[tokio::test]
-    async fn a_port_that_refuses_is_not() {
-        let (listener, endpoint) = listener().await;
-        drop(listener);
-        for probe in [Probe::Tcp, Probe::Http("/healthz".into())] {
-            let because = prober().check(&probe, endpoint, PATIENCE).await.expect_err("refused");
-            assert!(because.contains("Connection refused"), "{because}");
-        }
-    }
-
-    #[tokio::test]
-    async fn only_2xx_is_well() {
-        let probe = Probe::Http("/healthz".into());
-        for (status, well) in [
-            ("200 OK", Ok(())),
-            ("204 No Content", Ok(())),
-            ("302 Found", Err("answered 302 Found".to_owned())),
-            ("503 Service Unavailable", Err("answered 503 Service Unavailable".to_owned())),
-        ] {
-            assert_eq!(prober().check(&probe, server(Some(status)).await, PATIENCE).await, well);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_server_that_hangs_is_not_well() {
-        let probe = Probe::Http("/healthz".into());
-        let outcome = prober().check(&probe, server(None).await, IMPATIENCE).await;
-        assert_eq!(outcome, Err("no answer in 20ms".to_owned()));
-    }
-}
+mod tests;

@@ -1,11 +1,18 @@
 //! What the role makes of a site. What it does to packets is tested in dataplane/, its judgement in balancer/.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::IpNet;
 use serde_json::json;
 
+use super::layout::Own;
 use super::*;
+use crate::balancer::Method;
+use crate::topology::Forward;
 
 /// A proxy on three networks, with the virtual address on one and the real servers on another.
-fn site() -> Site {
+pub(super) fn site() -> Site {
     let interval = json!({ "secs": 0, "nanos": 100_000_000 });
     let check = json!({ "probe": "tcp", "interval": interval, "timeout": interval, "rise": 2, "fall": 3 });
     let real =
@@ -58,8 +65,9 @@ fn interfaces_follow_from_addresses() {
     let layout = Layout::of(&site()).expect("a layout");
     assert_eq!(layout.front.as_str(), "front");
     assert_eq!(layout.back.as_str(), "back");
-    assert_eq!(layout.inside.to_string(), "10.10.1.0/24");
-    assert_eq!(layout.own, Ipv4Addr::new(10, 10, 1, 11));
+    assert_eq!(layout.inside, ["10.10.1.0/24".parse::<IpNet>().expect("a prefix")]);
+    assert_eq!(layout.own, Own { v4: Some(Ipv4Addr::new(10, 10, 1, 11)), v6: None });
+    assert_eq!(layout.others, None, "nobody is to be told of flows");
 }
 
 #[test]
@@ -103,13 +111,34 @@ fn a_proxy_without_an_address_on_the_back_cannot_check() {
 }
 
 #[test]
-fn the_balancers_terms_keep_names_weights_and_order() {
+fn real_servers_behind_a_tunnel_may_be_anywhere() {
     let mut site = site();
-    let wanted = &mut site.topology.balancer.as_mut().expect("a balancer").services[0];
-    wanted.reals[0].weight = 0;
-    let service = service(wanted, &[true, false]);
-    assert_eq!(service.scheduler, balancer::Scheduler::SourceHash);
-    let seen: Vec<_> =
-        service.reals.iter().map(|real| (real.name.as_str(), real.weight, real.available)).collect();
-    assert_eq!(seen, [("web1", 0, true), ("web2", 1, false)]);
+    let balancer = site.topology.balancer.as_mut().expect("a balancer");
+    balancer.forward = Forward::Tun;
+    balancer.services[0].reals[1].address = [192, 0, 2, 22].into();
+    let layout = Layout::of(&site).expect("a layout");
+    assert_eq!((layout.method, layout.back.as_str()), (Method::Tun, "back"));
+    assert_eq!(layout.own.towards([192, 0, 2, 22].into()), Some([10, 10, 1, 11].into()));
+    assert!(layout.within().is_empty());
+}
+
+#[test]
+fn directors_tell_each_other_on_the_network_that_they_share() {
+    let mut site = site();
+    site.topology.balancer.as_mut().expect("a balancer").sync = true;
+    assert_eq!(Layout::of(&site).expect("a layout").others, None, "there is nobody else");
+    let mut other = site.topology.nodes[0].clone();
+    other.name = "proxy2".parse().expect("a name");
+    other.interfaces[1].addresses = vec![[10, 10, 1, 12].into()];
+    site.topology.nodes.push(other.clone());
+    let others = Layout::of(&site).expect("a layout").others.expect("another director");
+    assert_eq!(others.from, IpAddr::from([10, 10, 1, 11]));
+    assert_eq!(others.to, BTreeMap::from([([10, 10, 1, 12].into(), other.name)]));
+}
+
+#[test]
+fn a_layer_7_proxy_has_its_real_servers_where_nat_has_them() {
+    let mut site = site();
+    site.topology.balancer.as_mut().expect("a balancer").forward = Forward::Proxy;
+    assert_eq!(Layout::of(&site).expect("a layout").method, Method::Nat);
 }

@@ -1,9 +1,9 @@
-//! Which IPv4 addresses this network namespace has, and when that changes. It asks the kernel afresh after every
+//! Which addresses this network namespace has, and when that changes. It asks the kernel afresh after every
 //! notice, so a notice that was lost, or too many of them, do no harm.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use nix::errno::Errno;
@@ -41,7 +41,7 @@ pub(super) struct Addresses {
 impl Addresses {
     /// Watches from now on; what changed before [`Addresses::here`] is first called is in its answer.
     pub(super) fn watch() -> Result<Self, Error> {
-        let notices = Netlink::open_groups(&[libc::RTNLGRP_IPV4_IFADDR])?;
+        let notices = Netlink::open_groups(&[libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR])?;
         let descriptor = notices.as_fd().try_clone_to_owned().map_err(Error::Wait)?;
         // SAFETY: an `OwnedFd` is open until it is dropped, which the `AsyncFd` does last, and is always the same one.
         let readiness = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
@@ -64,9 +64,9 @@ impl Addresses {
     }
 
     /// The addresses as they are now.
-    pub(super) fn here(&mut self) -> Result<BTreeSet<Ipv4Addr>, Error> {
+    pub(super) fn here(&mut self) -> Result<BTreeSet<IpAddr>, Error> {
         let mut every = AddressMessage::default();
-        every.header.family = AddressFamily::Inet;
+        every.header.family = AddressFamily::Unspec;
         let found = self.lists.dump(RouteNetlinkMessage::GetAddress(every))?;
         Ok(found.iter().filter_map(address).collect())
     }
@@ -77,11 +77,12 @@ fn overflowed(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::ENOBUFS as i32)
 }
 
-fn address(message: &RouteNetlinkMessage) -> Option<Ipv4Addr> {
+fn address(message: &RouteNetlinkMessage) -> Option<IpAddr> {
     let RouteNetlinkMessage::NewAddress(message) = message else { return None };
-    // IFA_LOCAL is our own address; IFA_ADDRESS would be the peer's on a point-to-point link.
+    // IFA_LOCAL is our own address, where IFA_ADDRESS would be the peer's on a point-to-point link. IPv6 has IFA_ADDRESS only.
     message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        AddressAttribute::Local(address @ IpAddr::V4(_)) => Some(*address),
+        AddressAttribute::Address(address @ IpAddr::V6(_)) => Some(*address),
         _ => None,
     })
 }
@@ -89,6 +90,7 @@ fn address(message: &RouteNetlinkMessage) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::time::Duration;
 
     use nix::sched::{CloneFlags, unshare};
@@ -103,6 +105,7 @@ mod tests {
     /// Far more notices than the default receive buffer of 208 KiB holds.
     const FLOOD: u32 = 5000;
     const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+    const VIP6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 113, 0, 0, 0, 0, 0x10);
 
     fn own(address: Ipv4Addr) -> AddressMessage {
         let mut message = AddressMessage::default();
@@ -151,10 +154,25 @@ mod tests {
             assert!(addresses.here().expect("a list").is_empty());
             run(&mut kernel, &[add(VIP)]);
             addresses.changed().await.expect("a notice");
-            assert_eq!(addresses.here().expect("a list"), BTreeSet::from([VIP]));
+            assert_eq!(addresses.here().expect("a list"), BTreeSet::from([IpAddr::V4(VIP)]));
             run(&mut kernel, &[remove(VIP)]);
             addresses.changed().await.expect("a notice");
             assert!(addresses.here().expect("a list").is_empty());
+        });
+    }
+
+    #[test]
+    fn addresses_of_ipv6_are_noticed_too() {
+        in_own_namespace(async |mut addresses, mut kernel| {
+            let mut message = AddressMessage::default();
+            message.header.family = AddressFamily::Inet6;
+            message.header.prefix_len = 128;
+            message.header.index = LOOPBACK_INDEX;
+            message.attributes = vec![AddressAttribute::Local(VIP6.into())];
+            let add = RouteNetlinkMessage::NewAddress(message);
+            run(&mut kernel, &[Request { message: add, flags: NLM_F_CREATE }]);
+            addresses.changed().await.expect("a notice");
+            assert_eq!(addresses.here().expect("a list"), BTreeSet::from([IpAddr::V6(VIP6)]));
         });
     }
 
@@ -172,7 +190,7 @@ mod tests {
             flood();
             run(&mut kernel, &[add(VIP)]);
             addresses.changed().await.expect("a notice, whatever was lost");
-            assert_eq!(addresses.here().expect("a list"), BTreeSet::from([VIP]));
+            assert_eq!(addresses.here().expect("a list"), BTreeSet::from([IpAddr::V4(VIP)]));
             // And it goes on to notice.
             run(&mut kernel, &[remove(VIP)]);
             addresses.changed().await.expect("a notice");

@@ -57,7 +57,7 @@ fn everything_else_that_can_be_told() {
         fall: 3,
     };
     let TrackProbe::Command(argv) = &check.probe else { panic!("a command") };
-    assert_eq!(script(argv), "exec 'test' 'it'\\''s there'\n");
+    assert_eq!(foreign::script(argv), "exec 'test' 'it'\\''s there'\n");
     let text = told("proxy2", |failover| {
         failover.version = VrrpVersion::V2;
         failover.advert_interval = Duration::from_millis(1500);

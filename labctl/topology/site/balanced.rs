@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Topology;
+use super::{Builtin, Topology};
 use crate::topology::names::{NodeName, ServiceName};
 
 /// What the proxies balance, and how.
@@ -221,6 +221,16 @@ impl Forward {
 }
 
 impl BalancerEngine {
+    /// The service that runs it. Destination NAT by `nft` has our own health checks.
+    pub fn service(self) -> Builtin {
+        match self {
+            Self::Labctl | Self::Nft => Builtin::Balancer,
+            Self::Haproxy => Builtin::Haproxy,
+            Self::Nginx => Builtin::Nginx,
+            Self::Ipvs => Builtin::Ipvs,
+        }
+    }
+
     /// Its word in a topology.
     pub fn word(self) -> &'static str {
         match self {
