@@ -102,12 +102,13 @@ pub struct Standing {
     pub up: bool,
 }
 
-/// Who of a service's real servers is available, and whether that is so only because nobody who has a weight is up: then
-/// all of them are, since a wrong check is likelier than a site without a single server, and a dead site loses nothing.
-/// It goes by the present alone and not by who was the last one up, so that two directors come to the same table.
-pub fn availability(reals: &[Standing]) -> (Vec<bool>, bool) {
+/// Who of a service's real servers is available, and whether that is so only because nobody who has a weight is up: then,
+/// if the service may fail open, all of them are, since a wrong check is likelier than a site without a single server, and
+/// a dead site loses nothing. It goes by the present alone and not by who was the last one up, so that two directors come to
+/// the same table.
+pub fn availability(reals: &[Standing], may_fail_open: bool) -> (Vec<bool>, bool) {
     let mut candidates = reals.iter().filter(|real| real.weight > 0).peekable();
-    let fail_open = candidates.peek().is_some() && candidates.all(|real| !real.up);
+    let fail_open = may_fail_open && candidates.peek().is_some() && candidates.all(|real| !real.up);
     (reals.iter().map(|real| real.up || fail_open && real.weight > 0).collect(), fail_open)
 }
 
@@ -182,6 +183,12 @@ mod tests {
     }
 
     #[test]
+    fn a_service_that_may_not_fail_open_has_nobody() {
+        let down = Standing { weight: 1, up: false };
+        assert_eq!(availability(&[down, down], false), (vec![false, false], false));
+    }
+
+    #[test]
     fn a_server_without_a_weight_is_nobodys_last_hope() {
         assert_eq!(judged(&[(0, true), (1, false)]), (vec![true, true], true));
         assert_eq!(judged(&[(0, false), (1, true)]), (vec![false, true], false));
@@ -191,7 +198,7 @@ mod tests {
 
     fn judged(reals: &[(u32, bool)]) -> (Vec<bool>, bool) {
         let standings: Vec<_> = reals.iter().map(|&(weight, up)| Standing { weight, up }).collect();
-        availability(&standings)
+        availability(&standings, true)
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 pub mod forward;
 mod health;
 mod schedule;
+mod slow_start;
 pub mod sync;
 mod table;
 
@@ -13,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 
 pub use health::{Check, Health, Standing, Thresholds, Transition, availability};
 pub use schedule::{Candidate, Schedule, TURNS_MAX, client_hash, source_hash};
+pub use slow_start::{STEPS, SlowStart};
 pub use table::{SLOTS, maglev};
 
 /// Most real servers of one service; a slot of the Maglev table names one in a byte.

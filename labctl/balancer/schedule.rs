@@ -85,12 +85,7 @@ impl Schedule {
 
     /// The real server of a new connection, as an index. `turn` counts the connections that were given out in turn, and
     /// `active` tells how many each real server has.
-    pub fn choose(
-        &self,
-        client: SocketAddr,
-        turn: &mut u32,
-        active: impl Fn(usize) -> u64,
-    ) -> Option<usize> {
+    pub fn choose(&self, client: SocketAddr, turn: &mut u32, active: impl Fn(usize) -> u64) -> Option<usize> {
         match self.scheduler {
             Scheduler::RoundRobin | Scheduler::WeightedRoundRobin => {
                 let slot = self.slot(*turn)?;
@@ -132,8 +127,8 @@ impl Schedule {
     /// denominator: 32 bits by 32 fit into the 64 of the data plane.
     fn least(&self, may: impl Fn(&Candidate) -> bool, load: impl Fn(&Candidate) -> u64) -> Option<usize> {
         let by_weight = |a: &&Candidate, b: &&Candidate| -> Ordering {
-            let [here, there] = [(a, b), (b, a)]
-                .map(|(one, other)| u128::from(load(one)) * u128::from(other.weight));
+            let [here, there] =
+                [(a, b), (b, a)].map(|(one, other)| u128::from(load(one)) * u128::from(other.weight));
             here.cmp(&there)
         };
         // Of equals, `min_by` returns the first.

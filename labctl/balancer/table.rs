@@ -130,13 +130,20 @@ mod tests {
         assert!(shares[1] <= 1, "{shares:?}");
     }
 
+    /// Beside its own slots, a server that leaves moves at most one per cent of the table. The paper measures such
+    /// disruption (section 5.3) and proves no bound; it is small because the table has over 100 slots for each server, as
+    /// section 3.4 wants it. Here it is 0.05 per cent with four servers and 0.7 with 256.
     #[test]
     fn a_server_that_leaves_moves_few_slots_of_the_others() {
-        let before = owners(&[("web1", 1), ("web2", 1), ("web3", 1), ("web4", 1)]);
-        let after = owners(&[("web1", 1), ("web2", 1), ("web4", 1)]);
-        let of_others = before.iter().filter(|owner| **owner != "web3").count();
-        let moved = before.iter().zip(&after).filter(|(b, a)| **b != "web3" && b != a).count();
-        assert!(moved * 10 < of_others, "{moved} of {of_others} slots moved without need");
+        for count in [2, 3, 4, 8, 32, 256] {
+            let names: Vec<String> = (1..=count).map(|number| format!("web{number}")).collect();
+            let before: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+            let mut after = before.clone();
+            let (left, _) = after.remove(count / 2);
+            let both = owners(&before).into_iter().zip(owners(&after));
+            let moved = both.filter(|(before, after)| *before != left && before != after).count();
+            assert!(moved * 100 <= SLOTS, "{moved} slots of {count} servers moved without need");
+        }
     }
 
     proptest! {

@@ -32,6 +32,8 @@ const FROM_STREET: &str = "from_street";
 const FROM_REALS: &str = "from_reals";
 /// `INSIDE_MAX` in bpf/maps.h.
 const INSIDE_MAX: usize = 4;
+/// Connections of which only the SYN was seen: enough for a flood of 100,000 a second to leave a handshake half a second.
+const OPENINGS_MAX: u32 = 65_536;
 /// The least a ring buffer may have: a page.
 const RING_BYTES_MIN: u32 = 4096;
 
@@ -75,13 +77,7 @@ impl EbpfPlane {
         let (mut plane, switch) = Self::load(settings, front, back)?;
         let Settings { front, back, .. } = plane.settings.clone();
         for (name, interface) in [(FROM_STREET, front), (FROM_REALS, back)] {
-            attach_program(
-                &mut plane.ebpf,
-                name,
-                &interface,
-                TcAttachType::Ingress,
-                LinkOrder::default(),
-            )?;
+            attach_program(&mut plane.ebpf, name, &interface, TcAttachType::Ingress, LinkOrder::default())?;
         }
         Ok((plane, switch))
     }
@@ -109,7 +105,7 @@ impl EbpfPlane {
             .override_global("inside", &inside[..], true)
             .override_global("inside_count", &inside_count, true)
             .override_global("tells", &tells, true)
-            .map_max_entries("openings", settings.flows_max)
+            .map_max_entries("openings", settings.flows_max.min(OPENINGS_MAX))
             .map_max_entries("flows", settings.flows_max);
         if !settings.sync {
             loader.map_max_entries("fresh", RING_BYTES_MIN);
@@ -161,16 +157,12 @@ impl EbpfPlane {
             if service.method == Method::Nat {
                 self.answering.insert(real.endpoint, service.address);
                 self.answers
-                    .insert(
-                        WireEndpoint::from(real.endpoint),
-                        WireAnswer::new(service.address, number),
-                        0,
-                    )
+                    .insert(WireEndpoint::from(real.endpoint), WireAnswer::new(service.address, number), 0)
                     .map_err(map_error("put a real server", "answers"))?;
             }
         }
-        let mut value =
-            Array::<_, WireService>::create(1, 0).map_err(map_error("make room for a service", "services"))?;
+        let mut value = Array::<_, WireService>::create(1, 0)
+            .map_err(map_error("make room for a service", "services"))?;
         value
             .set(0, *WireService::new(service, id, &numbers), 0)
             .map_err(map_error("fill a service", "services"))?;
@@ -189,8 +181,13 @@ impl EbpfPlane {
 
     /// Services before the real servers that they name: no slot is ever without.
     fn forget_all_but(&mut self, wanted: &BTreeMap<Endpoint, Service>) -> Result<(), Error> {
-        let gone: BTreeSet<Endpoint> =
-            self.installed.keys().chain(&self.in_doubt).filter(|it| !wanted.contains_key(it)).copied().collect();
+        let gone: BTreeSet<Endpoint> = self
+            .installed
+            .keys()
+            .chain(&self.in_doubt)
+            .filter(|it| !wanted.contains_key(it))
+            .copied()
+            .collect();
         for address in gone {
             let removed = self.services.remove(&WireEndpoint::from(address));
             unless_missing(removed).map_err(map_error("remove a service", "services"))?;
@@ -245,12 +242,13 @@ impl EbpfPlane {
 
     /// What the tables have of a connection, which of the two has it, and whether it still counts as open.
     fn known(&self, key: &WireFlowKey) -> Result<Option<WireFlow>, Error> {
-        let found = unless_missing(self.flows.get(key, 0)).map_err(map_error("look up a connection", "flows"))?;
+        let found =
+            unless_missing(self.flows.get(key, 0)).map_err(map_error("look up a connection", "flows"))?;
         if found.is_some() {
             return Ok(found);
         }
-        let found =
-            unless_missing(self.openings.get(key, 0)).map_err(map_error("look up a connection", "openings"))?;
+        let found = unless_missing(self.openings.get(key, 0))
+            .map_err(map_error("look up a connection", "openings"))?;
         Ok(found.filter(|opening| !opening.is_settled()))
     }
 
@@ -266,15 +264,18 @@ impl EbpfPlane {
         }
         let key = WireFlowKey::new(flow.client, service);
         if let Some(before) = self.known(&key)? {
-            if is_active {
+            if is_active || before.real() == number {
                 return Ok(false);
             }
-            unless_missing(self.openings.remove(&key)).map_err(map_error("forget a connection", "openings"))?;
+            unless_missing(self.openings.remove(&key))
+                .map_err(map_error("forget a connection", "openings"))?;
             if !before.is_closed() && self.is_installed(before.real()) {
                 self.add_load(before.real(), -1)?;
             }
         }
-        self.flows.insert(key, WireFlow::new(number, seen), 0).map_err(map_error("adopt a connection", "flows"))?;
+        self.flows
+            .insert(key, WireFlow::new(number, seen), 0)
+            .map_err(map_error("adopt a connection", "flows"))?;
         self.add_load(number, 1)?;
         *self.posts.entry(post).or_default() += 1;
         Ok(true)

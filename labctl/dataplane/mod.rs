@@ -8,6 +8,7 @@ pub mod gate;
 mod layout;
 mod plane;
 mod registry;
+pub mod tunnel;
 
 use std::fmt;
 use std::io;

@@ -95,7 +95,12 @@ impl<T: Copy + Ord> Numbers<T> {
         if let Some(number) = self.of(bearer) {
             return number;
         }
-        let free = (0..).find(|number| !self.bearers.contains_key(number)).unwrap_or_default();
+        // The next one, unless some before it were taken away.
+        let next = self.bearers.len() as u32;
+        let free = match self.bearers.contains_key(&next) {
+            false => next,
+            true => (0..next).find(|number| !self.bearers.contains_key(number)).unwrap_or(next),
+        };
         self.numbers.insert(bearer, free);
         self.bearers.insert(free, bearer);
         free
@@ -130,7 +135,9 @@ mod tests {
             let real = |number: usize| Endpoint::udp(Ipv4Addr::from(number as u32), 53);
             (0..count).map(|number| (service, real(number))).collect::<BTreeSet<_>>()
         };
-        many(POSTS_MAX - 1).into_iter().for_each(|post| drop(registry.enter_post(post)));
+        for post in many(POSTS_MAX - 1) {
+            registry.enter_post(post);
+        }
         assert!(registry.has_room_for(&many(POSTS_MAX)));
         assert!(!registry.has_room_for(&many(POSTS_MAX + 1)));
     }

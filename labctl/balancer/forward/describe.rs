@@ -55,10 +55,8 @@ fn packet(bytes: &[u8], lines: &mut Vec<String>) -> usize {
 
 fn ipv4(header: &Ipv4Header) -> String {
     let [source, destination] = [header.source, header.destination].map(Ipv4Addr::from);
-    let mut line = format!(
-        "ipv4 {source} > {destination} ttl {} length {}",
-        header.time_to_live, header.total_len
-    );
+    let mut line =
+        format!("ipv4 {source} > {destination} ttl {} length {}", header.time_to_live, header.total_len);
     class(&mut line, header.dscp.value() << 2 | header.ecn.value());
     let flags = [(header.dont_fragment, " df"), (header.more_fragments, " mf")];
     flags.iter().filter(|(is_set, _)| *is_set).for_each(|(_, word)| line.push_str(word));
@@ -134,13 +132,8 @@ fn ports(name: &str, bytes: &[u8]) -> String {
 /// The flags, as tcpdump writes them, and the length of the data.
 fn tcp(bytes: &[u8]) -> String {
     let Ok((header, data)) = TcpHeader::from_slice(bytes) else { return String::new() };
-    let flags = [
-        (header.syn, 'S'),
-        (header.fin, 'F'),
-        (header.rst, 'R'),
-        (header.psh, 'P'),
-        (header.ack, '.'),
-    ];
+    let flags =
+        [(header.syn, 'S'), (header.fin, 'F'), (header.rst, 'R'), (header.psh, 'P'), (header.ack, '.')];
     let flags: String = flags.iter().filter(|(is_set, _)| *is_set).map(|(_, letter)| letter).collect();
     format!(" [{flags}] data {}", data.len())
 }

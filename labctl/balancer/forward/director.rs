@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use super::super::{
     Conflict, Endpoint, Flow, Method, Protocol, Schedule, Scheduler, Service, Usage, check_together,
 };
+use super::counters::{Counters, Left};
 use super::flows::{Key, Tables};
 use super::frame::{self, Error, Ip, Read, Segment, Stage};
 use super::nat::{self, Side};
-use super::counters::{Counters, Left};
 use super::{Interface, MTU_MIN, Settings, Verdict, dr, icmp, tun};
 
 /// A director with everything it remembers.

@@ -8,6 +8,7 @@ mod requests;
 mod sizes;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -102,8 +103,13 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
-/// The director of this world, active.
+/// The director of this world, active. That of everybody available is made once: each of its tables has 65,537 slots.
 pub(crate) fn director(available: [bool; 2]) -> Director {
+    static EVERYBODY: LazyLock<Director> = LazyLock::new(|| made([true, true]));
+    if available == [true, true] { EVERYBODY.clone() } else { made(available) }
+}
+
+fn made(available: [bool; 2]) -> Director {
     let mut director = Director::new(settings());
     director.install(&services(available)).expect("services that go together");
     director.set_active(true);

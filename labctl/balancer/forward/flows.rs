@@ -61,6 +61,16 @@ impl Tables {
         self.flows.remove(key).or_else(|| self.openings.remove(key))
     }
 
+    /// How many connections each real server has that its clients did not close.
+    #[cfg(test)]
+    pub(super) fn open_ones(&self) -> std::collections::BTreeMap<(Endpoint, Endpoint), u64> {
+        let mut counts = std::collections::BTreeMap::new();
+        for (key, entry) in self.flows.iter().chain(&self.openings).filter(|(_, entry)| !entry.closed) {
+            *counts.entry((key.service, entry.real)).or_default() += 1;
+        }
+        counts
+    }
+
     /// All flows, in order. Openings are not told: their clients repeat the SYN.
     pub(super) fn flows(&self) -> Vec<Flow> {
         let flow = |(key, entry): (&Key, &Entry)| Flow {

@@ -261,10 +261,8 @@ fn ends(frame: &[u8], ip: &Ip) -> Option<(Endpoint, Endpoint)> {
         PROTOCOL_UDP => Protocol::Udp,
         _ => return None,
     };
-    let [source, destination] =
-        [(ip.source, ip.payload_at), (ip.destination, ip.payload_at + 2)].map(|(address, at)| {
-            u16_at(frame, at).map(|port| Endpoint { address, port, protocol })
-        });
+    let [source, destination] = [(ip.source, ip.payload_at), (ip.destination, ip.payload_at + 2)]
+        .map(|(address, at)| u16_at(frame, at).map(|port| Endpoint { address, port, protocol }));
     Some((source?, destination?))
 }
 

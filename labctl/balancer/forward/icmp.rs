@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use etherparse::{
-    IpDscp, IpNumber, Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, Ipv4Header, Ipv6Header, icmpv4,
+    Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpDscp, IpNumber, Ipv4Header, Ipv6Header, icmpv4,
 };
 
 use super::frame::{ETHERNET_BYTES, Ip};

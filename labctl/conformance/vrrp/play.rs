@@ -4,8 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use cucumber::World as _;
 
-use super::capability::lack;
-use super::checklist::{Outcome, Scenario};
+use super::checklist::{Outcome, Scenario, lack};
 use super::world::World;
 use crate::topology::Engine;
 

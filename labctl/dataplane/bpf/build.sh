@@ -15,7 +15,7 @@ build() { # build NAME OUTPUT; relative paths and the prefix map keep this machi
 
 case ${1:-} in
 "")
-	for name in lb gate; do
+	for name in lb gate tunnel; do
 		build "$name" "$name.bpf.o"
 		sha256sum "$name.bpf.o"
 	done
@@ -27,7 +27,7 @@ case ${1:-} in
 	fi
 	fresh=$(mktemp)
 	trap 'rm -f "$fresh"' EXIT
-	for name in lb gate; do
+	for name in lb gate tunnel; do
 		build "$name" "$fresh"
 		if [ "$(sha256sum <"$fresh")" != "$(sha256sum <"$name.bpf.o")" ]; then
 			echo "$name.bpf.o is not what $name.bpf.c builds: run bpf/build.sh and commit the object" >&2

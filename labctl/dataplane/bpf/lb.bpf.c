@@ -167,18 +167,15 @@ static __always_inline void count_to_client(__u32 id, const struct packet *packe
 
 static __always_inline int tunnel_to(struct __sk_buff *skb, const struct packet *packet, const struct real *real)
 {
+	const volatile struct address *begins = packet->family == FAMILY_IPV4 ? &own : &own6;
 	const struct address to = real->endpoint.address;
-	struct address from = {};
+	struct address from;
 
-	if (packet->family == FAMILY_IPV4) {
-		from.words[3] = own.words[3];
-		if (!encapsulate_v4(skb, packet, from.words[3], to.words[3]))
-			return DROP;
-	} else {
-		__builtin_memcpy(&from, (const void *)&own6, sizeof(from));
-		if (!encapsulate_v6(skb, packet, &from, &to))
-			return DROP;
-	}
+	// Word by word, because the compiler would take what is copied at once for the zeros in the object.
+	for (int word = 0; word < 4; word++)
+		from.words[word] = begins->words[word];
+	if (!pass_on(skb, packet) || !encapsulate(skb, packet, &from, &to))
+		return DROP;
 	if (real->flags & ON_LINK)
 		return send_to(back_index, packet->family, &to);
 	return send_by_route(skb, packet->family, packet->family == FAMILY_IPV4 ? IPPROTO_IPIP : IPPROTO_IPV6, back_index,

@@ -130,8 +130,15 @@ static __always_inline int rewrite(struct __sk_buff *skb, const struct packet *p
 	       bpf_l4_csum_replace(skb, check_at, from->port, to->port, flags | sizeof(__be16)) == 0;
 }
 
-// Puts the packet into IPv4 or IPv6 from `from` to `to`. Segments of a super-packet stay as long as they are: whether they
-// fit has been seen to.
+// Segments of a super-packet stay as long as they are: whether they fit has been seen to.
+#define ENCAPSULATES (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET)
+
+static __always_inline int prepend(struct __sk_buff *skb, const void *header, __u32 length, __u64 family)
+{
+	return bpf_skb_adjust_room(skb, length, BPF_ADJ_ROOM_MAC, ENCAPSULATES | family) == 0 &&
+	       bpf_skb_store_bytes(skb, ETH_HLEN, header, length, BPF_F_INVALIDATE_HASH) == 0;
+}
+
 static __always_inline int encapsulate_v4(struct __sk_buff *skb, const struct packet *packet, __be32 from, __be32 to)
 {
 	struct iphdr outer = {
@@ -151,14 +158,11 @@ static __always_inline int encapsulate_v4(struct __sk_buff *skb, const struct pa
 	for (unsigned int word = 0; word < sizeof(outer) / sizeof(*words); word++)
 		sum += words[word];
 	outer.check = ~folded(sum);
-	return bpf_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC,
-				   BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_FIXED_GSO |
-					   BPF_F_ADJ_ROOM_NO_CSUM_RESET) == 0 &&
-	       bpf_skb_store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), BPF_F_INVALIDATE_HASH) == 0;
+	return prepend(skb, &outer, sizeof(outer), BPF_F_ADJ_ROOM_ENCAP_L3_IPV4);
 }
 
-static __always_inline int encapsulate_v6(struct __sk_buff *skb, const struct packet *packet,
-					  const volatile struct address *from, const struct address *to)
+static __always_inline int encapsulate_v6(struct __sk_buff *skb, const struct packet *packet, const struct address *from,
+					  const struct address *to)
 {
 	struct ipv6hdr outer = {
 		.version = 6,
@@ -169,10 +173,16 @@ static __always_inline int encapsulate_v6(struct __sk_buff *skb, const struct pa
 		.hop_limit = TUNNEL_TTL,
 	};
 
-	__builtin_memcpy(&outer.saddr, (const void *)from, sizeof(outer.saddr));
+	__builtin_memcpy(&outer.saddr, from, sizeof(outer.saddr));
 	__builtin_memcpy(&outer.daddr, to, sizeof(outer.daddr));
-	return bpf_skb_adjust_room(skb, sizeof(outer), BPF_ADJ_ROOM_MAC,
-				   BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 | BPF_F_ADJ_ROOM_FIXED_GSO |
-					   BPF_F_ADJ_ROOM_NO_CSUM_RESET) == 0 &&
-	       bpf_skb_store_bytes(skb, ETH_HLEN, &outer, sizeof(outer), BPF_F_INVALIDATE_HASH) == 0;
+	return prepend(skb, &outer, sizeof(outer), BPF_F_ADJ_ROOM_ENCAP_L3_IPV6);
+}
+
+// Puts the packet into another one of its family.
+static __always_inline int encapsulate(struct __sk_buff *skb, const struct packet *packet, const struct address *from,
+				       const struct address *to)
+{
+	if (packet->family == FAMILY_IPV4)
+		return encapsulate_v4(skb, packet, from->words[3], to->words[3]);
+	return encapsulate_v6(skb, packet, from, to);
 }

@@ -337,12 +337,11 @@ fn the_gate_comes_before_the_balancer() {
         if gate(Lease::NONE, true).is_none() {
             return;
         }
-        let inside = "10.10.1.0/24".parse().unwrap();
         let _balancer = EbpfPlane::attach(Settings::between(FRONT, "lo")).expect("a balancer");
         let _gate = Gate::attach([FRONT], &gated(Lease::NONE, true)).expect("a gate");
         let (_, programs) = SchedClassifier::query_tcx(FRONT, TcAttachType::Ingress).unwrap();
         let names: Vec<_> = programs.iter().map(|program| program.name_as_str().unwrap_or("?")).collect();
-        assert_eq!(names, [INGRESS, "to_real"]);
+        assert_eq!(names, [INGRESS, "from_street"]);
     });
 }
 

@@ -1,4 +1,4 @@
-//! The network of the dual-stack site in the real kernel: what the plan wants can be made, and is then seen.
+//! Networks of sites in the real kernel: what the plan wants can be made, and is then seen.
 
 use std::io::Write;
 
@@ -12,10 +12,12 @@ use crate::plan::between;
 
 const MACVLAN: u32 = 2000;
 
-/// The site, made as its plan says; or `None` where that may not be done.
-fn site() -> Option<(Network, Wanted)> {
-    let text = include_str!("../../../topologies/dual-stack.yaml");
-    let topology = crate::topology::parse("dual-stack.yaml", text).unwrap();
+const DUAL_STACK: &str = include_str!("../../../topologies/dual-stack.yaml");
+const VS_TUN: &str = include_str!("../../../topologies/vs-tun.yaml");
+
+/// A site, made as its plan says; or `None` where that may not be done.
+fn made(site: &str) -> Option<(Network, Wanted)> {
+    let topology = crate::topology::parse("site.yaml", site).unwrap();
     let mut network = match Network::create(&topology) {
         Ok(network) => network,
         Err(error) => {
@@ -43,7 +45,7 @@ fn drift(network: &mut Network, wanted: &Wanted) -> Vec<String> {
 
 #[test]
 fn what_is_planned_for_both_families_is_made_and_seen() {
-    let Some((mut network, wanted)) = site() else { return };
+    let Some((mut network, wanted)) = made(DUAL_STACK) else { return };
     assert_eq!(drift(&mut network, &wanted), Vec::<String>::new());
 
     let web: NodeName = "web1".parse().unwrap();
@@ -64,7 +66,7 @@ fn what_is_planned_for_both_families_is_made_and_seen() {
 
 #[test]
 fn an_address_floats_on_a_macvlan_too() {
-    let Some((mut network, wanted)) = site() else { return };
+    let Some((mut network, wanted)) = made(DUAL_STACK) else { return };
     let (proxy, front): (NodeName, NetworkName) = ("proxy1".parse().unwrap(), "front".parse().unwrap());
     let cable = network.numbers.cable(&proxy, &front);
     let macvlan = LinkMacVlan::new("vr51-front", cable, MacVlanMode::Private).index(MACVLAN).up().build();
@@ -87,4 +89,28 @@ fn an_address_floats_on_a_macvlan_too() {
     );
     assert_eq!(drift(&mut network, &wanted), Vec::<String>::new());
     assert!(network.has_address(&proxy, vip6.into()).unwrap());
+}
+
+#[test]
+fn what_a_real_server_serves_past_the_director_is_made_and_seen() {
+    let Some((mut network, wanted)) = made(VS_TUN) else { return };
+    assert_eq!(drift(&mut network, &wanted), Vec::<String>::new());
+
+    let web: NodeName = "web1".parse().unwrap();
+    let (vip, hop) = ("203.0.113.10".parse().unwrap(), "192.0.2.1".parse().unwrap());
+    let wrong = [
+        link::delete_address(LOOPBACK, vip, 32),
+        link::delete_default_route(hop, STATIC_METRIC),
+        link::add_default_route(hop, STATIC_METRIC, None),
+    ];
+    ask(&mut network, &web, &wrong);
+    insta::assert_snapshot!(drift(&mut network, &wanted).join("\n"), @"
+    add address 203.0.113.10/32 to loopback of web1
+    remove default route of web1 by 192.0.2.1
+    add default route of web1 by 192.0.2.1 advmss 1440
+    ");
+
+    let steps = between(&wanted, &network.observe(|_| true, &wanted.floating).unwrap());
+    network.carry_out(&wanted, &steps).unwrap();
+    assert_eq!(drift(&mut network, &wanted), Vec::<String>::new());
 }

@@ -74,6 +74,18 @@ fn every_setting_is_read() {
 }
 
 #[test]
+fn an_engine_takes_the_place_of_another_as_if_the_file_had_named_it() {
+    for engine in Engine::ALL {
+        let mut topology = parse("site.yaml", SITE).unwrap();
+        topology.elect_with(engine);
+        let services = ["proxy1", "proxy2"].map(|proxy| services_of(&topology, proxy));
+        assert_eq!(services, [engine.service(); 2].map(|service| vec![service.word(), "balancer"]));
+        let engines: Vec<Engine> = topology.failover.unwrap().engines.into_values().collect();
+        assert_eq!(engines, [engine; 2]);
+    }
+}
+
+#[test]
 fn the_words_of_an_election() {
     assert_eq!(told("version: 2").version, VrrpVersion::V2);
     assert_eq!(told("version: '3'").version, VrrpVersion::V3);

@@ -1,12 +1,14 @@
-//! What is asked of a VRRP daemon, the scenarios that prove it, and what they said of each engine. Pure: who plays the
-//! scenarios, and how, is the business of the room around it.
+//! What is asked of a VRRP daemon, the scenarios that prove it, what engines do not even claim, and what the scenarios said
+//! of each. Pure: who plays them, and how, is the business of the room around it.
 
+mod lacks;
 mod matrix;
 mod requirements;
 mod scenarios;
 
 use serde::{Deserialize, Serialize};
 
+pub use lacks::lack;
 pub use matrix::{Line, Matrix, Verdict};
 pub use requirements::{REQUIREMENTS, Requirement, Since};
 pub use scenarios::{Scenario, scenarios};

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::{FRAME_BYTES_MIN, is_long_enough};
+use super::{FRAME_BYTES_MAX, FRAME_BYTES_MIN, FRAME_BYTES_MIN_V6, is_long_enough};
 use crate::balancer::forward::fixtures::packet::{Complaint, Content, Sent};
 use crate::balancer::forward::fixtures::{Side, services};
 use crate::balancer::{Endpoint, Flow, Protocol};
@@ -106,7 +106,10 @@ impl Damage {
             Self::Longer(bytes) => frame.extend(vec![0xa5; bytes.into()]),
             Self::VirtualRouter(family) => frame[..6].copy_from_slice(&[0, 0, 0x5e, 0, family, 0x33]),
         }
-        debug_assert!(is_long_enough(frame));
+        frame.truncate(FRAME_BYTES_MAX);
+        if !is_long_enough(frame) {
+            frame.resize(FRAME_BYTES_MIN_V6, 0);
+        }
     }
 }
 
@@ -133,7 +136,16 @@ fn dressed(ends: impl Strategy<Value = (SocketAddr, SocketAddr, Protocol)>) -> i
     // Around what fits, whole and in a tunnel; there are 20 to 80 bytes of headers.
     let length = prop_oneof![8 => 0usize..64, 1 => 1340usize..1500, 1 => 1500usize..2000];
     (ends, content, ttl, any::<(u8, bool)>(), 0usize..=10, extensions(), length, any::<u8>()).prop_map(
-        |((from, to, protocol), (flags, unchecked), ttl, (class, dont_fragment), words, extensions, length, byte)| {
+        |(
+            (from, to, protocol),
+            (flags, unchecked),
+            ttl,
+            (class, dont_fragment),
+            words,
+            extensions,
+            length,
+            byte,
+        )| {
             let content = match (protocol, unchecked) {
                 (Protocol::Tcp, _) => Content::Tcp(flags.to_owned()),
                 (Protocol::Udp, false) => Content::Udp,
@@ -220,5 +232,8 @@ fn error_to_real() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn error_to_client() -> impl Strategy<Value = Vec<u8>> {
-    error(ends().prop_map(|Ends { client, real, .. }| (client, real.into(), real.protocol, router(client.ip()))))
+    error(
+        ends()
+            .prop_map(|Ends { client, real, .. }| (client, real.into(), real.protocol, router(client.ip()))),
+    )
 }

@@ -1,4 +1,4 @@
-//! What the engines are, and what they do not even claim to do: a scenario that needs that is skipped, with the reason.
+//! What an engine calls itself: of another's program that is what it says when asked for its version.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -11,35 +11,6 @@ use crate::topology::Engine;
 
 /// Longest answer of a program that is asked for its version.
 const VERSION_BYTES_MAX: u64 = 4096;
-
-/// Why an engine cannot play a scenario with that tag; nothing if it can, or if the tag is about something else.
-pub(super) fn lack(engine: Engine, tag: &str) -> Option<&'static str> {
-    match (tag, engine) {
-        ("needs-both-versions", Engine::Keepalived) => {
-            Some("keepalived speaks VRRPv2 or VRRPv3, not both at once (RFC 9568 section 8.4 is a MAY)")
-        }
-        ("needs-both-versions", Engine::Frr) => {
-            Some("FRRouting speaks VRRPv2 or VRRPv3, not both at once (RFC 9568 section 8.4 is a MAY)")
-        }
-        ("needs-owner", Engine::Frr) => Some(
-            "FRRouting cannot be told that it is the owner: it concludes that from the addresses of its interface",
-        ),
-        ("needs-own-mac", Engine::Frr) => Some("FRRouting knows the virtual MAC only"),
-        ("needs-accept-choice", Engine::Frr) => {
-            Some("FRRouting has no switch for Accept_Mode: it always accepts")
-        }
-        ("needs-site", Engine::Frr) => Some(
-            "FRRouting holds addresses on the election's own network only, and the public one is not there",
-        ),
-        ("needs-account", Engine::Keepalived | Engine::Frr) => {
-            Some("`labctl explain` and `labctl doctor` can ask our own daemon only")
-        }
-        ("needs-log", Engine::Keepalived | Engine::Frr) => {
-            Some("what a daemon writes to its log is judged of our own only")
-        }
-        _ => None,
-    }
-}
 
 /// What an engine calls itself.
 pub fn version(engine: Engine) -> String {
