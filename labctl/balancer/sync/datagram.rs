@@ -12,9 +12,9 @@ const VERSION: u8 = 1;
 pub const DATAGRAM_BYTES_MAX: usize = 1400;
 /// Version, life, number and what the body begins with, at their longest.
 const HEAD_BYTES_MAX: usize = 1 + 10 + 5 + 1 + 1 + 2;
-/// A flow at its longest: one byte of protocol and three sockets, each a family, an address and a port of at most 3 bytes.
-const FLOW_BYTES_MAX_V4: usize = 1 + 3 * (1 + 4 + 3);
-const FLOW_BYTES_MAX_V6: usize = 1 + 3 * (1 + 16 + 3);
+/// A flow has one byte of protocol, and three sockets of a byte of family, an address, and a port of at most three bytes.
+const SOCKETS: usize = 3;
+const SOCKET_BYTES_MAX: usize = 1 + 3;
 
 /// Why bytes are not a datagram of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,7 +116,9 @@ pub fn batches(mut flows: &[Flow]) -> impl Iterator<Item = &[Flow]> {
 pub fn fitting(flows: &[Flow]) -> usize {
     let mut room = DATAGRAM_BYTES_MAX - HEAD_BYTES_MAX;
     let fits = |flow: &&Flow| {
-        let bytes = if flow.client.is_ipv4() { FLOW_BYTES_MAX_V4 } else { FLOW_BYTES_MAX_V6 };
+        let addresses = [flow.client.ip(), flow.service.address, flow.real.address];
+        let address_bytes: usize = addresses.iter().map(|it| if it.is_ipv4() { 4 } else { 16 }).sum();
+        let bytes = 1 + SOCKETS * SOCKET_BYTES_MAX + address_bytes;
         let fits = bytes <= room;
         room = room.saturating_sub(bytes);
         fits

@@ -126,15 +126,20 @@ fn make(common: &Common, directors: &Directors, change: Change) -> Outcome {
 /// What a change did, in a sentence.
 fn words(service: &ServiceName, changed: &Changed) -> String {
     let Changed { real, was, now, connections: count } = changed;
+    let count = count.map(connections);
     match (was, now) {
-        (_, Some(0)) if was.is_some() => {
-            format!("{real} of {service} gets no new connections, and has {} left", connections(*count))
+        (Some(_), Some(0)) => {
+            let left = count.map(|count| format!("; {count} left")).unwrap_or_default();
+            format!("{real} of {service} gets no new connections{left}")
         }
         (Some(was), Some(now)) => format!("{real} of {service} has weight {now} instead of {was}"),
         (None, Some(weight)) => {
             format!("{real} serves {service} with weight {weight}, as soon as its check passes")
         }
-        (_, None) => format!("{real} does not serve {service} any more; it had {}", connections(*count)),
+        (_, None) => {
+            let had = count.map(|count| format!("; it had {count}")).unwrap_or_default();
+            format!("{real} does not serve {service} any more{had}")
+        }
     }
 }
 
@@ -156,22 +161,21 @@ mod tests {
         let say = |was, now, connections| {
             words(&service, &Changed { real: "web1".to_owned(), was, now, connections })
         };
-        insta::assert_snapshot!(
-            [
-                say(Some(1), Some(3), 5),
-                say(Some(1), Some(0), 5),
-                say(Some(0), Some(0), 1),
-                say(None, Some(2), 0),
-                say(Some(1), None, 0),
-            ]
-            .join("\n"),
-            @"
+        let told = [
+            say(Some(1), Some(3), Some(5)),
+            say(Some(1), Some(0), Some(5)),
+            say(Some(0), Some(0), Some(1)),
+            say(Some(1), Some(0), None),
+            say(None, Some(2), Some(0)),
+            say(Some(1), None, Some(0)),
+        ];
+        insta::assert_snapshot!(told.join("\n"), @"
         web1 of web has weight 3 instead of 1
-        web1 of web gets no new connections, and has 5 connections left
-        web1 of web gets no new connections, and has 1 connection left
+        web1 of web gets no new connections; 5 connections left
+        web1 of web gets no new connections; 1 connection left
+        web1 of web gets no new connections
         web1 serves web with weight 2, as soon as its check passes
         web1 does not serve web any more; it had no connections
-        "
-        );
+        ");
     }
 }

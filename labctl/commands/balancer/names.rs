@@ -1,7 +1,7 @@
 //! What people call services and real servers, and which ones that are. It asks nobody: it looks at what the balancers
 //! listed and what the topology says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::directors::Says;
@@ -52,7 +52,7 @@ pub(super) fn service<'a>(
         },
         None => Err(Failure::usage(
             format!("there is no virtual service {word}"),
-            did_you_mean(word, known.iter().map(|service| service.name.as_str())),
+            did_you_mean(word, known.iter().map(|it| it.name.as_str()).collect::<BTreeSet<_>>()),
         )),
     }
 }

@@ -290,13 +290,16 @@ mod tests {
         insta::assert_snapshot!(stats(&listing(), true), @"
         Prot LocalAddress:Port               Conns   InPkts  OutPkts  InBytes OutBytes
           -> RemoteAddress:Port
-        TCP  203.0.113.10:80                    30      600      900  370370K 15000G
-          -> 10.10.1.21:8080                    10      200      300  123456K 5000G
+        TCP  203.0.113.10:80                    30      600      900  370370K   15000G
+          -> 10.10.1.21:8080                    10      200      300  123456K 5000000M
+          -> 10.10.1.22:8080                    10      200      300  123456K 5000000M
+          -> 10.10.1.23:8080                    10      200      300  123456K 5000000M
+        UDP  [2001:db8:113::10]:53               0        0        0        0        0
+        packets: kept 12
+        sync with proxy2: last heard 0.2 s ago, complete; flows: told 5, heard 4, adopted 3; datagrams: lost 2, late 1, malformed 0
         ");
-        assert_eq!(
-            [99_999_999, 100_000_000, 99_999_999_999, u64::MAX].map(short),
-            ["99999999", "100000K", "99999999K", ""]
-        );
+        let long = [99_999_999, 100_000_000, 99_999_999_999, u64::MAX];
+        assert_eq!(long.map(short), ["99999999", "100000K", "99999M", "18446P"]);
     }
 
     #[test]
@@ -306,7 +309,15 @@ mod tests {
         after.at_ns += 2_000_000_000;
         let web1 = &mut after.services[0].reals[0];
         (web1.connections, web1.packets_in, web1.bytes_in) = (30, 1200, 123_466_789);
-        insta::assert_snapshot!(rate(&per_second(&before, after), true), @"");
+        insta::assert_snapshot!(rate(&per_second(&before, after), true), @"
+        Prot LocalAddress:Port                 CPS    InPPS   OutPPS    InBPS   OutBPS
+          -> RemoteAddress:Port
+        TCP  203.0.113.10:80                    10      500        0     5000        0
+          -> 10.10.1.21:8080                    10      500        0     5000        0
+          -> 10.10.1.22:8080                     0        0        0        0        0
+          -> 10.10.1.23:8080                     0        0        0        0        0
+        UDP  [2001:db8:113::10]:53               0        0        0        0        0
+        ");
     }
 
     #[test]

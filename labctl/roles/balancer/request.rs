@@ -76,8 +76,9 @@ pub struct Changed {
     pub was: Option<u32>,
     /// Its share of new connections now; `None` if it is there no more.
     pub now: Option<u32>,
-    /// The connections that it had at the moment of the change.
-    pub connections: u64,
+    /// The connections that it had at the moment of the change, as far as a director knows that balances; others do not see
+    /// connections end.
+    pub connections: Option<u64>,
 }
 
 /// All services of one balancer.

@@ -62,7 +62,8 @@ impl Balancer {
                             "{}: {name} has weight {now:?} instead of {was:?}, by request",
                             change.service
                         );
-                        let connections = survey.usage.get(&pair).map_or(0, |usage| usage.active);
+                        let count = survey.usage.get(&pair).map_or(0, |usage| usage.active);
+                        let connections = (self.active == Some(true)).then_some(count);
                         made.push((Changed { real: name, was, now, connections }, asker));
                     }
                     Err(refused) => asker.tell(&Answer::Refused(refused.to_string())),
