@@ -3,7 +3,8 @@
 //! any Rust test, a scenario that hangs ends, and no scenario sees another's lab.
 //!
 //! Scenarios run side by side, but those tagged `@alone` (they count what is on the machine) and `@timing` (they look
-//! at how long something takes) come last and one at a time.
+//! at how long something takes) come last and one at a time. Those tagged `@needs-FEATURE` are left out where the kernel has no
+//! such feature, with a line that says so.
 
 #![allow(unreachable_pub, missing_docs, reason = "a test program has no users")]
 #![allow(clippy::disallowed_methods, reason = "the suite drives programs and waits for facts")]
@@ -24,6 +25,7 @@ use cucumber::feature::Ext as _;
 use cucumber::gherkin::{Feature, GherkinEnv, Scenario};
 use cucumber::writer::{Normalize, Stats};
 use cucumber::{World as _, WriterExt as _};
+use labctl::kernel::feature;
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -67,6 +69,12 @@ impl Found {
     fn name(&self) -> String {
         let row = self.row.map(|row| format!(" #{row}")).unwrap_or_default();
         format!("{}: {}{row}", self.theme, self.scenario.name)
+    }
+
+    /// What it needs of the kernel that this one does not have.
+    fn missing(&self) -> Option<&str> {
+        let mut needed = self.scenario.tags.iter().filter_map(|tag| tag.strip_prefix("needs-"));
+        needed.find(|feature| feature::lacks(feature).is_some())
     }
 
     fn is_alone(&self) -> bool {
@@ -139,7 +147,12 @@ fn run_all() -> ExitCode {
 }
 
 fn trial(found: Found) -> Trial {
-    Trial::test(found.name(), move || run_in_process(&found)).with_kind("")
+    let missing = found.missing();
+    let skipped = missing.is_some();
+    if let Some(feature) = missing {
+        eprintln!("{}: skipped: no {feature}", found.name());
+    }
+    Trial::test(found.name(), move || run_in_process(&found)).with_kind("").with_ignored_flag(skipped)
 }
 
 /// The scenarios that our VRRP daemon is judged by, and whether each looks at times. They are played by the shipped

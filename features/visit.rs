@@ -1,6 +1,8 @@
 //! Work inside a node without any tool there: this program runs itself once more, and before it has a second thread the
 //! child moves to the node's network and does one small thing. It knows nothing of scenarios.
 
+pub mod connection;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
@@ -124,6 +126,9 @@ fn act(work: &[&str]) -> Result<(), String> {
             who_has(address.parse().map_err(|error| format!("{error}"))?, interface)
         }
         ["knock", target] => knock(target.parse().map_err(|error| format!("{error}"))?),
+        ["download", source, target, len] => connection::download(source, target, len),
+        ["draw", source, target, len] => connection::draw(source, target, len),
+        ["converse", source, target] => connection::converse(source, target),
         other => Err(format!("no such work: {other:?}")),
     }
 }

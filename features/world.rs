@@ -16,6 +16,8 @@ use labctl::topology::{LabName, NodeName};
 use crate::audit::Audit;
 use crate::steps::conversation::Talk;
 use crate::steps::floating::Watch;
+use crate::steps::forwarding::{Carried, Ear};
+use crate::steps::takeover::Regular;
 use crate::visit::Visitor;
 
 /// How long a fact may take to become true. Facts come within a second; a machine under load may take its time.
@@ -34,6 +36,12 @@ pub struct World {
     pub watch: Option<Watch>,
     /// Somebody with a connection to the site, and who answered last.
     pub visitor: Option<(Visitor, String)>,
+    /// Those with a connection that is to last.
+    pub regulars: Vec<Regular>,
+    /// What the client got, and by whom it came.
+    pub carried: Option<Carried>,
+    /// Those who listen.
+    pub ears: Vec<Ear>,
     /// The machine before.
     pub before: Option<Audit>,
     /// The status before.
@@ -174,6 +182,8 @@ impl World {
     pub fn finish(&mut self, scenario: &str, outcome: &ScenarioFinished) {
         drop(self.watch.take());
         drop(self.visitor.take());
+        self.regulars.clear();
+        self.ears.clear();
         let failed = !matches!(outcome, ScenarioFinished::StepPassed);
         for name in self.labs.values() {
             let Ok(lab) = Lab::find(Some(name.clone())) else { continue };

@@ -7,7 +7,7 @@ use labctl::holder::protocol::NodeState;
 use labctl::topology::{NodeName, Topology, parse};
 
 use crate::cast::{Address, Node};
-use crate::world::{World, root};
+use crate::world::{World, labctl, root, with_input};
 
 fn topology(file: &str) -> Result<Topology, String> {
     let text = std::fs::read_to_string(root().join(file)).map_err(|error| format!("read {file}: {error}"))?;
@@ -19,14 +19,37 @@ fn site_is_up(world: &mut World, file: String) -> Result<(), String> {
     world.up(&file, "site")
 }
 
-#[given(regex = r#"^the site (\S+) is up with "(.*)" instead of "(.*)"$"#)]
-fn site_is_up_changed(world: &mut World, file: String, new: String, old: String) -> Result<(), String> {
-    let text =
-        std::fs::read_to_string(root().join(&file)).map_err(|error| format!("read {file}: {error}"))?;
-    if !text.contains(&old) {
+/// A topology on file with other words in one place.
+fn changed(file: &str, new: &str, old: &str) -> Result<String, String> {
+    let text = std::fs::read_to_string(root().join(file)).map_err(|error| format!("read {file}: {error}"))?;
+    if !text.contains(old) {
         return Err(format!("{file} has no {old:?}"));
     }
-    world.up_text(&text.replace(&old, &new), "site")
+    Ok(text.replace(old, new))
+}
+
+#[given(regex = r#"^the site (\S+) is up with "(.*)" instead of "(.*)"$"#)]
+fn site_is_up_changed(world: &mut World, file: String, new: String, old: String) -> Result<(), String> {
+    world.up_text(&changed(&file, &new, &old)?, "site")
+}
+
+/// Only for lines of the balancer, which say how far they stand in.
+#[given(regex = r#"^the site (\S+) is up with the line "(.*)" after "(.*)"$"#)]
+fn site_is_up_with_line(world: &mut World, file: String, new: String, line: String) -> Result<(), String> {
+    world.up_text(&changed(&file, &format!("{line}\n  {new}"), &line)?, "site")
+}
+
+#[given(regex = r#"^the site (\S+) is up by force with "(.*)" instead of "(.*)"$"#)]
+fn site_is_up_by_force(world: &mut World, file: String, new: String, old: String) -> Result<(), String> {
+    world.up_text(&changed(&file, &format!("{new}\n  force: true"), &old)?, "site")
+}
+
+#[when(regex = r#"^I validate (\S+) with "(.*)" instead of "(.*)"$"#)]
+fn validate_changed(world: &mut World, file: String, new: String, old: String) -> Result<(), String> {
+    let mut validate = labctl();
+    validate.args(["validate", "-"]);
+    world.said = Some(with_input(validate, &changed(&file, &new, &old)?)?.into());
+    Ok(())
 }
 
 #[given(regex = r"^the site (\S+) is up under the name (\S+)$")]

@@ -1,8 +1,10 @@
 //! Connections between nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use cucumber::{given, then, when};
+use labctl::topology::Role;
 use serde_json::Value;
 
 use crate::cast::{Address, Node, Target};
@@ -30,6 +32,32 @@ fn does_not_reach(world: &mut World, node: Node, target: Target) -> Result<(), S
         // Refused means that the machine was reached after all.
         _ => Err(format!("{outcomes:?}")),
     }
+}
+
+#[then(expr = "of all addresses of the site only {address} answers {node} at port {int} or {int}")]
+fn only_one_answers(
+    world: &mut World,
+    public: Address,
+    node: Node,
+    one: u16,
+    other: u16,
+) -> Result<(), String> {
+    let status = world.status()?;
+    let inside = [Role::Proxy, Role::Web, Role::Db];
+    let site = status.nodes.iter().filter(|node| inside.contains(&node.role));
+    let addresses: BTreeSet<IpAddr> =
+        site.flat_map(|node| node.addresses.values().flatten()).copied().collect();
+    let targets: Vec<String> = addresses
+        .iter()
+        .flat_map(|address| [one, other].map(|port| SocketAddr::new(*address, port).to_string()))
+        .collect();
+    let outcomes = outcomes(world, &node, &targets.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let answered = |(target, outcome): &(&String, &String)| {
+        let of = target.parse().map(|target: SocketAddr| target.ip());
+        !matches!(outcome.as_str(), "silent" | "unreachable") && of != Ok(IpAddr::V4(public.0))
+    };
+    let odd: Vec<_> = outcomes.iter().filter(answered).collect();
+    if odd.is_empty() && addresses.len() > 1 { Ok(()) } else { Err(format!("{odd:?} of {targets:?}")) }
 }
 
 /// One request from a node; the answer as `labctl fetch --format json` prints it.

@@ -25,7 +25,7 @@ pub fn lacks(feature: &str) -> Option<String> {
             Ok(_) => None,
             Err(_) => Some("no /proc/net/ip_vs".to_owned()),
         },
-        "netem" | "fq" => attempt(add_qdisc(feature)),
+        "netem" | "fq" | "tbf" => attempt(add_qdisc(feature)),
         kind => attempt(add_link(kind)),
     }
 }

@@ -25,4 +25,5 @@ pub mod socket;
 pub mod survey;
 pub mod sysctl;
 pub mod tap;
+pub mod traffic;
 pub mod wait;

@@ -60,8 +60,9 @@ impl Layout {
             services.iter().flat_map(|service| &service.reals).map(|real| real.address).collect();
         let front = network_with(site, &virtuals, "all virtual services")?;
         let back = match method {
-            Method::Nat | Method::Dr => network_with(site, &reals, "all real servers")?,
-            Method::Tun => network_with(site, &reals, "").or_else(|_| own_network(site))?,
+            Method::Nat => network_with(site, &reals, "all real servers")?,
+            // In dr, a real server behind a router is a mistake that `force` in the topology lets people see.
+            Method::Tun | Method::Dr => network_with(site, &reals, "").or_else(|_| own_network(site))?,
         };
         let own = Own { v4: site.node().address_on(&back), v6: site.node().address6_on(&back) };
         if reals.iter().any(|&real| own.towards(real).is_none()) {

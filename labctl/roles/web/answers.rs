@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::databases::NoAnswer;
+use super::download::DOWNLOAD_BYTES_MAX;
 use crate::conversation::{ConversationId, TURN_BYTES_MAX, TURNS_MAX, Transcript, Turn};
 
 /// Seconds after which it is worth trying again: an election takes less, and mostly so does a request in work.
@@ -79,6 +80,8 @@ pub(super) enum Failure {
     ConversationFull,
     #[error("the store has no room for more")]
     StoreFull,
+    #[error("a download has at most {DOWNLOAD_BYTES_MAX} bytes: /bytes/1048576")]
+    LengthInvalid,
     #[error("too many requests are in work")]
     Overloaded,
     #[error("the request was not complete in time")]
@@ -101,6 +104,7 @@ impl Failure {
             Self::KeyMissing => (StatusCode::BAD_REQUEST, "key-missing"),
             Self::KeyInvalid(_) => (StatusCode::BAD_REQUEST, "key-invalid"),
             Self::BodyInvalid(_) => (StatusCode::BAD_REQUEST, "body-invalid"),
+            Self::LengthInvalid => (StatusCode::BAD_REQUEST, "length-invalid"),
             Self::NoSuchConversation => (StatusCode::NOT_FOUND, "no-such-conversation"),
             Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "too-slow"),
             Self::KeyInFlight => (StatusCode::CONFLICT, "key-in-flight"),

@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::answers::{Failure, NewConversation, TurnReceipt, WholeConversation};
+use super::download;
 use super::memory::Memory;
 use crate::conversation::{Command, ConversationId, Digest, Outcome, TURN_BYTES_MAX, TurnKey};
 use crate::roles::random;
@@ -79,6 +80,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/conversations", post(create))
         .route("/conversations/{id}", get(read))
         .route("/conversations/{id}/turns", post(append))
+        .route("/bytes/{len}", get(bytes))
         .route("/readyz", get(ready))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), bound));
@@ -109,6 +111,11 @@ async fn bound(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 async fn ready(State(app): State<Arc<App>>) -> Result<&'static str, Failure> {
     app.memory.check().await?;
     Ok("ready\n")
+}
+
+async fn bytes(Path(len): Path<String>) -> Result<Response, Failure> {
+    let body = download::body(&len).ok_or(Failure::LengthInvalid)?;
+    Ok(([(header::CONTENT_TYPE, "text/plain")], body).into_response())
 }
 
 async fn create(State(app): State<Arc<App>>) -> Result<Response, Failure> {

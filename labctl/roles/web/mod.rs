@@ -4,6 +4,7 @@
 mod answers;
 mod app;
 mod databases;
+mod download;
 mod memory;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -113,6 +113,10 @@ async fn assert_statuses(web: &Web, mode: &str, durability: &str) {
         (&get, &whole, none, "", 200, ""),
         (&get, &unknown, none, "", 404, "no-such-conversation"),
         (&get, "/conversations/not-an-id", none, "", 404, "no-such-conversation"),
+        (&get, "/bytes/0", none, "", 200, ""),
+        (&get, "/bytes/1073741825", none, "", 400, "length-invalid"),
+        (&get, "/bytes/-1", none, "", 400, "length-invalid"),
+        (&get, "/bytes/all", none, "", 400, "length-invalid"),
     ];
     for (method, path, key, text, status, error) in table {
         let headers: Vec<_> = key.iter().map(|key| ("idempotency-key", *key)).collect();
@@ -165,6 +169,19 @@ async fn statuses_with_databases() {
     let cluster = Cluster::started(1).await;
     let web = Web::start(&cluster.topology, "web1").await;
     assert_statuses(&web, "database", "db-quorum").await;
+}
+
+#[tokio::test]
+async fn a_download_has_the_length_that_was_asked_for() {
+    let web = Web::start(&cluster::topology(1, topology::Memory::None), "web1").await;
+    assert_eq!(web.get("/bytes/20").await.text().await.unwrap(), "0123456789abcdef0123");
+    // Neither a whole number of blocks nor of digits.
+    let len = 1_000_003;
+    let long = web.get(&format!("/bytes/{len}")).await;
+    assert_eq!(header(&long, "content-length"), len.to_string());
+    let text = long.text().await.unwrap();
+    assert_eq!(text.len(), len);
+    assert!(text.bytes().zip(b"0123456789abcdef".iter().cycle()).all(|(found, wanted)| found == *wanted));
 }
 
 #[tokio::test]
