@@ -26,6 +26,10 @@ bench what="all":
 bench-failover *args:
     cargo bench --bench failover -- {{args}}
 
+# What each way of balancing costs beside plain routing.
+bench-balancer *args:
+    cargo bench --bench balancer -- {{args}}
+
 # What three VRRP daemons make of every requirement: the committed matrix.
 conformance:
     cargo run --release -- conformance vrrp --engine labctl --engine keepalived --engine frr --out reports/conformance

@@ -56,6 +56,8 @@ enum Verb {
     Talk(commands::talk::Args),
     /// Make one HTTP request from a node
     Fetch(commands::fetch::Args),
+    /// Show the way of one request, packet by packet and hop by hop
+    Trace(commands::trace::Args),
     /// Try TCP connections from a node
     Reach(commands::reach::Args),
     /// See what balancers do, and have them do something else
@@ -132,6 +134,7 @@ pub fn run() -> ExitCode {
         Verb::Exec(args) => commands::exec::run(&args),
         Verb::Talk(args) => commands::talk::run(&args),
         Verb::Fetch(args) => commands::fetch::run(&args),
+        Verb::Trace(args) => commands::trace::run(&args),
         Verb::Reach(args) => commands::reach::run(&args),
         Verb::Balancer(args) => commands::balancer::run(&args),
         Verb::Logs(args) => commands::logs::run(&args),

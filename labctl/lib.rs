@@ -11,6 +11,7 @@ pub mod plan;
 pub mod report;
 pub mod topology;
 pub mod vrrp;
+pub mod walk;
 
 // Shell rooms: they do what the pure rooms decide.
 pub mod cli;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms that decide and do nothing.
-const PURE: [&str; 9] = [
+const PURE: [&str; 10] = [
     "balancer",
     "conformance/vrrp/checklist",
     "conversation",
@@ -14,6 +14,7 @@ const PURE: [&str; 9] = [
     "report",
     "topology",
     "vrrp",
+    "walk",
 ];
 /// Rooms that do what the pure ones decide.
 const SHELL: [&str; 5] = ["conformance", "dataplane", "holder", "kernel", "roles"];

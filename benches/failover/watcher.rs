@@ -12,7 +12,7 @@ use etherparse::{ArpOperation, ArpPacketSlice};
 use labctl::kernel::netlink::Netlink;
 use labctl::kernel::packet::{FrameSocket, Mac, Port};
 use labctl::kernel::realtime::{self, Alarm};
-use labctl::kernel::tap::Tap;
+use labctl::kernel::tap::{Tap, Way};
 use labctl::kernel::{arp, clock};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -82,7 +82,7 @@ fn hear(ears: &Tap, vip: Ipv4Addr, seen: &mut Sightings) -> io::Result<()> {
     while let Some(frame) = ears.next()? {
         let at_ns = clock::monotonic_ns();
         let Some((operation, mac, sender, target)) = read(&frame.bytes) else { continue };
-        if frame.outgoing || sender != vip {
+        if frame.way == Way::Out || sender != vip {
             continue;
         }
         let Some(bit) = seen.bit(mac) else { continue };

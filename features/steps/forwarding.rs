@@ -13,7 +13,7 @@ use labctl::kernel::link::Mac;
 use labctl::kernel::namespace;
 use labctl::kernel::netlink::Netlink;
 use labctl::kernel::packet::Port;
-use labctl::kernel::tap::{Frame, Tap};
+use labctl::kernel::tap::{Frame, Tap, Way};
 use labctl::kernel::traffic::{self, Passed};
 use labctl::topology::{NodeName, Role};
 
@@ -220,7 +220,7 @@ fn heard(frame: &Frame) -> Option<Heard> {
     let (source, target) = ends(&packet)?;
     let Some(TransportSlice::Tcp(tcp)) = packet.transport else { return None };
     Some(Heard {
-        outgoing: frame.outgoing,
+        outgoing: frame.way == Way::Out,
         from: link.source(),
         to: link.destination(),
         tunnel,

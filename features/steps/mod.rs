@@ -11,4 +11,5 @@ pub mod lab;
 pub mod receptionist;
 pub mod safety;
 pub mod takeover;
+pub mod trace;
 pub mod traffic;

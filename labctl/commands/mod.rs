@@ -38,6 +38,7 @@ pub mod reach;
 pub mod role;
 pub mod status;
 pub mod talk;
+pub mod trace;
 pub mod up;
 pub mod validate;
 mod witness;

@@ -61,13 +61,8 @@ pub struct Port {
 impl Port {
     /// Finds an interface by name.
     pub fn find(netlink: &mut Netlink, name: &str) -> Result<Self, Error> {
-        let links = netlink
-            .dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))
-            .map_err(|source| Error::List { interface: name.to_owned(), source })?;
-        let port = links.into_iter().find_map(|link| match link {
-            RouteNetlinkMessage::NewLink(link) => Self::of(link, name),
-            _ => None,
-        });
+        let list = |source| Error::List { interface: name.to_owned(), source };
+        let port = Self::all(netlink).map_err(list)?.into_iter().find(|port| port.name == name);
         port.ok_or_else(|| Error::NoInterface(name.to_owned()))
     }
 
@@ -80,21 +75,26 @@ impl Port {
         .map_err(Error::Namespace)?
     }
 
-    fn of(link: LinkMessage, wanted: &str) -> Option<Self> {
-        let mut found = false;
-        let mut mac = None;
+    /// All interfaces of a namespace with a hardware address; that of loopback is zeros.
+    pub fn all(netlink: &mut Netlink) -> Result<Vec<Self>, netlink::Error> {
+        let links = netlink.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        let ports = links.into_iter().filter_map(|link| match link {
+            RouteNetlinkMessage::NewLink(link) => Self::of(link),
+            _ => None,
+        });
+        Ok(ports.collect())
+    }
+
+    fn of(link: LinkMessage) -> Option<Self> {
+        let (mut name, mut mac) = (None, None);
         for attribute in link.attributes {
             match attribute {
-                LinkAttribute::IfName(name) => found = name == wanted,
+                LinkAttribute::IfName(found) => name = Some(found),
                 LinkAttribute::Address(address) => mac = Mac::try_from(address).ok(),
                 _ => {}
             }
         }
-        (found && mac.is_some()).then_some(Self {
-            name: wanted.to_owned(),
-            index: link.header.index,
-            mac: mac?,
-        })
+        Some(Self { name: name?, index: link.header.index, mac: mac? })
     }
 
     pub(super) fn error(&self, act: &'static str) -> impl FnOnce(io::Error) -> Error {

@@ -34,7 +34,7 @@ pub use addresses::Family;
 pub use elected::Elected;
 pub use names::*;
 pub(crate) use problem::did_you_mean;
-pub use problem::{Invalid, Problem, ProblemKind, Span};
+pub use problem::{Invalid, Problem, ProblemKind, Span, nearest};
 pub use scalars::duration;
 pub use site::*;
 

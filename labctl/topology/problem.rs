@@ -387,7 +387,7 @@ const CANDIDATES_MAX: usize = 500;
 const LIST_MAX: usize = 12;
 
 /// The known word that was most likely meant.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let alike =
         known.into_iter().take(CANDIDATES_MAX).map(|known| (strsim::jaro_winkler(word, known), known));
     let nearest = alike.filter(|(alike, _)| *alike >= ALIKE_MIN).max_by(|a, b| a.0.total_cmp(&b.0));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::frames::{PROTOCOL, checksum, pseudo_header};
 use crate::kernel::packet::{FrameSocket, Mac, Port};
 use crate::kernel::process::PidFd;
-use crate::kernel::tap::{Frame, Tap};
+use crate::kernel::tap::{Frame, Tap, Way};
 use crate::kernel::{clock, namespace, wait};
 
 /// Longest time between two looks at the taps.
@@ -230,7 +230,7 @@ fn read(link: &'static str, frame: &Frame) -> Option<Seen> {
         0x86dd => ipv6(payload),
         _ => None,
     };
-    Some(Seen { at: frame.at, link, ours: frame.outgoing, mac, what: what.unwrap_or(What::Other) })
+    Some(Seen { at: frame.at, link, ours: frame.way == Way::Out, mac, what: what.unwrap_or(What::Other) })
 }
 
 fn arp(packet: &[u8]) -> Option<What> {

@@ -13,14 +13,10 @@ use super::account::{RealAccount, ServiceAccount};
 use super::layout::Layout;
 use super::request::{Becomes, Change, ListedReal, ListedService};
 use crate::balancer::{
-    self, Check, Endpoint, Health, Method, Real, Service, Standing, Thresholds, Transition, availability,
-    check_together,
+    self, Check, Endpoint, Health, Method, Real, Service, SlowStart, Standing, Thresholds, Transition,
+    availability, check_together,
 };
 use crate::topology::{HealthCheck, Protocol, Scheduler, ServiceName, VirtualService};
-
-/// A real server that comes back gets one of so many parts of its share at once, the others one after the other, and the last
-/// when its slow start is over.
-const WARMTHS: u32 = 10;
 
 /// Why a change makes no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,8 +110,8 @@ struct Member {
 #[derive(Clone, Copy, Debug)]
 struct Warming {
     since: Instant,
-    /// How many of [`WARMTHS`] parts of its share it gets.
-    parts: u32,
+    /// How long it had been back when its share was last reckoned.
+    back_for: Duration,
 }
 
 /// Who serves what and with which weights, without what only time can tell: what outlives a restart.
@@ -192,7 +188,8 @@ impl Roster {
         let idle = self.members().filter(|(_, member)| !member.in_flight);
         let checks = idle.map(|(_, member)| member.health.deadline());
         let warming = self.members().filter_map(|(entrance, member)| {
-            member.warming.map(|it| it.since + entrance.wanted.slow_start * it.parts / (WARMTHS - 1))
+            let Warming { since, back_for } = member.warming?;
+            Some(since + entrance.slow_start().next_change(back_for)?)
         });
         checks.chain(warming).min()
     }
@@ -201,12 +198,15 @@ impl Roster {
     pub(super) fn warm_up(&mut self, now: Instant) -> bool {
         let mut changed = false;
         for entrance in &mut self.entrances {
-            let whole = entrance.wanted.slow_start;
+            let slow_start = entrance.slow_start();
             for member in &mut entrance.members {
-                let Some(Warming { since, parts }) = member.warming else { continue };
-                let due = parts_at(now.saturating_duration_since(since), whole);
-                member.warming = (due < WARMTHS).then_some(Warming { since, parts: due });
-                changed |= due != parts;
+                let Some(Warming { since, back_for }) = member.warming else { continue };
+                let now_back_for = now.saturating_duration_since(since);
+                if slow_start.next_change(back_for).is_some_and(|change| change <= now_back_for) {
+                    let is_whole = slow_start.next_change(now_back_for).is_none();
+                    member.warming = (!is_whole).then_some(Warming { since, back_for: now_back_for });
+                    changed = true;
+                }
             }
         }
         changed
@@ -225,7 +225,7 @@ impl Roster {
         let is_back = member.health.is_known();
         let transition = member.health.handle(outcome, now)?;
         let warms_up = transition == Transition::Up && is_back && !entrance.wanted.slow_start.is_zero();
-        member.warming = warms_up.then_some(Warming { since: now, parts: 1 });
+        member.warming = warms_up.then_some(Warming { since: now, back_for: Duration::ZERO });
         Some(Turned { service: entrance.wanted.name.clone(), real: member.name.clone(), transition })
     }
 
@@ -298,8 +298,8 @@ impl Roster {
             let real = |(member, available): (&Member, bool)| Real {
                 name: member.name.clone(),
                 endpoint: endpoint(member.at, entrance.wanted.protocol),
-                // Everybody's weight is multiplied while one warms up, so that its share has steps.
-                weight: if is_warming { member.weight * member.parts() } else { member.weight },
+                // All weights are taken in parts while one warms up, so that its share has steps.
+                weight: if is_warming { member.part(entrance.slow_start()) } else { member.weight },
                 available,
             };
             Service {
@@ -387,13 +387,20 @@ impl Entrance {
     /// Who is available, and whether that is so only because nobody is well.
     fn availability(&self) -> (Vec<bool>, bool) {
         let standing = |member: &Member| Standing { weight: member.weight, up: member.health.is_up() };
-        availability(&self.members.iter().map(standing).collect::<Vec<_>>(), self.wanted.fail_open)
+        let standings: Vec<Standing> = self.members.iter().map(standing).collect();
+        availability(&standings, self.wanted.fail_open)
+    }
+
+    fn slow_start(&self) -> SlowStart {
+        SlowStart(self.wanted.slow_start)
     }
 }
 
 impl Member {
-    fn parts(&self) -> u32 {
-        self.warming.map_or(WARMTHS, |warming| warming.parts)
+    /// Its weight in parts, of which it gets them all unless it has just come back.
+    fn part(&self, slow_start: SlowStart) -> u32 {
+        let back_for = self.warming.map_or(slow_start.0, |warming| warming.back_for);
+        slow_start.weight(self.weight, back_for)
     }
 
     fn listed(&self) -> ListedReal {
@@ -412,14 +419,6 @@ impl Member {
             bytes_out: 0,
         }
     }
-}
-
-/// How many of [`WARMTHS`] parts of its share somebody gets who came back that long ago.
-fn parts_at(age: Duration, whole: Duration) -> u32 {
-    if age >= whole {
-        return WARMTHS;
-    }
-    (age.as_nanos() * u128::from(WARMTHS - 1) / whole.as_nanos()) as u32 + 1
 }
 
 /// A port in the balancer's own terms.

@@ -26,7 +26,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2000 => frame().prop_map(|(side, frame)| Step::Frame(side, frame)),
         2 => any::<[bool; 2]>().prop_map(Step::Install),
-        1 => Just(Step::Install([true, true])),
+        1 => Just(Step::Install([false, false])),
+        3 => Just(Step::Install([true, true])),
         1 => some.prop_map(Step::InstallSome),
         3 => prop::bool::weighted(0.9).prop_map(Step::Active),
         40 => flow().prop_map(Step::Adopt),

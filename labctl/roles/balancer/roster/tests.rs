@@ -99,7 +99,7 @@ fn with_nobody_well_everybody_gets_connections_unless_the_topology_says_otherwis
 #[test]
 fn whoever_comes_back_gets_its_share_by_and_by() {
     let mut now = Instant::now();
-    let mut roster = well(now, |service| service.slow_start = INTERVAL * 9);
+    let mut roster = well(now, |service| service.slow_start = INTERVAL * 10);
     assert_eq!(shares(&roster), "web1 1, web2 1", "at the beginning nobody has been away");
     for passes in [false, false, false, true, true] {
         now += INTERVAL;
@@ -108,7 +108,7 @@ fn whoever_comes_back_gets_its_share_by_and_by() {
     }
     let mut story = format!("{}\n", shares(&roster));
     let back = now;
-    while now < back + INTERVAL * 9 {
+    while now < back + INTERVAL * 10 {
         now = roster.deadline().expect("a step or a check").max(now);
         outcomes(&mut roster, now, |_| Check::Passed);
         if roster.warm_up(now) {

@@ -1,0 +1,165 @@
+//! What each way of balancing costs beside plain routing by the kernel, all of them in turns:
+//! `cargo bench --bench balancer -- [--rounds N] [--contender NAME,...] [--quick]`.
+//! Every contender has a site of the same shape: a client, a director, two real servers, one switch on either side. What is
+//! routed plainly passes the same director, so its figures are the ceiling.
+//!
+//! Processor time is that of the whole machine, client and servers included, since all of it runs here: the honest measure
+//! where two processors are shared by everybody. Progress goes to standard error, tables to standard output and to
+//! `target/bench/balancer.md` or another folder. Each site ends with this program, whatever ends it.
+
+#![allow(unreachable_pub, missing_docs, reason = "a benchmark has no users")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark owns the clock")]
+
+mod contender;
+mod http;
+mod load;
+mod page;
+mod rig;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Parser;
+use nix::sys::signal::{SigSet, Signal};
+
+use contender::Contender;
+use load::Kind;
+use page::Page;
+use rig::Rig;
+
+/// What Ctrl-C ends a program with, as shells count it.
+const INTERRUPTED: u8 = 130;
+
+/// Why a measurement ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("interrupted")]
+    Interrupted,
+    #[error(transparent)]
+    Lab(#[from] labctl::holder::client::Error),
+    #[error("{0}")]
+    Unfit(String),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl Error {
+    fn unfit(because: impl std::fmt::Display) -> Self {
+        Self::Unfit(because.to_string())
+    }
+}
+
+/// Measures ways of balancing on this machine
+#[derive(Parser)]
+#[command(name = "cargo bench --bench balancer --")]
+pub struct Args {
+    /// How often everything is measured, each time in the same order
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rounds: u32,
+    /// Contenders; all of them unless some are named. Plain routing is always measured
+    #[arg(long, value_delimiter = ',', value_enum)]
+    contender: Vec<Contender>,
+    /// How long each load lasts
+    #[arg(long, default_value = "2s", value_parser = labctl::topology::duration)]
+    each: Duration,
+    /// One round of half a second each: shows that it works, and measures little
+    #[arg(long)]
+    quick: bool,
+    /// Where balancer.md goes
+    #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench"))]
+    out: PathBuf,
+    /// Cargo says so to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, port] = arguments.as_slice()
+        && verb == serve::VERB
+    {
+        return serve::run(port);
+    }
+    let mut args = Args::parse();
+    if args.quick {
+        (args.rounds, args.each) = (1, Duration::from_millis(500));
+    }
+    let interrupted = match listen() {
+        Ok(interrupted) => interrupted,
+        Err(error) => {
+            eprintln!("take charge of Ctrl-C: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut page = Page::begin(&args);
+    let done = measure(&args, &interrupted, &mut page);
+    if let Err(error) = &done {
+        page.note(format!("INCOMPLETE: {error}"));
+    }
+    let text = page.markdown();
+    print!("{text}");
+    let path = args.out.join("balancer.md");
+    if let Err(error) = std::fs::create_dir_all(&args.out).and_then(|()| std::fs::write(&path, text)) {
+        eprintln!("write {}: {error}", path.display());
+        return ExitCode::FAILURE;
+    }
+    eprintln!("{}", path.display());
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// From now on SIGINT, SIGTERM and SIGHUP end the measurement after the load that is under way.
+fn listen() -> std::io::Result<Arc<AtomicBool>> {
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    signals.thread_block()?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = interrupted.clone();
+    std::thread::spawn(move || {
+        while signals.wait().is_ok() {
+            flag.store(true, Ordering::Relaxed);
+            eprintln!("interrupted: it ends after this load");
+        }
+    });
+    Ok(interrupted)
+}
+
+/// All sites are up all the time, and idle but for the one that is measured. One that does not come up is left out, with
+/// the reason on the page.
+fn measure(args: &Args, interrupted: &AtomicBool, page: &mut Page) -> Result<(), Error> {
+    let program = rig::Program::visible_to_nodes()?;
+    let mut rigs = Vec::new();
+    for contender in Contender::ALL {
+        if !(contender.is_plain() || args.contender.is_empty() || args.contender.contains(&contender)) {
+            continue;
+        }
+        eprintln!("up: {}", contender.word());
+        match Rig::up(contender, &program) {
+            Ok(rig) => rigs.push(rig),
+            Err(error) if contender.is_plain() => return Err(error),
+            Err(error) => page.skip(contender, error.to_string()),
+        }
+    }
+    for round in 1..=args.rounds {
+        for kind in Kind::ALL {
+            for rig in &rigs {
+                if interrupted.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                eprintln!("round {round} of {}: {}, {}", args.rounds, kind.word(), rig.contender.word());
+                let outcome = rig.load(kind, args.each);
+                page.add(rig.contender, kind, round, outcome);
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! The site of a contender, up as long as a value: built, and loaded from inside its client node.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use labctl::holder::client::{Lab, Leash, READY_WITHIN};
+use labctl::kernel::process::{PidFd, Spawn};
+use labctl::topology::{LabName, NodeName, Role, Topology, parse};
+use tempfile::TempDir;
+
+use super::Error;
+use super::contender::Contender;
+use super::load::{self, Kind, Outcome};
+
+/// The program that is measured, as built for release.
+const LABCTL: &str = env!("CARGO_BIN_EXE_labctl");
+/// A folder that nodes see as the machine does, unlike `/tmp` and `/run`.
+const SHARED: &str = "/var/tmp";
+
+/// What nodes run, where they see it. It goes with this value.
+pub struct Program {
+    folder: TempDir,
+}
+
+impl Program {
+    /// A copy of this program, to be the real server, and the configuration of an HAProxy that passes bytes.
+    pub fn visible_to_nodes() -> Result<Self, Error> {
+        let program = Self { folder: tempfile::Builder::new().prefix("labctl-bench-").tempdir_in(SHARED)? };
+        fs::copy(std::env::current_exe()?, program.server())?;
+        fs::write(program.haproxy(), Contender::haproxy_configuration())?;
+        Ok(program)
+    }
+
+    fn server(&self) -> std::path::PathBuf {
+        self.folder.path().join("server")
+    }
+
+    fn haproxy(&self) -> std::path::PathBuf {
+        self.folder.path().join("haproxy.cfg")
+    }
+}
+
+/// A contender's site.
+pub struct Rig {
+    pub contender: Contender,
+    lab: Lab,
+    leash: Option<Leash>,
+    client: PidFd,
+    sources: Vec<Ipv4Addr>,
+    targets: Vec<SocketAddr>,
+}
+
+impl Rig {
+    /// Builds it, and returns when everything works.
+    pub fn up(contender: Contender, program: &Program) -> Result<Self, Error> {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let site = contender.site(&text(&program.server()), &text(&program.haproxy()));
+        let topology =
+            parse(contender.word(), &site).map_err(|problems| Error::unfit(format!("{problems}\n{site}")))?;
+        let place = Contender::ALL.iter().position(|other| *other == contender).unwrap_or_default();
+        let name: LabName = format!("bench-{}-{place}", std::process::id()).parse().map_err(Error::unfit)?;
+        let (lab, _, leash) = Lab::up_on_a_leash(OsStr::new(LABCTL), name, &topology, READY_WITHIN, |_| ())?;
+        let client = topology.nodes_of(Role::Client).next().ok_or_else(|| Error::unfit("no client"))?;
+        let rig = Self {
+            contender,
+            client: lab.enter(&client.name)?,
+            sources: client.interfaces.iter().flat_map(|interface| interface.addresses.clone()).collect(),
+            targets: contender.targets(),
+            leash: Some(leash),
+            lab,
+        };
+        if contender.is_plain() {
+            rig.route_plainly(&topology)?;
+        }
+        Ok(rig)
+    }
+
+    /// Takes netfilter out of the way: its connection tracking is no part of routing.
+    fn route_plainly(&self, topology: &Topology) -> Result<(), Error> {
+        let directors: Vec<&NodeName> = topology.nodes_of(Role::Proxy).map(|node| &node.name).collect();
+        for director in directors {
+            let args = [
+                "exec",
+                "--lab",
+                self.lab.name().as_str(),
+                director.as_str(),
+                "--",
+                "nft",
+                "flush",
+                "ruleset",
+            ];
+            let spawn = Spawn { program: OsStr::new(LABCTL), ..Spawn::own(&args) };
+            let status = spawn.start()?.wait()?;
+            if !status.success() {
+                return Err(Error::unfit(format!("{director}: nft flush ruleset: {status}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads it. The error is a word for the page: whoever cannot take a load is a result.
+    pub fn load(&self, kind: Kind, each: Duration) -> Result<Outcome, String> {
+        let outcome = load::run(kind, self.client.as_fd(), &self.sources, &self.targets, each);
+        outcome.map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        let ended = self.leash.take().map(Leash::let_go);
+        if !matches!(ended, Some(Ok(true))) {
+            eprintln!("the holder of {} does not end by itself", self.lab.name());
+        }
+    }
+}
