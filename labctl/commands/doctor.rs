@@ -13,7 +13,7 @@ use crate::holder::protocol::Status;
 use crate::kernel::capability::{self, Capability};
 use crate::kernel::{feature, process};
 use crate::roles::frr;
-use crate::topology::{NodeName, Topology};
+use crate::topology::{Failover, NodeName, Topology};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -104,17 +104,16 @@ fn examine(lab: &Lab) -> Result<Vec<Finding>, Failure> {
 
 /// Who has each floating address in the kernel.
 fn holders(topology: &Topology, status: &Status) -> BTreeMap<IpAddr, Vec<NodeName>> {
-    let floating = topology.failover.iter().flat_map(|failover| {
-        let more = failover.more.iter().flat_map(|router| &router.addresses);
-        failover.addresses.iter().chain(more)
-    });
-    let having = |address| {
+    // A status says nothing of link-local addresses, which every interface has.
+    let local = |address: &IpAddr| matches!(address, IpAddr::V6(it) if it.is_unicast_link_local());
+    let floating = topology.failover.iter().flat_map(Failover::floating).filter(|address| !local(address));
+    let having = |address: IpAddr| {
         let has = |node: &&crate::holder::protocol::NodeStatus| {
             node.addresses.values().flatten().any(|one| *one == address)
         };
         status.nodes.iter().filter(has).map(|node| node.name.clone()).collect()
     };
-    floating.map(|floating| (IpAddr::from(floating.address), having(floating.address))).collect()
+    floating.map(|address| (address, having(address))).collect()
 }
 
 /// Whether a program is there to be run.
@@ -135,5 +134,50 @@ fn look() -> Machine {
         features: machine::features().map(|name| (name.to_owned(), feature::lacks(name))).collect(),
         neighbours_max: number("/proc/sys/net/ipv4/neigh/default/gc_thresh3"),
         bridge_netfilter: number("/proc/sys/net/bridge/bridge-nf-call-iptables").map(|value| value != 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::holder::protocol::{NodeState, NodeStatus};
+
+    /// A node of a site, up, with one address on its first network.
+    fn node(topology: &Topology, name: &str, address: &str) -> NodeStatus {
+        let node = topology.nodes.iter().find(|node| node.name.as_str() == name).unwrap();
+        NodeStatus {
+            name: node.name.clone(),
+            role: node.role,
+            state: NodeState::Up,
+            pid: None,
+            addresses: [(node.interfaces[0].network.clone(), vec![address.parse().unwrap()])].into(),
+            default_routes: Vec::new(),
+            services: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn holders_are_looked_for_in_both_families() {
+        let text = include_str!("../../topologies/dual-stack.yaml");
+        let topology = crate::topology::parse("dual-stack.yaml", text).unwrap();
+        let floating: Vec<IpAddr> = topology.failover.iter().flat_map(Failover::floating).collect();
+        let (local, floating): (Vec<IpAddr>, Vec<IpAddr>) =
+            floating.into_iter().partition(|address| address.to_string().starts_with("fe80:"));
+        assert!(!local.is_empty(), "a virtual router of IPv6 has a link-local address");
+        let six = floating.iter().find(|address| address.is_ipv6()).unwrap().to_string();
+        let status = Status {
+            lab: topology.name.clone(),
+            holder_pid: None,
+            waiting_for: Vec::new(),
+            vip_holders: Vec::new(),
+            raft_leader: None,
+            nodes: vec![node(&topology, "proxy1", &six), node(&topology, "proxy2", &six)],
+            drift: Vec::new(),
+        };
+        let holders = holders(&topology, &status);
+        assert_eq!(holders.keys().copied().collect::<BTreeSet<_>>(), floating.into_iter().collect());
+        assert_eq!(holders[&six.parse::<IpAddr>().unwrap()].len(), 2);
     }
 }
