@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms that decide and do nothing.
-const PURE: [&str; 10] = [
+const PURE: [&str; 12] = [
     "balancer",
+    "conformance/balancer/checklist",
+    "conformance/checklist",
     "conformance/vrrp/checklist",
     "conversation",
     "diagnosis",
