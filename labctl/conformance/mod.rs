@@ -9,17 +9,8 @@ pub mod suite;
 mod version;
 pub mod vrrp;
 
-use std::str::FromStr;
-
+pub use checklist::Judged;
 use checklist::{Matrix, Outcome, Played, Scenario};
-
-/// Somebody who can be judged.
-pub trait Judged: Copy + Ord + Send + Sync + FromStr<Err = String> + 'static {
-    /// Its word on the command line and in a matrix.
-    fn word(self) -> &'static str;
-    /// Is it our own program? What others fail is their affair.
-    fn is_ours(self) -> bool;
-}
 
 /// Scenarios about one kind of program, and how they are played.
 pub trait Suite {

@@ -3,8 +3,7 @@
 
 use std::str::FromStr;
 
-use crate::conformance::Judged;
-use crate::conformance::checklist::{Line, Matrix, Page, Played, Scenario, Verdict, read};
+use crate::conformance::checklist::{Judged, Line, Matrix, Page, Played, Scenario, Verdict, read};
 use crate::topology::{BalancerEngine, Forward};
 
 /// Theme and text of every feature file.

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Outcome, Played, Scenario};
-use crate::conformance::Judged;
+use super::{Judged, Outcome, Played, Scenario};
 
 /// What a matrix says of itself in Markdown.
 #[derive(Debug)]
@@ -118,7 +117,7 @@ impl Matrix {
         }
         text += self.page.note;
         let head = self.head();
-        let _ = writeln!(text, "\n| {} |\n|{}", head.join(" | "), "---|".repeat(head.len()));
+        let _ = writeln!(text, "\n| | {} |\n|{}", head[1..].join(" | "), "---|".repeat(head.len()));
         for line in &self.requirements {
             let _ = writeln!(text, "| {} |", self.row(line).join(" | "));
         }

@@ -4,10 +4,20 @@
 mod matrix;
 mod scenarios;
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 pub use matrix::{Line, Matrix, Page, Verdict};
 pub use scenarios::{Scenario, read};
+
+/// Somebody who can be judged.
+pub trait Judged: Copy + Ord + Send + Sync + FromStr<Err = String> + 'static {
+    /// Its word on the command line and in a matrix.
+    fn word(self) -> &'static str;
+    /// Is it our own program? What others fail is their affair.
+    fn is_ours(self) -> bool;
+}
 
 /// How a scenario ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
