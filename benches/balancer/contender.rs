@@ -135,9 +135,11 @@ conversation: {{ memory: none, web_port: {PORT} }}
             direct(22)
         );
         if let Some(how) = self.balancer() {
-            // By address and port: connections of the few clients are spread, as in the others.
-            site +=
-                &format!("balancer: {{ {how}, services: {{ web: {{ port: {PORT}, scheduler: mh }} }} }}\n");
+            // By address and port: connections of the few clients are spread, as others spread them in turn.
+            let scheduler = if matches!(self, Self::HaproxyHttp | Self::Nginx) { "wrr" } else { "mh" };
+            site += &format!(
+                "balancer: {{ {how}, services: {{ web: {{ port: {PORT}, scheduler: {scheduler} }} }} }}\n"
+            );
         }
         site
     }

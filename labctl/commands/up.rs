@@ -104,6 +104,12 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
             "`apt-get install nftables`",
         ));
     }
+    if let Some(error) = foreign::refused(topology) {
+        return Err(Failure::usage(
+            error.to_string(),
+            "leave that out of the topology, or take another `engine:` below `balancer:`",
+        ));
+    }
     if let Some((program, package)) = foreign::missing(topology) {
         return Err(Failure::machine(
             format!("a proxy of this topology needs `{program}`, which is not installed"),

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 pub(super) use instances::{Floating, Instance, instances};
 pub(super) use supervisor::{Program, Watched, supervise};
 
+use super::{DISK_PATH, Site};
 use crate::kernel::{macvlan, netlink, packet, sysctl};
-use crate::topology::{Balancer, Builtin, Failover, NetworkName, NodeName, Topology};
+use crate::topology::{Balancer, Builtin, Failover, NetworkName, NodeName, Run, Topology};
 
 /// Where a daemon's configuration is written, in the node's private `/run`.
 pub(super) const FOLDER: &str = "/run/labctl";
@@ -122,8 +123,8 @@ pub(super) fn write(name: &str, text: &str) -> Result<PathBuf, Error> {
 pub fn missing(topology: &Topology) -> Option<(&'static str, &'static str)> {
     let services = topology.nodes.iter().flat_map(|node| &node.services);
     let builtins = services.filter_map(|service| match service.run {
-        crate::topology::Run::Builtin(builtin) => Some(builtin),
-        crate::topology::Run::Command(_) => None,
+        Run::Builtin(builtin) => Some(builtin),
+        Run::Command(_) => None,
     });
     builtins.into_iter().find_map(|builtin| match builtin {
         Builtin::Keepalived => super::keepalived::missing(),
@@ -132,6 +133,19 @@ pub fn missing(topology: &Topology) -> Option<(&'static str, &'static str)> {
         Builtin::Nginx => super::nginx::missing(topology.balancer.as_ref()?.forward),
         Builtin::Ipvs => super::ipvs::missing(),
         Builtin::Vrrpd | Builtin::Balancer | Builtin::Web | Builtin::Db | Builtin::Whoami => None,
+    })
+}
+
+/// The first thing that a topology wants of a balancer of others and that it cannot do: its configuration is written as its
+/// node would write it, while nothing is built yet.
+pub fn refused(topology: &Topology) -> Option<Error> {
+    let balancer = topology.balancer.as_ref()?;
+    topology.nodes.iter().find_map(|node| {
+        let runs = |builtin| node.services.iter().any(|service| service.run == Run::Builtin(builtin));
+        let site = || Site { topology: topology.clone(), me: node.name.clone(), disk: DISK_PATH.into() };
+        let haproxy = || runs(Builtin::Haproxy).then(|| super::haproxy::configuration(&site(), balancer));
+        let nginx = || runs(Builtin::Nginx).then(|| super::nginx::configuration(&site(), balancer));
+        haproxy().or_else(nginx)?.err()
     })
 }
 

@@ -139,6 +139,7 @@ fn everything_that_can_be_told_of_requests() {
         scgi_temp_path tmp/scgi;
         uwsgi_temp_path tmp/uwsgi;
         client_max_body_size 0;
+        proxy_request_buffering off;
         client_header_timeout 20s;
         keepalive_timeout 20s;
         keepalive_requests 1000000;
