@@ -30,9 +30,11 @@ bench-failover *args:
 bench-balancer *args:
     cargo bench --bench balancer -- {{args}}
 
-# What three VRRP daemons make of every requirement: the committed matrix.
+# What three VRRP daemons make of every requirement, and eight ways of balancing of every promise: the committed matrices.
 conformance:
     cargo run --release -- conformance vrrp --engine labctl --engine keepalived --engine frr --out reports/conformance
+    cargo run --release -- conformance balancer --engine nat --engine tun --engine dr --engine proxy \
+        --engine haproxy --engine nginx --engine nft --engine ipvs --out reports/conformance
 
 # Renew what is generated and committed: JSON Schemas, the sample report and the eBPF object.
 renew:

@@ -22,10 +22,16 @@ use std::process::{Child, Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use cucumber::feature::Ext as _;
-use cucumber::gherkin::{Feature, GherkinEnv, Scenario};
+use cucumber::gherkin::{self, Feature, GherkinEnv};
 use cucumber::writer::{Normalize, Stats};
 use cucumber::{World as _, WriterExt as _};
+use labctl::conformance::balancer::Balancer;
+use labctl::conformance::balancer::checklist::Subject;
+use labctl::conformance::checklist::Scenario;
+use labctl::conformance::vrrp::Vrrp;
+use labctl::conformance::{Judged as _, Suite};
 use labctl::kernel::feature;
+use labctl::topology::Engine;
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -60,7 +66,7 @@ fn folder() -> PathBuf {
 struct Found {
     file: String,
     theme: String,
-    scenario: Scenario,
+    scenario: gherkin::Scenario,
     /// Which row of an outline's examples it is, counted from 1.
     row: Option<usize>,
 }
@@ -155,22 +161,28 @@ fn trial(found: Found) -> Trial {
     Trial::test(found.name(), move || run_in_process(&found)).with_kind("").with_ignored_flag(skipped)
 }
 
-/// The scenarios that our VRRP daemon is judged by, and whether each looks at times. They are played by the shipped
-/// program, so that both ways to them are one.
+/// The scenarios that our VRRP daemon and our balancer are judged by, and whether each looks at times. They are played by
+/// the shipped program, so that both ways to them are one. Of the balancer this is nat; the command plays the others.
 fn conformance() -> Result<Vec<(bool, Trial)>, String> {
-    let scenarios = labctl::conformance::vrrp::checklist::scenarios()?;
-    let trial = |scenario: labctl::conformance::vrrp::checklist::Scenario| {
-        let name = scenario.name;
-        let title = format!("vrrp: {name}");
-        (scenario.timing, Trial::test(title, move || play(&name)).with_kind(""))
-    };
-    Ok(scenarios.into_iter().map(trial).collect())
+    let mut trials = judged::<Vrrp>(Engine::Labctl)?;
+    trials.extend(judged::<Balancer>(Subject::Nat)?);
+    Ok(trials)
 }
 
-/// Has our program play one scenario with our daemon. Its lab ends with it.
-fn play(name: &str) -> Result<(), Failed> {
+fn judged<S: Suite>(engine: S::Engine) -> Result<Vec<(bool, Trial)>, String> {
+    let trial = |scenario: Scenario| {
+        let title = format!("{}: {}", S::WORD, scenario.name);
+        let play = move || play(S::WORD, engine.word(), &scenario.name);
+        (scenario.timing, Trial::test(title, play).with_kind(""))
+    };
+    let owed = S::scenarios()?.into_iter().filter(|scenario| S::owes(scenario, engine));
+    Ok(owed.map(trial).collect())
+}
+
+/// Has our program play one scenario with our own engine. Its lab ends with it.
+fn play(suite: &str, engine: &str, name: &str) -> Result<(), Failed> {
     let mut command = world::labctl();
-    command.args([labctl::conformance::vrrp::suite::VERB, "labctl", name]);
+    command.args([labctl::conformance::suite::VERB, suite, engine, name]);
     let (_, ended) = run(&mut command)?;
     Ok(ended?)
 }

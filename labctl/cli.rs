@@ -76,7 +76,7 @@ enum Verb {
     Check(commands::check::Args),
     /// Break a site by a timetable and report what survived
     Drill(commands::drill::Args),
-    /// Judge a daemon from outside, by packets sent and seen on the wire
+    /// Judge a daemon or a balancer from outside, by what it does to others
     Conformance(commands::conformance::Args),
     /// Print completions for a shell
     Completions(commands::completions::Args),

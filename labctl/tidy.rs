@@ -4,8 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms that decide and do nothing.
-const PURE: [&str; 10] = [
+const PURE: [&str; 12] = [
     "balancer",
+    "conformance/balancer/checklist",
+    "conformance/checklist",
     "conformance/vrrp/checklist",
     "conversation",
     "diagnosis",
@@ -112,7 +114,11 @@ fn pure_rooms_know_neither_shell_rooms_nor_the_machine() {
     }
     let pure = |source: &&Source| PURE.iter().any(|room| source.is_in(room)) && !source.is_test();
     for source in sources.iter().filter(pure) {
-        let code = source.code();
+        let mut code = source.code();
+        // A pure room within a shell room is not that room.
+        for within in PURE.iter().filter(|room| room.contains('/')) {
+            code = code.replace(&format!("crate::{}::", within.replace('/', "::")), "");
+        }
         let shell = SHELL.iter().chain(&["commands"]).map(|room| format!("crate::{room}"));
         for word in shell.chain(IMPURE.iter().map(|word| (*word).to_owned())) {
             if code.contains(&word) {

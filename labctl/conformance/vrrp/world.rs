@@ -12,9 +12,8 @@ use super::wire::{self, Advert, Seen, What, Wire};
 use crate::holder::client::{Lab, Leash};
 use crate::kernel::clock;
 use crate::kernel::packet::{Mac, Port};
-use crate::kernel::process::SELF;
 use crate::roles::init::Order;
-use crate::topology::{Engine, LabName, NodeName, ServiceName, Topology, VrrpVersion};
+use crate::topology::{Engine, NodeName, ServiceName, Topology, VrrpVersion};
 
 /// How late a daemon may be because the machine is busy. No requirement is about so little.
 pub(super) const LATE_MAX: Duration = Duration::from_millis(400);
@@ -22,8 +21,6 @@ pub(super) const LATE_MAX: Duration = Duration::from_millis(400);
 pub(super) const EARLY_MAX: Duration = Duration::from_millis(30);
 /// How long anything may take that has no time of its own in the RFC.
 pub(super) const WAIT_MAX: Duration = Duration::from_secs(20);
-/// How long a lab may take to be ready.
-const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a scenario knows.
 #[derive(Default, cucumber::World)]
@@ -61,11 +58,7 @@ impl World {
 
     /// Builds a lab that ends with this process.
     pub(super) fn up(&mut self, topology: &Topology) -> Result<(), String> {
-        let name = format!("vrrp{}", std::process::id());
-        let name: LabName = name.parse().map_err(|error: crate::topology::NameError| error.to_string())?;
-        let (lab, _, leash) = Lab::up_on_a_leash(SELF.as_ref(), name, topology, READY_WITHIN, |_| {})
-            .map_err(|error| crate::holder::lab::chain(&error))?;
-        self.lab = Some((lab, leash));
+        self.lab = Some(crate::conformance::site::up("vrrp", topology)?);
         Ok(())
     }
 

@@ -11,9 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::checklist::{Outcome, Played, Scenario};
+use super::{Judged as _, Suite};
 use crate::kernel::process::{PidFd, Spawn};
 use crate::kernel::wait;
-use crate::topology::Engine;
 
 /// The hidden verb that plays one scenario.
 pub const VERB: &str = "__scenario";
@@ -24,28 +24,28 @@ const WORDS_BYTES_MAX: u64 = 64 * 1024;
 
 /// Plays every scenario with every engine and hands over each result as it comes: `jobs` at a time, and after them those
 /// that look at times, one by one.
-pub fn run(
+pub fn run<S: Suite>(
     scenarios: &[Scenario],
-    engines: &[Engine],
+    engines: &[S::Engine],
     jobs: usize,
-    mut ended: impl FnMut(&Played),
-) -> Vec<Played> {
+    mut ended: impl FnMut(&Played<S::Engine>),
+) -> Vec<Played<S::Engine>> {
     let order = |timing: bool| {
         let those = move |at: &usize| scenarios[*at].timing == timing;
         engines.iter().flat_map(move |engine| (0..scenarios.len()).filter(those).map(move |at| (*engine, at)))
     };
-    let mut all = side_by_side(scenarios, order(false).collect(), jobs, &mut ended);
-    all.extend(side_by_side(scenarios, order(true).collect(), 1, &mut ended));
+    let mut all = side_by_side::<S>(scenarios, order(false).collect(), jobs, &mut ended);
+    all.extend(side_by_side::<S>(scenarios, order(true).collect(), 1, &mut ended));
     all.sort_by_key(|one| (one.engine, one.scenario));
     all
 }
 
-fn side_by_side(
+fn side_by_side<S: Suite>(
     scenarios: &[Scenario],
-    queue: VecDeque<(Engine, usize)>,
+    queue: VecDeque<(S::Engine, usize)>,
     jobs: usize,
-    ended: &mut impl FnMut(&Played),
-) -> Vec<Played> {
+    ended: &mut impl FnMut(&Played<S::Engine>),
+) -> Vec<Played<S::Engine>> {
     let queue = Mutex::new(queue);
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let mut all = Vec::new();
@@ -55,7 +55,7 @@ fn side_by_side(
             let results = results.clone();
             scope.spawn(move || {
                 while let Some((engine, scenario)) = next() {
-                    let outcome = one(&scenarios[scenario], engine);
+                    let outcome = one::<S>(&scenarios[scenario], engine);
                     if results.send(Played { engine, scenario, outcome }).is_err() {
                         return;
                     }
@@ -71,12 +71,12 @@ fn side_by_side(
     all
 }
 
-fn one(scenario: &Scenario, engine: Engine) -> Outcome {
+fn one<S: Suite>(scenario: &Scenario, engine: S::Engine) -> Outcome {
     let spawn = Spawn {
         stdout: Stdio::piped(),
         stderr: Stdio::null(),
         die_with_parent: true,
-        ..Spawn::own(&[VERB, engine.word(), &scenario.name])
+        ..Spawn::own(&[VERB, S::WORD, engine.word(), &scenario.name])
     };
     let played = || {
         let mut child = spawn.start()?;

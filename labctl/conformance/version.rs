@@ -5,29 +5,21 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use crate::kernel::process::{Spawn, find_program};
-use crate::roles::frr;
-use crate::topology::Engine;
+use crate::kernel::process::Spawn;
 
 /// Longest answer of a program that is asked for its version.
 const VERSION_BYTES_MAX: u64 = 4096;
 
-/// What an engine calls itself.
-pub fn version(engine: Engine) -> String {
-    match engine {
-        Engine::Labctl => format!("labctl {}", env!("CARGO_PKG_VERSION")),
-        Engine::Keepalived => said(find_program("keepalived"), |line| line.split(" (").next()),
-        Engine::Frr => said(frr::path(frr::PROGRAM), |line| Some(line)),
-    }
-}
+/// What ours does.
+pub(super) const OURS: &str = concat!("labctl ", env!("CARGO_PKG_VERSION"));
 
 /// The first line of what a program says of itself.
-fn said(program: Option<PathBuf>, short: impl Fn(&str) -> Option<&str>) -> String {
+pub(super) fn said(program: Option<PathBuf>, asked_by: &str, short: impl Fn(&str) -> Option<&str>) -> String {
     let asked = || {
         let path = program?;
         let mut child = Spawn {
             program: path.as_os_str(),
-            args: vec![OsStr::new("--version")],
+            args: vec![OsStr::new(asked_by)],
             stdout: Stdio::piped(),
             stderr: Stdio::piped(),
             die_with_parent: true,

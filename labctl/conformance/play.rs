@@ -1,26 +1,26 @@
-//! Plays one scenario with one engine, in this process.
+//! Plays one scenario in this process, in whichever world its sentences are about.
 
 use std::panic::AssertUnwindSafe;
 
-use cucumber::World as _;
+use cucumber::World;
+use cucumber::codegen::WorldInventory;
 
-use super::checklist::{Outcome, Scenario, lack};
-use super::world::World;
-use crate::topology::Engine;
+use super::checklist::{Outcome, Scenario};
 
-/// Plays it, and tells each step as it is done.
-pub fn play(scenario: &Scenario, engine: Engine, mut tell: impl FnMut(&str)) -> Outcome {
-    if let Some(reason) = scenario.needs.iter().find_map(|tag| lack(engine, tag)) {
-        return Outcome::Skipped(reason.to_owned());
-    }
+/// Plays it, and tells each step as it is done, and what the world has to say of one that was not as it must be.
+pub(super) fn play<W: World + WorldInventory + std::fmt::Debug>(
+    scenario: &Scenario,
+    mut world: W,
+    log: impl Fn(&W) -> String,
+    mut tell: impl FnMut(&str),
+) -> Outcome {
     let runtime = match tokio::runtime::Builder::new_current_thread().build() {
         Ok(runtime) => runtime,
         Err(error) => return Outcome::Failed(format!("start a runtime: {error}")),
     };
     // A step says no by a panic, whose words are all that is wanted of it.
     std::panic::set_hook(Box::new(|_| {}));
-    let steps = World::collection();
-    let mut world = World::of(engine);
+    let steps = W::collection();
     for step in &scenario.steps {
         let words = format!("{} {}", step.keyword.trim(), step.value);
         tell(&words);
@@ -35,7 +35,7 @@ pub fn play(scenario: &Scenario, engine: Engine, mut tell: impl FnMut(&str)) -> 
         if let Err(panic) = done {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
-            world.log().lines().for_each(&mut tell);
+            log(&world).lines().for_each(&mut tell);
             return Outcome::Failed(format!("{words}: {text}"));
         }
     }
