@@ -40,3 +40,14 @@ Feature: The balancer as receptionist
     And client has an open connection to 203.0.113.10:80
     When the balancer of proxy1 is killed, a client that knocks at 203.0.113.10:80 all the time is never refused
     Then that connection is answered as before
+
+  Scenario: Balanced by nftables: both webs answer, and one that dies gets no new connections
+    Given the site topologies/vs-nat.yaml is up with the line "backend: nft" after "forward: nat"
+    When the client downloads 1000 bytes over each of 20 connections
+    Then both webs answered
+    And proxy1 says that it balances by nftables with connection tracking
+    When web1 is killed
+    Then the balancer takes it out
+    And all of 8 new connections to the VIP are answered by web2
+    When it comes back
+    Then the balancer takes it back

@@ -34,6 +34,15 @@ fn listings(world: &mut World) -> Result<serde_json::Map<String, Value>, String>
     }
 }
 
+#[then(regex = r"^(proxy\d) says that it balances by (.*)$")]
+fn balances_by(world: &mut World, node: String, backend: String) -> Result<(), String> {
+    let all = listings(world)?;
+    match all.get(&node) {
+        Some(listing) if listing["backend"] == backend && listing["because"] != "" => Ok(()),
+        _ => Err(format!("{all:?}")),
+    }
+}
+
 fn real<'a>(listing: &'a Value, name: &str) -> Option<&'a Value> {
     listing["services"][0]["reals"].as_array()?.iter().find(|real| real["name"] == name)
 }

@@ -14,7 +14,7 @@ use crate::kernel::capability::{self, Capability};
 use crate::kernel::nft;
 use crate::plan::{Observed, Wanted, between};
 use crate::roles::{foreign, init, ipvs};
-use crate::topology::{BalancerEngine, LabName, Role, Topology, duration};
+use crate::topology::{Backend, Balancer, BalancerEngine, LabName, Role, Topology, duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,9 +75,11 @@ fn dry_run(topology: &Topology, format: Format) -> Outcome {
 
 /// What this topology needs of the process and the machine, asked before anything is touched.
 pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
+    check_backend(topology)?;
     let mut wanted = vec![Capability::SysAdmin, Capability::NetAdmin, Capability::NetRaw];
     let leased = init::has_gate(topology);
-    if topology.balancer.is_some() || leased {
+    let balanced_by_ebpf = topology.balancer.as_ref().is_some_and(Balancer::needs_ebpf);
+    if balanced_by_ebpf || leased {
         wanted.push(Capability::Bpf);
     }
     let missing = capability::missing(&wanted);
@@ -88,10 +90,11 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
         return Err(Failure::privilege(&missing));
     }
     let ebpf_possible = capability::in_initial_user_namespace();
-    if topology.balancer.is_some() && !ebpf_possible {
+    if balanced_by_ebpf && !ebpf_possible {
         return Err(Failure::machine(
             "the balancer of this topology is an eBPF program, and a user namespace cannot load one",
-            "run `labctl up` as root of the machine, or leave `balancer:` out of the topology",
+            "run `labctl up` as root of the machine, or have it balance by nftables, which knows `forward: nat` and the \
+             schedulers sh, mh, rr and wrr",
         ));
     }
     if leased && !ebpf_possible {
@@ -122,6 +125,20 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
         return Err(Failure::machine(format!("the balancer of this topology is IPVS, and this {why}"), help));
     }
     Ok(())
+}
+
+/// Asked before there is a lab, whose balancers would say it where nobody looks.
+fn check_backend(topology: &Topology) -> Result<(), Failure> {
+    let by_rules = topology.balancer.as_ref().filter(|balancer| balancer.backend == Backend::Nft);
+    match by_rules.and_then(Balancer::beyond_nft) {
+        Some(what) => Err(Failure::usage(
+            format!(
+                "`backend: nft` cannot do {what}; it knows `forward: nat` and the schedulers sh, mh, rr and wrr"
+            ),
+            "take `backend: ebpf` below `balancer:`, or another method or scheduler",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// There is a choice here, so the message names it.

@@ -6,6 +6,7 @@
 pub mod ebpf;
 pub mod gate;
 mod layout;
+pub mod nft;
 mod plane;
 mod registry;
 pub mod tunnel;

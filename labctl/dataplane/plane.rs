@@ -55,8 +55,6 @@ pub trait Plane: fmt::Debug + Send {
 pub enum Backend {
     /// eBPF programs on tcx.
     Ebpf,
-    /// Rules of nftables.
-    Nft,
     /// Rules of nftables that track connections.
     Conntrack,
     /// None of them: requests are read and passed on.
@@ -67,7 +65,6 @@ impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ebpf => "eBPF on tcx",
-            Self::Nft => "nftables",
             Self::Conntrack => "nftables with connection tracking",
             Self::Http => "HTTP",
         })

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use nftables::batch::Batch;
-use nftables::expr::{Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField};
+use nftables::expr::{CT, Expression, Meta, MetaKey, NamedExpression, Payload, PayloadField};
 use nftables::helper::{NftablesError, apply_ruleset};
 use nftables::schema::{Chain, NfListObject, Rule, Table};
 use nftables::stmt::{Match, NAT, Operator, Statement};
@@ -69,7 +69,8 @@ pub fn available() -> bool {
 /// and a reset would end connections that go on once the balancer is back. The few segments that a running data plane
 /// leaves to the kernel (fragments, the last hop, a service without a real server) get no reset either: a real server
 /// that has the connection must not lose it to a machine that has not. Answers are dropped only where they are the data
-/// plane's: elsewhere they do not pass this machine, or are not to be rewritten.
+/// plane's: elsewhere they do not pass this machine, or are not to be rewritten. And not where the data plane is netfilter
+/// itself, which gives an answer the virtual address only after this hook, and knows by then that it will.
 pub fn guard(border: &Border) -> Result<(), Error> {
     apply_ruleset(&rules(border).to_nftables()).map_err(|source| Error(Box::new(source)))
 }
@@ -101,6 +102,7 @@ fn rules<'a>(border: &Border) -> Batch<'a> {
         }
         if !answers.is_empty() {
             rules.chain(ANSWERS, NfChainType::Filter, NfHook::Forward, PRIORITY_FILTER);
+            rules.rule(ANSWERS, vec![is_translated(), Statement::Accept(None)]);
             for (interface, port) in answers {
                 let place = is_interface(MetaKey::Oifname, &interface);
                 rules.drop(ANSWERS, place, ("saddr", "sport"), port);
@@ -169,6 +171,13 @@ impl Rules<'_, '_> {
         let (address, number) = (is_address(address, port.address), is_port(number, port));
         self.rule(chain, vec![place, address, number, Statement::Drop(None)]);
     }
+}
+
+/// Connections whose destination netfilter rewrites.
+fn is_translated<'a>() -> Statement<'a> {
+    let status = CT { key: Cow::Borrowed("status"), family: None, dir: None };
+    let left = Expression::Named(NamedExpression::CT(status));
+    Statement::Match(Match { left, right: Expression::String(Cow::Borrowed("dnat")), op: Operator::IN })
 }
 
 fn is_interface<'a>(key: MetaKey, name: &str) -> Statement<'a> {
@@ -282,6 +291,7 @@ mod tests {
         ip services: iifname front daddr ip 203.0.113.10 dport tcp 80 drop
         ip services: iifname front daddr ip 203.0.113.10 dport udp 53 drop
         ip answers at forward
+        ip answers: status dnat accept
         ip answers: oifname front saddr ip 10.10.1.21 sport tcp 8080 drop
         ip answers: oifname front saddr ip 10.10.1.22 sport tcp 8080 drop
         ip6 services at input

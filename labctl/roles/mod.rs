@@ -5,7 +5,6 @@
 mod agreement;
 pub mod balancer;
 pub mod db;
-pub mod dnat;
 pub mod foreign;
 pub mod frr;
 pub mod haproxy;

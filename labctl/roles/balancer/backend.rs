@@ -3,8 +3,8 @@
 
 use super::{Error, described};
 use crate::dataplane::ebpf::EbpfPlane;
+use crate::dataplane::nft::{self, NftPlane};
 use crate::dataplane::{self, Plane, Settings};
-use crate::roles::dnat::Dnat;
 use crate::roles::proxy::{Gate, Proxy};
 use crate::topology::{Backend, Balancer, BalancerEngine, Forward};
 
@@ -21,18 +21,18 @@ pub(super) struct Chosen {
 pub(super) enum Switch {
     /// On packets.
     Packets(dataplane::Switch),
+    /// On connections, by rules.
+    Rules(nft::Switch),
     /// On requests.
     Requests(Gate),
-    /// On whatever comes to the virtual address; that is nothing where the address is not.
-    None,
 }
 
 impl Switch {
     pub(super) fn set(&mut self, active: bool) -> Result<(), dataplane::Error> {
         match self {
             Self::Packets(switch) => switch.set(active)?,
+            Self::Rules(switch) => switch.set(active)?,
             Self::Requests(gate) => gate.set(active),
-            Self::None => {}
         }
         Ok(())
     }
@@ -47,30 +47,36 @@ pub(super) fn choose(balancer: &Balancer, settings: Settings) -> Result<Chosen, 
             let switch = Switch::Requests(proxy.gate());
             Ok(Chosen { plane: Box::new(proxy), switch, because })
         }
-        (_, BalancerEngine::Nft) => {
-            Ok(Chosen { plane: Box::new(Dnat::default()), switch: Switch::None, because })
-        }
-        _ => packets(balancer.backend, settings),
+        (_, BalancerEngine::Nft) => rules(balancer, because),
+        _ => packets(balancer, settings),
     }
 }
 
 /// Attaches what was asked for, or the best that can be had.
-fn packets(wanted: Backend, settings: Settings) -> Result<Chosen, Error> {
-    match wanted {
-        Backend::Ebpf => ebpf(settings, "the topology asks for it"),
-        Backend::Nft => {
-            Err(Error::NoBackend { because: "there is no nftables backend in this labctl".to_owned() })
-        }
-        Backend::Auto => match ebpf(settings, "the kernel has it") {
+fn packets(balancer: &Balancer, settings: Settings) -> Result<Chosen, Error> {
+    let asked = "the topology asks for it".to_owned();
+    match balancer.backend {
+        Backend::Ebpf => ebpf(settings, asked),
+        Backend::Nft => rules(balancer, asked),
+        Backend::Auto => match ebpf(settings, "the kernel has it".to_owned()) {
             Err(Error::Dataplane(error)) if error.lacks_ebpf() => {
-                Err(Error::NoBackend { because: described(&error) })
+                rules(balancer, format!("eBPF is not to be had ({})", described(&error)))
             }
             chosen => chosen,
         },
     }
 }
 
-fn ebpf(settings: Settings, because: &str) -> Result<Chosen, Error> {
+fn ebpf(settings: Settings, because: String) -> Result<Chosen, Error> {
     let (plane, switch) = EbpfPlane::attach(settings)?;
-    Ok(Chosen { plane: Box::new(plane), switch: Switch::Packets(switch), because: because.to_owned() })
+    Ok(Chosen { plane: Box::new(plane), switch: Switch::Packets(switch), because })
+}
+
+fn rules(balancer: &Balancer, because: String) -> Result<Chosen, Error> {
+    if let Some(what) = balancer.beyond_nft() {
+        let because = format!("{because}, and nftables cannot do {what}");
+        return Err(Error::NoBackend { because });
+    }
+    let (plane, switch) = NftPlane::open()?;
+    Ok(Chosen { plane: Box::new(plane), switch: Switch::Rules(switch), because })
 }

@@ -25,6 +25,31 @@ pub struct Balancer {
     pub services: Vec<VirtualService>,
 }
 
+impl Balancer {
+    /// Must it run eBPF programs, so that who may not can only refuse?
+    pub fn needs_ebpf(&self) -> bool {
+        let ours = self.engine == BalancerEngine::Labctl && self.forward != Forward::Proxy;
+        let forwards = match self.backend {
+            Backend::Ebpf => true,
+            Backend::Auto => self.beyond_nft().is_some(),
+            Backend::Nft => false,
+        };
+        // Real servers open their tunnels by eBPF, whoever sent the packets.
+        ours && forwards || self.forward == Forward::Tun
+    }
+
+    /// What of this the backend of nftables cannot do, in the words of the file; nothing if it can do it all.
+    pub fn beyond_nft(&self) -> Option<String> {
+        if self.forward != Forward::Nat {
+            return Some(format!("`forward: {}`", self.forward.word()));
+        }
+        let counts =
+            |it: &Scheduler| matches!(it, Scheduler::Lc | Scheduler::Wlc | Scheduler::Sed | Scheduler::Nq);
+        let beyond = self.services.iter().map(|service| service.scheduler).find(counts)?;
+        Some(format!("`scheduler: {}`", format!("{beyond:?}").to_lowercase()))
+    }
+}
+
 /// Forwarding methods: three of LVS, and a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
