@@ -79,6 +79,7 @@ Feature: Why it is as it is, and what is wrong
       | VRID 0            | vrid          | VRID 0 is not configured here                   |
       | VRID 52           | vrid          | VRID 52 is not configured here                  |
       | interval 0        | interval-zero | advertisement interval 0                        |
+      | priority 255      | stranger      | 10.10.1.66 is not a peer                        |
 
   Scenario: Adverts in the holder's own name change nothing
     Given somebody watches who holds the VIP

@@ -36,7 +36,7 @@ pub fn send(lab: &Lab, node: &NodeName, interface: &str, own: Ipv4Addr, flaw: &s
 fn frame(port: &Port, own: Ipv4Addr, flaw: &str) -> Result<Vec<u8>, String> {
     let (mut ttl, mut source, mut rule) = (TTL, own, ChecksumRule::MessageOnly);
     // Priority 1 would lose against anybody, if it were heard.
-    let advert = Advert {
+    let mut advert = Advert {
         version: Version::V3,
         vrid: NonZeroU8::new(51).ok_or("0 is no VRID")?,
         priority: 1,
@@ -47,6 +47,7 @@ fn frame(port: &Port, own: Ipv4Addr, flaw: &str) -> Result<Vec<u8>, String> {
         "TTL 254" => ttl = 254,
         "proxy1's address" => source = [10, 10, 1, 11].into(),
         "a pseudo-header" => rule = ChecksumRule::PseudoHeader,
+        "priority 255" => advert.priority = 255,
         _ => {}
     }
     let mut message = encode(&advert, rule, source.into(), GROUP_V4.into());
@@ -58,7 +59,7 @@ fn frame(port: &Port, own: Ipv4Addr, flaw: &str) -> Result<Vec<u8>, String> {
         "no address" => message[COUNT_AT] = 0,
         "an address less" => message.truncate(12),
         "interval 0" => message[INTERVAL_AT].fill(0),
-        "TTL 254" | "proxy1's address" | "a pseudo-header" | "a wrong checksum" => {}
+        "TTL 254" | "proxy1's address" | "a pseudo-header" | "a wrong checksum" | "priority 255" => {}
         other => return Err(format!("nobody knows how to forge {other:?}")),
     }
     match flaw {

@@ -214,12 +214,16 @@ impl Instance {
         if envelope.vrid().is_some_and(|vrid| vrid != self.router.vrid.get() && elsewhere(vrid)) {
             return Taken::Ignored;
         }
-        if !self.router.peers.is_empty() && !self.router.peers.contains(&envelope.source) {
-            let example = format!("{}: packet dropped: {} is not a peer", self.router, envelope.source);
-            common.complain("stranger", example);
-            return Taken::Ignored;
-        }
         match vrrp::decode(&envelope, &self.expected) {
+            Ok(received) if !self.has_member(&received.from) => {
+                // It may be a member after all, which somebody forgot in the file or gave another address.
+                self.compare(&received, common);
+                let Received { from, advert } = received;
+                let example =
+                    format!("{}: packet dropped: {from} is not a peer, and says {advert}", self.router);
+                common.complain("stranger", example);
+                Taken::Ignored
+            }
             Ok(received) => self.admit(received, common),
             Err(rejection) => {
                 let example =
@@ -228,6 +232,10 @@ impl Instance {
                 Taken::Ignored
             }
         }
+    }
+
+    fn has_member(&self, sender: &IpAddr) -> bool {
+        self.router.members.as_ref().is_none_or(|members| members.contains(sender))
     }
 
     fn admit(&mut self, received: Received, common: &mut Common) -> Taken {

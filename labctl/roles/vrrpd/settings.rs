@@ -235,6 +235,7 @@ impl Reader<'_> {
                 }),
             },
             peers: if failover.unicast { self.peers(one, family)? } else { Vec::new() },
+            members: self.members(one, family),
             virtual_mac: failover.mac == MacMode::Virtual,
             floating,
             gateway,
@@ -316,6 +317,13 @@ impl Reader<'_> {
             peer.address_on(network).map(IpAddr::from).ok_or_else(none)
         };
         self.others(one).map(address).collect()
+    }
+
+    /// Who has a say here. The RFC hears everybody; over IPv6 nobody's address is known beforehand.
+    fn members(&self, one: &Elected<'_>, family: Family) -> Option<Vec<IpAddr>> {
+        let closed = self.failover.unicast || self.failover.profile == topology::Profile::Lab;
+        let address = |(peer, _): (&Node, u8)| peer.address_on(&self.failover.network).map(IpAddr::from);
+        (closed && family == Family::V4).then(|| self.others(one).filter_map(address).collect())
     }
 
     /// How many others would win against this one. Equal priorities are told apart by the order of names, so that no two

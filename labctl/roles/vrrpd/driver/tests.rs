@@ -45,6 +45,7 @@ fn settings(own: &str, priority: u8, rank: u32) -> Settings {
         checksum: ChecksumRule::MessageOnly,
         profile: Profile::Lab(LabRules { rank, probes: true, lease: false }),
         peers: vec![],
+        members: None,
         virtual_mac: false,
         floating: vec![on("front", VIP), on("back", INNER)],
         gateway: Some(Gateway {

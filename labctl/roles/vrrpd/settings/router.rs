@@ -33,6 +33,9 @@ pub(in super::super) struct Router {
     pub(in super::super) profile: Profile,
     /// The other routers, where each is told by itself; empty where all are told by multicast.
     pub(in super::super) peers: Vec<IpAddr>,
+    /// Whose adverts count; anybody's, if nobody is named. VRRPv3 proves nothing of a sender (RFC 9568 section 8), so a stranger
+    /// with priority 255 would win.
+    pub(in super::super) members: Option<Vec<IpAddr>>,
     /// Its addresses answer with the virtual hardware address (RFC 9568 section 7.3), not with the interface's.
     pub(in super::super) virtual_mac: bool,
     /// What the holder holds, in the order of the advertisement.

@@ -163,6 +163,16 @@ fn peers_are_the_other_proxies_where_each_is_told_by_itself() {
 }
 
 #[test]
+fn a_stranger_has_a_say_by_the_rfc_only() {
+    let members = |change: fn(&mut Failover)| settings("proxy2", change).unwrap().routers[0].members.clone();
+    let others: Vec<IpAddr> = ["10.10.1.11", "10.10.1.13"].map(|one| one.parse().unwrap()).into();
+    assert_eq!(members(|_| {}), Some(others.clone()));
+    assert_eq!(members(|f| f.profile = topology::Profile::Rfc9568), None);
+    let told = |f: &mut Failover| (f.profile, f.unicast) = (topology::Profile::Rfc9568, true);
+    assert_eq!(members(told), Some(others));
+}
+
+#[test]
 fn every_mistake_is_named() {
     let mut site = site();
     site.topology.failover = None;
