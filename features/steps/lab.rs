@@ -20,7 +20,7 @@ fn site_is_up(world: &mut World, file: String) -> Result<(), String> {
 }
 
 /// A topology on file with other words in one place.
-fn changed(file: &str, new: &str, old: &str) -> Result<String, String> {
+pub fn changed(file: &str, new: &str, old: &str) -> Result<String, String> {
     let text = std::fs::read_to_string(root().join(file)).map_err(|error| format!("read {file}: {error}"))?;
     if !text.contains(old) {
         return Err(format!("{file} has no {old:?}"));

@@ -1,5 +1,6 @@
 //! Sudden ends: whatever is killed, nothing stays.
 
+use std::io::Write as _;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use labctl::holder::client::Lab;
 use labctl::kernel::process::PidFd;
 use nix::sys::signal::Signal;
 
+use super::lab::changed;
 use crate::audit::Audit;
 use crate::world::{WAIT_MAX, World, labctl};
 
@@ -103,23 +105,21 @@ fn kill_nodes(world: &mut World, file: String) -> Result<(), String> {
     Ok(())
 }
 
+/// A database of the site with a service that never listens where it says, so that the lab is never ready.
+const NEVER_READY: [&str; 2] =
+    ["db1: { role: db, ", "db1: { role: db, services: { mute: { run: [sleep, infinity], listen: [9] } }, "];
+
 #[when("Ctrl-C interrupts labctl up")]
 fn interrupt(world: &mut World) -> Result<(), String> {
-    for _ in 0..ROUNDS {
-        if interrupted(world)? {
-            return Ok(());
-        }
-        // The machine was busy with something else while the lab came up.
-        world.lab()?.down_and_wait().map_err(|error| error.to_string())?;
-    }
-    Err(format!("{ROUNDS} times it came too late"))
-}
-
-/// Interrupts `labctl up` as soon as there is something of its lab; false if the lab was ready by then.
-fn interrupted(world: &mut World) -> Result<bool, String> {
     let name = world.lab_name("victim");
+    let [ready, never] = NEVER_READY;
+    let mut site = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    let text = changed("topologies/ha.yaml", never, ready)?;
+    site.write_all(text.as_bytes()).map_err(|error| error.to_string())?;
     let mut up = labctl()
-        .args(["up", "topologies/ha.yaml", "--name", name.as_str()])
+        .arg("up")
+        .arg(site.path())
+        .args(["--name", name.as_str()])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -132,7 +132,7 @@ fn interrupted(world: &mut World) -> Result<bool, String> {
         .and_then(|up| up.signal(Signal::SIGINT))
         .map_err(|error| error.to_string())?;
     let status = up.wait().map_err(|error| error.to_string())?;
-    Ok(!status.success())
+    if status.success() { Err("it says that the lab is ready".to_owned()) } else { Ok(()) }
 }
 
 #[when("the lab goes down with --wait")]
