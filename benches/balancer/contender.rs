@@ -7,9 +7,11 @@ use clap::ValueEnum;
 /// Where real servers listen, and the virtual service too, since nothing rewrites ports in two of the methods.
 pub const PORT: u16 = 80;
 pub const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+/// What the real servers are called.
+pub const NAMES: [&str; 2] = ["web1", "web2"];
 pub const REALS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 10, 1, 21), Ipv4Addr::new(10, 10, 1, 22)];
 
-/// Nodes and a network of every site.
+/// Other nodes of a site, and the client's network.
 pub const DIRECTOR: &str = "proxy1";
 pub const ROUTER: &str = "router";
 pub const FRONT: &str = "front";

@@ -157,7 +157,7 @@ fn pour(to: Mac, targets: &[SocketAddr], stop: &AtomicBool) -> Result<f64, Error
             let number = sent.wrapping_mul(STRIDE);
             let source = Ipv4Addr::from_bits(SOURCES.to_bits() + number % SOURCES_COUNT);
             let source_port = 1024 + (sent / SOURCES_COUNT * 7919 + number % 60_000) as u16 % 60_000;
-            let syn = PacketBuilder::ethernet2(port.mac.0, to.0)
+            let syn = PacketBuilder::ethernet2(port.mac, to)
                 .ipv4(source.octets(), target.ip().octets(), 64)
                 .tcp(source_port, target.port(), number, 64_240)
                 .syn();
