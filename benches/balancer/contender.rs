@@ -152,8 +152,10 @@ conversation: {{ memory: none, web_port: {PORT} }}
             direct(22)
         );
         if let Some(how) = self.balancer() {
-            // By address and port: connections of the few clients are spread, as others spread them in turn.
-            let scheduler = if matches!(self, Self::HaproxyHttp | Self::Nginx) { "wrr" } else { "mh" };
+            // By address and port: connections of the few clients are spread, as others spread them in turn. In a flood in turn
+            // as well: of every SYN it must be remembered who got it.
+            let in_turn = a_router || matches!(self, Self::HaproxyHttp | Self::Nginx);
+            let scheduler = if in_turn { "wrr" } else { "mh" };
             site += &format!(
                 "balancer: {{ {how}, services: {{ web: {{ port: {PORT}, scheduler: {scheduler} }} }} }}\n"
             );
