@@ -45,6 +45,11 @@ pub enum What {
         /// `exit status 1`, `signal SIGKILL`.
         how: String,
     },
+    /// A service cannot do its work, and ends.
+    GaveUp {
+        /// Why, in words for people.
+        because: String,
+    },
     /// PID 1 sent a service a signal because somebody asked for it.
     Signalled {
         /// Its name without `SIG`.
