@@ -2,6 +2,7 @@
 //! process that starts it, watches it and speaks for it. It knows no configuration language.
 
 mod instances;
+pub(super) mod member;
 mod supervisor;
 
 use std::path::PathBuf;
@@ -84,6 +85,18 @@ pub enum Error {
     /// The kernel no longer says who has which address.
     #[error("watch the floating addresses")]
     Netlink(#[from] netlink::Error),
+    /// The databases share no network, or this node is none of them.
+    #[error("the databases share no network on which {0} has an address, or it is none")]
+    NoSeat(NodeName),
+    /// The runtime that asks it cannot be started.
+    #[error("start the runtime that asks {program}")]
+    Runtime {
+        /// The program.
+        program: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// An interface is not there.
     #[error(transparent)]
     Port(#[from] packet::Error),
@@ -132,6 +145,10 @@ pub fn missing(topology: &Topology) -> Option<(&'static str, &'static str)> {
         Builtin::Haproxy => super::haproxy::missing(),
         Builtin::Nginx => super::nginx::missing(topology.balancer.as_ref()?.forward),
         Builtin::Ipvs => super::ipvs::missing(),
+        Builtin::Etcd => super::etcd::missing(),
+        Builtin::Redis | Builtin::Sentinel => super::redis::missing(),
+        // What it needs is asked where it is built in.
+        Builtin::Patroni => None,
         Builtin::Vrrpd | Builtin::Balancer | Builtin::Web | Builtin::Db | Builtin::Whoami => None,
     })
 }

@@ -25,6 +25,7 @@ mod routers;
 mod scalars;
 mod services;
 mod site;
+mod stores;
 mod tree;
 
 #[cfg(test)]

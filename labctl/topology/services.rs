@@ -65,7 +65,7 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
             both.into_iter().filter(|(_, wanted)| *wanted).map(|(builtin, _)| (builtin, Vec::new())).collect()
         }
         Some(Role::Web) => vec![(Builtin::Web, vec![conversation.web_port])],
-        Some(Role::Db) => vec![(Builtin::Db, vec![conversation.db_port])],
+        Some(Role::Db) => conversation.engine.services(conversation.db_port),
         Some(Role::Remote) => vec![(Builtin::Whoami, vec![WHOAMI_PORT])],
         Some(Role::Client | Role::Router) | None => Vec::new(),
     };
