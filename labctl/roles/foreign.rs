@@ -56,6 +56,9 @@ pub enum Error {
         /// Where it comes from on Debian.
         package: &'static str,
     },
+    /// This program cannot speak to it.
+    #[error("this labctl is built without {0}")]
+    Unbuilt(&'static str),
     /// Its configuration cannot be written.
     #[error("write {path}")]
     Write {

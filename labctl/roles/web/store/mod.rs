@@ -4,6 +4,8 @@
 
 mod etcd;
 mod kept;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -68,6 +70,8 @@ impl Trouble {
 /// The databases of a site, by engine.
 pub(super) enum Store {
     Etcd(Client<Etcd>),
+    #[cfg(feature = "redis")]
+    Redis(Client<redis::Redis>),
     /// This build has no client for it.
     Unbuilt(StoreEngine),
 }
@@ -79,6 +83,10 @@ impl Store {
         let directory = Directory::of(topology);
         match topology.conversation.engine {
             StoreEngine::Etcd => Self::Etcd(Client::new(Etcd::new(&directory), &directory, favourite)),
+            #[cfg(feature = "redis")]
+            StoreEngine::Redis => {
+                Self::Redis(Client::new(redis::Redis::new(&directory), &directory, favourite))
+            }
             other => Self::Unbuilt(other),
         }
     }
@@ -86,6 +94,8 @@ impl Store {
     pub(super) fn durability(&self) -> &'static str {
         match self {
             Self::Etcd(_) => Etcd::DURABILITY,
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => redis::Redis::DURABILITY,
             Self::Unbuilt(_) => "none",
         }
     }
@@ -94,6 +104,8 @@ impl Store {
     pub(super) async fn apply(&self, command: Command) -> Result<Outcome, NoAnswer> {
         match self {
             Self::Etcd(client) => client.apply(command).await,
+            #[cfg(feature = "redis")]
+            Self::Redis(client) => client.apply(command).await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
         }
     }
@@ -102,6 +114,8 @@ impl Store {
     pub(super) async fn read(&self, id: ConversationId) -> Result<Option<Transcript>, NoAnswer> {
         match self {
             Self::Etcd(client) => client.read(id).await,
+            #[cfg(feature = "redis")]
+            Self::Redis(client) => client.read(id).await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
         }
     }
@@ -110,6 +124,8 @@ impl Store {
     pub(super) async fn check(&self) -> Result<(), NoAnswer> {
         match self {
             Self::Etcd(client) => client.check().await,
+            #[cfg(feature = "redis")]
+            Self::Redis(client) => client.check().await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
         }
     }
