@@ -38,6 +38,9 @@ enum Role {
     Ipvs,
     Web,
     Db,
+    Etcd,
+    Redis,
+    Sentinel,
     Whoami,
     Load,
 }
@@ -88,6 +91,9 @@ fn start(args: &Args, reporter: &Reporter) -> miette::Result<()> {
         Role::Ipvs => roles::ipvs::run(&site, reporter("ipvs")).into_diagnostic(),
         Role::Web => roles::web::run(&site, reporter("web")).into_diagnostic(),
         Role::Db => roles::db::run(&site, reporter("db")).into_diagnostic(),
+        Role::Etcd => roles::etcd::run(&site, reporter("etcd")).into_diagnostic(),
+        Role::Redis => roles::redis::run(&site, reporter("redis")).into_diagnostic(),
+        Role::Sentinel => roles::redis::watch(&site, reporter("sentinel")).into_diagnostic(),
         Role::Whoami => roles::whoami::run(&site, reporter("whoami")).into_diagnostic(),
         Role::Load => roles::load::serve(node).into_diagnostic(),
     }

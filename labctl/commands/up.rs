@@ -14,7 +14,7 @@ use crate::holder::protocol::Progress;
 use crate::kernel::capability::{self, Capability};
 use crate::kernel::nft;
 use crate::plan::{Observed, Wanted, between};
-use crate::roles::{foreign, init, ipvs};
+use crate::roles::{foreign, init, ipvs, web};
 use crate::topology::{Balancer, BalancerEngine, LabName, Role, Topology, duration};
 
 const EXAMPLES: &str = "\
@@ -113,9 +113,17 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
             "leave that out of the topology, or take another `engine:` below `balancer:`",
         ));
     }
+    let store = topology.conversation.engine;
+    if !web::built(store) {
+        let word = store.word();
+        return Err(Failure::machine(
+            format!("this topology keeps its conversations in {word}, and this labctl is built without it"),
+            format!("`cargo run --features {word}`, or take another `engine:` below `conversation:`"),
+        ));
+    }
     if let Some((program, package)) = foreign::missing(topology) {
         return Err(Failure::machine(
-            format!("a proxy of this topology needs `{program}`, which is not installed"),
+            format!("this topology needs `{program}`, which is not installed"),
             format!("`apt-get install {package}`, or leave `engine:` out of the topology"),
         ));
     }

@@ -5,6 +5,7 @@
 mod agreement;
 pub mod balancer;
 pub mod db;
+pub mod etcd;
 pub mod foreign;
 pub mod frr;
 pub mod haproxy;
@@ -17,6 +18,7 @@ pub mod load;
 pub mod nginx;
 pub mod proxy;
 mod random;
+pub mod redis;
 mod reporter;
 mod stop;
 pub mod vrrpd;

@@ -26,6 +26,7 @@ mod routers;
 mod scalars;
 mod services;
 mod site;
+mod stores;
 mod tree;
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
             wanted.map(|(builtin, listen, _)| (builtin, listen)).collect()
         }
         Some(Role::Web) => vec![(Builtin::Web, vec![conversation.web_port])],
-        Some(Role::Db) => vec![(Builtin::Db, vec![conversation.db_port])],
+        Some(Role::Db) => conversation.engine.services(conversation.db_port),
         Some(Role::Remote) => vec![(Builtin::Whoami, vec![WHOAMI_PORT])],
         Some(Role::Client | Role::Router) | None => Vec::new(),
     };

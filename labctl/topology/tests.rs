@@ -239,7 +239,7 @@ fn the_whole_site_with_its_defaults() {
       ]
     }
     "#);
-    insta::assert_snapshot!(serde_json::to_string(&topology.conversation).unwrap(), @r#"{"memory":"database","web_port":8080,"db_port":7000}"#);
+    insta::assert_snapshot!(serde_json::to_string(&topology.conversation).unwrap(), @r#"{"memory":"database","engine":"embedded","web_port":8080,"db_port":7000}"#);
 }
 
 #[test]

@@ -45,23 +45,34 @@ pub(in crate::roles) struct Watched {
     pub(in crate::roles) addresses: Vec<IpAddr>,
 }
 
-/// Runs the programs until SIGTERM, or until one of them ends by itself, which is an error.
+/// Runs the programs until SIGTERM, or until one of them ends by itself, which is an error. They are ready once they run.
 pub(in crate::roles) fn supervise(
     programs: &[Program],
     watched: Vec<Watched>,
     reporter: Reporter,
+) -> Result<(), Error> {
+    let ready = reporter.clone();
+    supervise_until_ready(programs, watched, reporter, move || ready.emit(What::Ready))
+}
+
+/// The same for programs that are ready later, which somebody else finds out from when on they are `started`.
+pub(in crate::roles) fn supervise_until_ready(
+    programs: &[Program],
+    watched: Vec<Watched>,
+    reporter: Reporter,
+    started: impl FnOnce(),
 ) -> Result<(), Error> {
     let mask = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD]);
     let system = |act| move |source| Error::System { act, source };
     mask.thread_block().map_err(system("watch for signals"))?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&mask, flags).map_err(system("watch for signals"))?;
-    let mut watch = Watch::open(watched, reporter.clone())?;
+    let mut watch = Watch::open(watched, reporter)?;
     let mut running = Vec::with_capacity(programs.len());
     for program in programs {
         running.push((program, start(program)?));
     }
-    reporter.emit(What::Ready);
+    started();
     watch.look("it started")?;
     loop {
         wait(&signals, &watch, None).map_err(system("wait"))?;
