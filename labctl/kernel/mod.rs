@@ -26,4 +26,5 @@ pub mod survey;
 pub mod sysctl;
 pub mod tap;
 pub mod traffic;
+pub mod user;
 pub mod wait;

@@ -4,6 +4,8 @@
 
 mod etcd;
 mod kept;
+#[cfg(feature = "postgres")]
+mod postgres;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::etcd::Etcd;
+#[cfg(feature = "postgres")]
+use self::postgres::Postgres;
 use super::databases::NoAnswer;
 use crate::conversation::{Command, ConversationId, Outcome, Transcript};
 use crate::roles::db::Directory;
@@ -28,6 +32,8 @@ const REST: Duration = Duration::from_millis(25);
 pub(super) trait Engine {
     /// What an acknowledged turn survives, in a word.
     const DURABILITY: &'static str;
+    /// Patience with one database.
+    const ATTEMPT_MAX: Duration = ATTEMPT_MAX;
 
     /// Has a command carried out through the database of this place, wholly or not at all.
     fn apply(&self, place: usize, command: &Command)
@@ -68,6 +74,8 @@ impl Trouble {
 /// The databases of a site, by engine.
 pub(super) enum Store {
     Etcd(Client<Etcd>),
+    #[cfg(feature = "postgres")]
+    Postgres(Client<Postgres>),
     /// This build has no client for it.
     Unbuilt(StoreEngine),
 }
@@ -79,6 +87,10 @@ impl Store {
         let directory = Directory::of(topology);
         match topology.conversation.engine {
             StoreEngine::Etcd => Self::Etcd(Client::new(Etcd::new(&directory), &directory, favourite)),
+            #[cfg(feature = "postgres")]
+            StoreEngine::Postgres => {
+                Self::Postgres(Client::new(Postgres::new(&directory), &directory, favourite))
+            }
             other => Self::Unbuilt(other),
         }
     }
@@ -86,6 +98,8 @@ impl Store {
     pub(super) fn durability(&self) -> &'static str {
         match self {
             Self::Etcd(_) => Etcd::DURABILITY,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Postgres::DURABILITY,
             Self::Unbuilt(_) => "none",
         }
     }
@@ -94,6 +108,8 @@ impl Store {
     pub(super) async fn apply(&self, command: Command) -> Result<Outcome, NoAnswer> {
         match self {
             Self::Etcd(client) => client.apply(command).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(client) => client.apply(command).await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
         }
     }
@@ -102,6 +118,8 @@ impl Store {
     pub(super) async fn read(&self, id: ConversationId) -> Result<Option<Transcript>, NoAnswer> {
         match self {
             Self::Etcd(client) => client.read(id).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(client) => client.read(id).await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
         }
     }
@@ -110,6 +128,8 @@ impl Store {
     pub(super) async fn check(&self) -> Result<(), NoAnswer> {
         match self {
             Self::Etcd(client) => client.check().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(client) => client.check().await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
         }
     }
@@ -184,7 +204,7 @@ impl<E: Engine> Client<E> {
                 if left.is_zero() {
                     return Err(last);
                 }
-                let attempt = timeout(ATTEMPT_MAX.min(left), self.put(place, question)).await;
+                let attempt = timeout(E::ATTEMPT_MAX.min(left), self.put(place, question)).await;
                 match attempt.unwrap_or_else(|_| Err(Trouble::unknown("no answer in time"))) {
                     Ok(answer) => {
                         self.first.store(place, Ordering::Relaxed);
