@@ -41,6 +41,7 @@ enum Role {
     Etcd,
     Redis,
     Sentinel,
+    Patroni,
     Whoami,
     Load,
 }
@@ -94,6 +95,7 @@ fn start(args: &Args, reporter: &Reporter) -> miette::Result<()> {
         Role::Etcd => roles::etcd::run(&site, reporter("etcd")).into_diagnostic(),
         Role::Redis => roles::redis::run(&site, reporter("redis")).into_diagnostic(),
         Role::Sentinel => roles::redis::watch(&site, reporter("sentinel")).into_diagnostic(),
+        Role::Patroni => roles::patroni::run(&site, reporter("patroni")).into_diagnostic(),
         Role::Whoami => roles::whoami::run(&site, reporter("whoami")).into_diagnostic(),
         Role::Load => roles::load::serve(node).into_diagnostic(),
     }

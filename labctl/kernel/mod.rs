@@ -27,4 +27,5 @@ pub mod sysctl;
 pub mod tap;
 pub mod traffic;
 pub mod usage;
+pub mod user;
 pub mod wait;
