@@ -6,6 +6,7 @@
 mod event;
 mod figure;
 mod findings;
+mod history;
 mod json;
 mod outage;
 mod phases;
@@ -15,12 +16,18 @@ mod verdict;
 
 pub use event::*;
 pub use findings::{Aftermath, Findings, Missing, Quantiles};
+pub use history::Recorded;
 pub use json::*;
 pub use outage::{Outage, PROBE_PATIENCE, Pause, Probed, outages};
-pub use phases::{Move, Phases, Window};
+pub use phases::{Move, Phases, Window, targets};
 pub use summary::markdown;
 pub use turns::Turns;
 pub use verdict::{Check, Claim, Verdict};
+
+/// The bytes of `history.jsonl`, from the events of a drill in any order.
+pub fn history(events: &[Event]) -> Result<String, Missing> {
+    Ok(Findings::of(events)?.recorded.text)
+}
 
 /// The report on a drill, from its events in any order.
 pub fn render(events: &[Event]) -> Result<Report, Missing> {
