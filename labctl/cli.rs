@@ -70,6 +70,12 @@ enum Verb {
     Power(commands::power::Args),
     /// Kill a node or signal one of its services
     Kill(commands::kill::Args),
+    /// Cut nodes off from all others, or from each other
+    Cut(commands::cut::Args),
+    /// Have nodes that were cut off reach everybody again
+    Heal(commands::heal::Args),
+    /// Wipe a node's disk, fill it, or give it its room back
+    Disk(commands::disk::Args),
     /// Check topology files
     Validate(commands::validate::Args),
     /// Decide whether a history of conversations is consistent
@@ -141,6 +147,9 @@ pub fn run() -> ExitCode {
         Verb::Events(args) => commands::events::run(&args),
         Verb::Power(args) => commands::power::run(&args),
         Verb::Kill(args) => commands::kill::run(&args),
+        Verb::Cut(args) => commands::cut::run(&args),
+        Verb::Heal(args) => commands::heal::run(&args),
+        Verb::Disk(args) => commands::disk::run(&args),
         Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
         Verb::Check(args) => commands::check::run(&args),
         Verb::Drill(args) => commands::drill::run(&args),

@@ -4,10 +4,10 @@
 
 mod etcd;
 mod kept;
-#[cfg(feature = "redis")]
-mod redis;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 use self::etcd::Etcd;
 #[cfg(feature = "postgres")]
 use self::postgres::Postgres;
+#[cfg(feature = "redis")]
+use self::redis::Redis;
 use super::databases::NoAnswer;
 use crate::conversation::{Command, ConversationId, Outcome, Transcript};
 use crate::roles::db::Directory;
@@ -77,7 +79,7 @@ impl Trouble {
 pub(super) enum Store {
     Etcd(Client<Etcd>),
     #[cfg(feature = "redis")]
-    Redis(Client<redis::Redis>),
+    Redis(Client<Redis>),
     #[cfg(feature = "postgres")]
     Postgres(Client<Postgres>),
     /// This build has no client for it.
@@ -93,7 +95,7 @@ impl Store {
             StoreEngine::Etcd => Self::Etcd(Client::new(Etcd::new(&directory), &directory, favourite)),
             #[cfg(feature = "redis")]
             StoreEngine::Redis => {
-                Self::Redis(Client::new(redis::Redis::new(&directory), &directory, favourite))
+                Self::Redis(Client::new(Redis::new(&directory), &directory, favourite))
             }
             #[cfg(feature = "postgres")]
             StoreEngine::Postgres => {
@@ -107,7 +109,7 @@ impl Store {
         match self {
             Self::Etcd(_) => Etcd::DURABILITY,
             #[cfg(feature = "redis")]
-            Self::Redis(_) => redis::Redis::DURABILITY,
+            Self::Redis(_) => Redis::DURABILITY,
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => Postgres::DURABILITY,
             Self::Unbuilt(_) => "none",
