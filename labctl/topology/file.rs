@@ -12,7 +12,7 @@ use super::scalars::{
 };
 use super::site::{
     Backend, BalancerEngine, Checksum, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart, Role,
-    Scheduler, VrrpVersion,
+    Scheduler, StoreEngine, VrrpVersion,
 };
 use super::tree::{Tree, Value};
 
@@ -278,10 +278,13 @@ record! {
         /// `database` keeps turns in the database nodes, `none` in the one web process only. Default: `database` if
         /// there are database nodes.
         memory: Choice<Memory>,
+        /// Which databases keep them with `memory: database`: our own (`embedded`), or PostgreSQL with Patroni (`postgres`),
+        /// `etcd`, or `redis` with Sentinel from the machine, which `labctl engines` compares. Default: embedded.
+        engine: Choice<StoreEngine>,
         /// Port of the web application. Default: 8080; in tun and dr, where nothing rewrites ports, that of the first
         /// virtual service of TCP.
         web_port: Port,
-        /// Port of the database. Default: 7000.
+        /// Port of the embedded database; the other engines keep their own ports. Default: 7000.
         db_port: Port,
     }
 }

@@ -16,6 +16,7 @@ use super::nodes::Machines;
 use super::problem::{Problem, ProblemKind, Problems};
 use super::services::services;
 use super::site::{Conversation, Memory, Node, Role, Topology};
+use super::stores::check_store;
 
 /// Port of the web application of a file that names none: not 80, since the balancer's port is another than the webs'.
 const WEB_PORT_DEFAULT: u16 = 8080;
@@ -86,6 +87,7 @@ fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -
             None if has_db => Memory::Database,
             None => Memory::None,
         },
+        engine: given.and_then(|given| given.engine.value()).map(|engine| engine.0).unwrap_or_default(),
         web_port: given
             .and_then(|given| given.web_port.value())
             .map(|port| port.0)
@@ -101,6 +103,9 @@ fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -
             );
         }
         check_reach(machines, problems);
+    }
+    if let Some(given) = given {
+        check_store(given, &conversation, machines, problems);
     }
     conversation
 }

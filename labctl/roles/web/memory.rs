@@ -3,10 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::databases::{Databases, NoAnswer};
+use super::store::Store as Foreign;
 use crate::conversation::{Command, ConversationId, Outcome, Store, Transcript};
 use crate::roles::Site;
 use crate::roles::db::Directory;
-use crate::topology::{self, Role};
+use crate::topology::{self, Role, StoreEngine};
 
 /// A memory.
 pub(super) enum Memory {
@@ -14,6 +15,8 @@ pub(super) enum Memory {
     Local(Mutex<Store>),
     /// In the replicated database.
     Databases(Databases),
+    /// In databases that others wrote.
+    Store(Foreign),
 }
 
 impl Memory {
@@ -23,7 +26,13 @@ impl Memory {
             topology::Memory::None => Self::Local(Mutex::default()),
             topology::Memory::Database => {
                 let favourite = site.topology.nodes_of(Role::Web).position(|web| web.name == site.me);
-                Self::Databases(Databases::new(&Directory::of(&site.topology), favourite.unwrap_or(0)))
+                let favourite = favourite.unwrap_or(0);
+                match site.topology.conversation.engine {
+                    StoreEngine::Embedded => {
+                        Self::Databases(Databases::new(&Directory::of(&site.topology), favourite))
+                    }
+                    _ => Self::Store(Foreign::of(&site.topology, favourite)),
+                }
             }
         }
     }
@@ -32,7 +41,7 @@ impl Memory {
     pub(super) fn mode(&self) -> &'static str {
         match self {
             Self::Local(_) => "none",
-            Self::Databases(_) => "database",
+            Self::Databases(_) | Self::Store(_) => "database",
         }
     }
 
@@ -41,6 +50,7 @@ impl Memory {
         match self {
             Self::Local(_) => "local",
             Self::Databases(_) => "db-quorum",
+            Self::Store(store) => store.durability(),
         }
     }
 
@@ -49,6 +59,7 @@ impl Memory {
         match self {
             Self::Local(store) => Ok(store.lock().unwrap_or_else(PoisonError::into_inner).apply(command)),
             Self::Databases(databases) => databases.apply(command).await,
+            Self::Store(store) => store.apply(command).await,
         }
     }
 
@@ -60,6 +71,7 @@ impl Memory {
                 Ok(store.get(&id).map(|transcript| transcript.as_ref().clone()))
             }
             Self::Databases(databases) => databases.read(id).await,
+            Self::Store(store) => store.read(id).await,
         }
     }
 
@@ -68,13 +80,15 @@ impl Memory {
         match self {
             Self::Local(_) => Ok(()),
             Self::Databases(databases) => databases.check().await,
+            Self::Store(store) => store.check().await,
         }
     }
 
     /// Does what a memory does in the background, until the future is dropped.
     pub(super) async fn watch(&self) {
         match self {
-            Self::Local(_) => {}
+            // A database that is gone is asked last, which needs nobody to watch it.
+            Self::Local(_) | Self::Store(_) => {}
             Self::Databases(databases) => databases.watch().await,
         }
     }

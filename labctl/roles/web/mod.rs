@@ -6,6 +6,7 @@ mod app;
 mod databases;
 mod download;
 mod memory;
+mod store;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use databases::{Databases, NoAnswer};
+pub use store::built;
 
 use self::app::App;
 use self::memory::Memory;
