@@ -54,6 +54,8 @@ enum Verb {
     Exec(commands::exec::Args),
     /// Have a conversation with the site
     Talk(commands::talk::Args),
+    /// Have many conversations with the site, and check its memory
+    Load(commands::load::Args),
     /// Make one HTTP request from a node
     Fetch(commands::fetch::Args),
     /// Show the way of one request, packet by packet and hop by hop
@@ -146,6 +148,7 @@ pub fn run() -> ExitCode {
         Verb::Logs(args) => commands::logs::run(&args),
         Verb::Events(args) => commands::events::run(&args),
         Verb::Power(args) => commands::power::run(&args),
+        Verb::Load(args) => commands::load::run(&args),
         Verb::Kill(args) => commands::kill::run(&args),
         Verb::Cut(args) => commands::cut::run(&args),
         Verb::Heal(args) => commands::heal::run(&args),

@@ -5,6 +5,8 @@ mod compare;
 mod run;
 mod watch;
 
+pub(super) use run::under_load;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -85,7 +87,7 @@ enum Verb {
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people: Markdown.
     #[default]
     Text,
@@ -209,7 +211,7 @@ fn write_report(dir: &Path, report: &Report, history: &str) -> Result<(), Failur
     Ok(())
 }
 
-fn print(report: &Report, format: Format) -> io::Result<()> {
+pub(super) fn print(report: &Report, format: Format) -> io::Result<()> {
     let text = match format {
         Format::Text => markdown(report),
         Format::Json => report.to_json(),

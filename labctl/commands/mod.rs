@@ -35,6 +35,7 @@ pub mod fetch;
 pub mod heal;
 pub mod kill;
 pub mod list;
+pub mod load;
 pub mod logs;
 pub mod power;
 pub mod reach;

@@ -221,6 +221,9 @@ pub struct Expect {
     pub duplicate_turns: u64,
     /// Turns of the timetable that may stay without an acknowledgement for good.
     pub unacknowledged_turns: u64,
+    /// Attempts that the site must refuse with 503, as one does that cannot keep what it is told; unchecked if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusals_min: Option<u64>,
     /// The VIP moves at least so often.
     pub holder_changes_min: u64,
     /// The VIP moves at most so often; unchecked if absent.
@@ -269,6 +272,7 @@ impl Default for Expect {
             consistent: true,
             duplicate_turns: 0,
             unacknowledged_turns: 0,
+            refusals_min: None,
             holder_changes_min: 0,
             holder_changes_max: None,
             holders_max: None,

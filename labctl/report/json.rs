@@ -39,6 +39,8 @@ pub struct Report {
     /// What became of the turns.
     pub turns: TurnFacts,
     /// What the checker says of the history of all conversations: `labctl check` on `history.jsonl` says the same.
+    /// Nothing in reports of before it was asked.
+    #[serde(default)]
     pub memory: MemoryFacts,
     /// Acknowledged turns, from their place on the timetable to the answer. Turns that were never acknowledged are not in
     /// it: see `turns`.
@@ -155,6 +157,7 @@ pub struct TurnFacts {
     /// Acknowledged turns by the web node that answered.
     pub served_by: BTreeMap<String, u64>,
     /// Acknowledged turns by where the answer said that they are kept.
+    #[serde(default)]
     pub durability: BTreeMap<String, u64>,
     /// Acknowledged turns that are missing in the end, as `conversation/key`.
     pub lost: Vec<String>,
@@ -386,19 +389,6 @@ fn turn_facts(findings: &Findings) -> TurnFacts {
     }
 }
 
-impl From<&NodeUsage> for UsageFacts {
-    fn from(of: &NodeUsage) -> Self {
-        Self {
-            node: of.node.clone(),
-            role: of.role.to_string(),
-            cpu_us: of.cpu_us,
-            memory_bytes: of.memory_bytes,
-            received_bytes: of.received_bytes,
-            sent_bytes: of.sent_bytes,
-        }
-    }
-}
-
 fn memory_facts(findings: &Findings) -> MemoryFacts {
     let judgement = match &findings.judgement {
         Ok(judgement) => judgement,
@@ -422,6 +412,19 @@ fn memory_facts(findings: &Findings) -> MemoryFacts {
         unanswered_reads: balance.unanswered_reads,
         unknown_turns: balance.unknown_turns,
         unknown_turns_kept: balance.unknown_turns_kept,
+    }
+}
+
+impl From<&NodeUsage> for UsageFacts {
+    fn from(of: &NodeUsage) -> Self {
+        Self {
+            node: of.node.clone(),
+            role: of.role.to_string(),
+            cpu_us: of.cpu_us,
+            memory_bytes: of.memory_bytes,
+            received_bytes: of.received_bytes,
+            sent_bytes: of.sent_bytes,
+        }
     }
 }
 

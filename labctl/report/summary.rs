@@ -176,39 +176,6 @@ fn load(report: &Report, out: &mut String) -> fmt::Result {
     writeln!(out)
 }
 
-/// Who bore the load.
-fn usage(report: &Report, out: &mut String) -> fmt::Result {
-    if report.usage.is_empty() {
-        return Ok(());
-    }
-    writeln!(
-        out,
-        "## What it cost {}\n",
-        if report.faults.is_empty() { "in all" } else { "before the first fault" }
-    )?;
-    writeln!(
-        out,
-        "| node | role | processor | a turn | memory | received | sent |\n|---|---|{}",
-        "---:|".repeat(5)
-    )?;
-    let none = || "-".to_owned();
-    for node in &report.usage {
-        let a_turn = node.cpu_us.and_then(|us| us.checked_div(report.turns.acknowledged_before_faults));
-        writeln!(
-            out,
-            "| {} | {} | {} | {} | {} | {} | {} |",
-            node.node,
-            node.role,
-            node.cpu_us.map_or_else(none, time),
-            a_turn.map_or_else(none, time),
-            figure::bytes(node.memory_bytes),
-            node.received_bytes.map_or_else(none, figure::bytes),
-            node.sent_bytes.map_or_else(none, figure::bytes),
-        )?;
-    }
-    writeln!(out)
-}
-
 fn memory(report: &Report, out: &mut String) -> fmt::Result {
     let memory = &report.memory;
     writeln!(out, "## Memory\n")?;
@@ -241,6 +208,39 @@ fn memory(report: &Report, out: &mut String) -> fmt::Result {
         // As it stands: what is said of keys and nodes must not become markup.
         let story = memory.story.join("\n").replace("```", "``");
         writeln!(out, "\n```\n{story}\n```")?;
+    }
+    writeln!(out)
+}
+
+/// Who bore the load.
+fn usage(report: &Report, out: &mut String) -> fmt::Result {
+    if report.usage.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "## What it cost {}\n",
+        if report.faults.is_empty() { "in all" } else { "before the first fault" }
+    )?;
+    writeln!(
+        out,
+        "| node | role | processor | a turn | memory | received | sent |\n|---|---|{}",
+        "---:|".repeat(5)
+    )?;
+    let none = || "-".to_owned();
+    for node in &report.usage {
+        let a_turn = node.cpu_us.and_then(|us| us.checked_div(report.turns.acknowledged_before_faults));
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            node.node,
+            node.role,
+            node.cpu_us.map_or_else(none, time),
+            a_turn.map_or_else(none, time),
+            figure::bytes(node.memory_bytes),
+            node.received_bytes.map_or_else(none, figure::bytes),
+            node.sent_bytes.map_or_else(none, figure::bytes),
+        )?;
     }
     writeln!(out)
 }

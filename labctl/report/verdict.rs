@@ -8,6 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::event::Outcome;
 use super::figure;
 use super::findings::Findings;
 use crate::conversation::checker;
@@ -41,6 +42,8 @@ pub enum Claim {
     Latency,
     /// Every turn of the timetable is acknowledged in the end.
     UnacknowledgedTurns,
+    /// The site says so where it cannot keep what it is told.
+    Refusals,
     /// No acknowledged turn is lost.
     LostTurns,
     /// No turn is there twice.
@@ -78,7 +81,9 @@ pub(super) fn checks(findings: &Findings) -> Vec<Check> {
     let mut checks = vec![outage(findings)];
     checks.extend(expect.pause_max.map(|max| pause(findings, max)));
     checks.extend(expect.p99_max.map(|max| latency(findings, max)));
-    checks.extend([unacknowledged(findings), lost(findings), duplicates(findings)]);
+    checks.push(unacknowledged(findings));
+    checks.extend(expect.refusals_min.map(|min| refusals(findings, min)));
+    checks.extend([lost(findings), duplicates(findings)]);
     // Of a memory that is expected to fail, webs tell what they please.
     checks.extend(expect.consistent.then(|| agreement(findings)));
     checks.push(consistency(findings));
@@ -189,6 +194,16 @@ fn unacknowledged(findings: &Findings) -> Check {
         expected: format!("at most {max}"),
         measured,
         result: limit(count <= max),
+    }
+}
+
+fn refusals(findings: &Findings, min: u64) -> Check {
+    let count = findings.outcomes.get(&Outcome::Status(503).to_string()).copied().unwrap_or(0);
+    Check {
+        claim: Claim::Refusals,
+        expected: format!("at least {min} answers of status 503"),
+        measured: count.to_string(),
+        result: limit(count >= min),
     }
 }
 
@@ -393,6 +408,10 @@ impl Claim {
             Self::UnacknowledgedTurns => {
                 "Search events.jsonl for the last `request` events: their outcomes say how the site ceased to answer."
             }
+            Self::Refusals => {
+                "The site kept quiet where it should have said no: see `attempts` in report.json for what clients got \
+                 instead. A `timeout` of the load that is shorter than the site's patience hides refusals."
+            }
             Self::LostTurns => {
                 "Search events.jsonl for the first lost key: who acknowledged it, and was that node hit by a fault?"
             }
@@ -429,6 +448,7 @@ impl fmt::Display for Claim {
             Self::Pause => "pause of the turns",
             Self::Latency => "latency of turns, p99",
             Self::UnacknowledgedTurns => "unacknowledged turns",
+            Self::Refusals => "refusals",
             Self::LostTurns => "lost turns",
             Self::DuplicateTurns => "duplicate turns",
             Self::Agreement => "transcripts",

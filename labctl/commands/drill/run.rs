@@ -178,6 +178,21 @@ fn cables(node: &Node) -> (NodeName, Vec<NetworkName>) {
     (node.name.clone(), node.interfaces.iter().map(|interface| interface.network.clone()).collect())
 }
 
+/// A drill in a lab that somebody else has built, and keeps.
+pub(in crate::commands) fn under_load(
+    drill: &Drill,
+    lab: &Lab,
+    topology: &Topology,
+) -> Result<Vec<Event>, Failure> {
+    let misfits: Vec<_> = drill.misfits(topology).iter().map(ToString::to_string).collect();
+    let Some(way) = Way::through(topology).filter(|_| misfits.is_empty()) else {
+        return Err(Failure::usage(misfits.join("\n"), "`labctl status` shows what the lab has"));
+    };
+    let (say, heard) = sync_channel(HEARD_MAX);
+    listen_for_interrupts(say.clone())?;
+    conduct(drill, lab, &way, say, &heard)
+}
+
 /// The drill itself, in a lab that is ready. Whatever happens, it ends with a record that says so.
 fn conduct(
     drill: &Drill,
@@ -251,7 +266,7 @@ fn listen_for_interrupts(say: SyncSender<Heard>) -> Result<(), Failure> {
     let signals = SignalFd::new(&signals).map_err(std::io::Error::from)?;
     thread::spawn(move || {
         while let Ok(Some(_)) = signals.read_signal() {
-            tell("interrupted: the lab ends as soon as it can");
+            tell("interrupted: this ends as soon as it can");
             let _ = say.send(Heard::Interrupt);
         }
     });

@@ -324,6 +324,21 @@ fn a_control_passes_by_losing_and_fails_by_keeping() {
 }
 
 #[test]
+fn a_site_that_should_refuse_and_does_not_fails() {
+    let story = Story { expect: "refusals_min: 1", ..Story::default() };
+    assert_eq!(story.verdict(), (Verdict::Fail, vec![Claim::Refusals]));
+    let mut events = story.events();
+    // The first attempt at the first turn, a millisecond before the one that was acknowledged.
+    let mut first = turn(0);
+    first.at_ns -= MS;
+    if let What::Request { outcome, durability, .. } = &mut first.what {
+        (*outcome, *durability) = (Outcome::Status(503), None);
+    }
+    events.push(first);
+    assert_eq!(render(&events).expect("a drill").verdict, Verdict::Pass);
+}
+
+#[test]
 fn the_report_tells_the_first_contradiction() {
     let story = Story { forgotten: Some("k1990"), ..Story::default() };
     let report = render(&story.events()).expect("a drill");

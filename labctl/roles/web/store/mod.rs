@@ -94,9 +94,7 @@ impl Store {
         match topology.conversation.engine {
             StoreEngine::Etcd => Self::Etcd(Client::new(Etcd::new(&directory), &directory, favourite)),
             #[cfg(feature = "redis")]
-            StoreEngine::Redis => {
-                Self::Redis(Client::new(Redis::new(&directory), &directory, favourite))
-            }
+            StoreEngine::Redis => Self::Redis(Client::new(Redis::new(&directory), &directory, favourite)),
             #[cfg(feature = "postgres")]
             StoreEngine::Postgres => {
                 Self::Postgres(Client::new(Postgres::new(&directory), &directory, favourite))
