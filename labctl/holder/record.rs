@@ -146,3 +146,23 @@ impl Record {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_service_say_why_it_ended_that_time() {
+        let mut record = Record::default();
+        let mut tell = |what: What| {
+            let (node, source) = (Some("db1".to_owned()), "db".to_owned());
+            record.add(Event { at_ns: 0, node, source, what });
+            record.service(&"db1".parse().unwrap(), &"db".parse().unwrap()).last_exit
+        };
+        let exited = |how: &str| What::ServiceExited { how: how.to_owned() };
+        assert_eq!(tell(What::GaveUp { because: "the disk is damaged".to_owned() }), None);
+        assert_eq!(tell(exited("exit status 4")).as_deref(), Some("exit status 4: the disk is damaged"));
+        tell(What::ServiceStarted { pid: 7 });
+        assert_eq!(tell(exited("signal SIGKILL")).as_deref(), Some("signal SIGKILL"));
+    }
+}
