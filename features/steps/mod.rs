@@ -4,6 +4,7 @@ pub mod command;
 pub mod conversation;
 pub mod diagnosis;
 pub mod drill;
+pub mod engines;
 pub mod faults;
 pub mod floating;
 pub mod forwarding;
