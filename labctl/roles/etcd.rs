@@ -2,6 +2,7 @@
 //! `roles/web/store/etcd.rs`; Patroni may, too.
 
 pub(super) mod gateway;
+mod rejoin;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use self::gateway::{Gateway, MemberId};
+use self::rejoin::Beginning;
 use super::db::{Directory, Seat};
 use super::foreign::member::{self, Answer};
 use super::foreign::{Error, Program};
@@ -43,7 +45,19 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     let place = directory.place_of(&site.me).ok_or_else(|| Error::NoSeat(site.me.clone()))?;
     let me = &directory.seats()[place];
     let data = site.disk.join(FOLDER);
-    let args = arguments(site, directory.seats(), me, &data);
+    // What it keeps says who it is; without that, the others know whether it was somebody.
+    let beginning = match data.join("member").exists() {
+        true => Beginning::Existing,
+        false => {
+            let others = directory.seats().iter().filter(|seat| *seat != me);
+            let others: Vec<Gateway> = others.map(|seat| Gateway::new(client_url(seat))).collect();
+            let failed = |source| Error::Runtime { program: PROGRAM, source };
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+            runtime.block_on(rejoin::begin(&others, &peer_url(me)))
+        }
+    };
+    let args = arguments(site, directory.seats(), me, &data, beginning);
     // Beside another engine it keeps that one's state, and who leads is that one's to say.
     let leads = site.topology.conversation.engine == StoreEngine::Etcd;
     let mut member = Member::new(Gateway::new(client_url(me)));
@@ -63,7 +77,7 @@ fn peer_url(seat: &Seat) -> String {
 }
 
 /// What it is started with.
-fn arguments(site: &Site, seats: &[Seat], me: &Seat, data: &Path) -> Vec<String> {
+fn arguments(site: &Site, seats: &[Seat], me: &Seat, data: &Path, beginning: Beginning) -> Vec<String> {
     let cluster: Vec<String> = seats.iter().map(|seat| format!("{}={}", seat.name, peer_url(seat))).collect();
     let pairs = [
         ("name", me.name.to_string()),
@@ -73,7 +87,7 @@ fn arguments(site: &Site, seats: &[Seat], me: &Seat, data: &Path) -> Vec<String>
         ("listen-client-urls", client_url(me)),
         ("advertise-client-urls", client_url(me)),
         ("initial-cluster", cluster.join(",")),
-        ("initial-cluster-state", "new".to_owned()),
+        ("initial-cluster-state", beginning.word().to_owned()),
         ("initial-cluster-token", site.topology.name.to_string()),
         ("heartbeat-interval", HEARTBEAT_MS.to_string()),
         ("election-timeout", ELECTION_MS.to_string()),

@@ -1,6 +1,8 @@
 //! What is common to daemons that others wrote: a node's part in the election as such a program wants it told, and the
 //! process that starts it, watches it and speaks for it. It knows no configuration language.
 
+#[cfg(test)]
+pub(super) mod fixtures;
 mod instances;
 pub(super) mod member;
 mod supervisor;
@@ -56,6 +58,9 @@ pub enum Error {
         /// Where it comes from on Debian.
         package: &'static str,
     },
+    /// This program cannot speak to it.
+    #[error("this labctl is built without {0}")]
+    Unbuilt(&'static str),
     /// Its configuration cannot be written.
     #[error("write {path}")]
     Write {

@@ -269,6 +269,23 @@ fn a_node_changes_adds_and_leaves_out_services() {
 }
 
 #[test]
+fn a_balancer_of_others_is_ready_when_it_accepts_connections() {
+    let services = "services: { web: { port: 80 } } }";
+    for (told, expected) in [
+        ("", vec![]),
+        ("engine: nft, ", vec![]),
+        ("engine: haproxy, ", vec![80, 443]),
+        ("engine: nginx, forward: nat, ", vec![80, 443]),
+    ] {
+        let more = "web: { port: 80 }, tls: { port: 443, real_port: 8443 }";
+        let with = format!("{told}{}", services.replace("web: { port: 80 }", more));
+        let topology = site_with(services, &with);
+        let director = node(&topology, "proxy2").services.last().expect("a director");
+        assert_eq!(director.listen, expected, "{told}");
+    }
+}
+
+#[test]
 fn gateways_can_be_said_and_refused() {
     let topology = site_with("remote: { role: remote", "remote: { role: remote, gateway: none");
     assert_eq!(node(&topology, "remote").gateway, None);

@@ -15,7 +15,8 @@ fn site() -> Site {
 fn it_listens_on_the_data_network_and_keeps_its_data_on_the_disk() {
     let site = site();
     let directory = Directory::of(&site.topology);
-    let args = arguments(&site, directory.seats(), &directory.seats()[1], Path::new("/disk/etcd"));
+    let args =
+        arguments(&site, directory.seats(), &directory.seats()[1], Path::new("/disk/etcd"), Beginning::New);
     assert_snapshot!(args.join("\n"), @"
     --name=db2
     --data-dir=/disk/etcd

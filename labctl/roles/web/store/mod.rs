@@ -4,6 +4,8 @@
 
 mod etcd;
 mod kept;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "postgres")]
 mod postgres;
 
@@ -74,6 +76,8 @@ impl Trouble {
 /// The databases of a site, by engine.
 pub(super) enum Store {
     Etcd(Client<Etcd>),
+    #[cfg(feature = "redis")]
+    Redis(Client<redis::Redis>),
     #[cfg(feature = "postgres")]
     Postgres(Client<Postgres>),
     /// This build has no client for it.
@@ -87,6 +91,10 @@ impl Store {
         let directory = Directory::of(topology);
         match topology.conversation.engine {
             StoreEngine::Etcd => Self::Etcd(Client::new(Etcd::new(&directory), &directory, favourite)),
+            #[cfg(feature = "redis")]
+            StoreEngine::Redis => {
+                Self::Redis(Client::new(redis::Redis::new(&directory), &directory, favourite))
+            }
             #[cfg(feature = "postgres")]
             StoreEngine::Postgres => {
                 Self::Postgres(Client::new(Postgres::new(&directory), &directory, favourite))
@@ -98,6 +106,8 @@ impl Store {
     pub(super) fn durability(&self) -> &'static str {
         match self {
             Self::Etcd(_) => Etcd::DURABILITY,
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => redis::Redis::DURABILITY,
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => Postgres::DURABILITY,
             Self::Unbuilt(_) => "none",
@@ -108,6 +118,8 @@ impl Store {
     pub(super) async fn apply(&self, command: Command) -> Result<Outcome, NoAnswer> {
         match self {
             Self::Etcd(client) => client.apply(command).await,
+            #[cfg(feature = "redis")]
+            Self::Redis(client) => client.apply(command).await,
             #[cfg(feature = "postgres")]
             Self::Postgres(client) => client.apply(command).await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
@@ -118,6 +130,8 @@ impl Store {
     pub(super) async fn read(&self, id: ConversationId) -> Result<Option<Transcript>, NoAnswer> {
         match self {
             Self::Etcd(client) => client.read(id).await,
+            #[cfg(feature = "redis")]
+            Self::Redis(client) => client.read(id).await,
             #[cfg(feature = "postgres")]
             Self::Postgres(client) => client.read(id).await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
@@ -128,6 +142,8 @@ impl Store {
     pub(super) async fn check(&self) -> Result<(), NoAnswer> {
         match self {
             Self::Etcd(client) => client.check().await,
+            #[cfg(feature = "redis")]
+            Self::Redis(client) => client.check().await,
             #[cfg(feature = "postgres")]
             Self::Postgres(client) => client.check().await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
