@@ -50,6 +50,8 @@ pub struct World {
     pub status_before: Option<Status>,
     /// The node that something was done to.
     pub victim: Option<NodeName>,
+    /// Nodes that are cut off from the others, and hear each other.
+    pub cut: Vec<NodeName>,
     /// Where a drill's reports are; ends with the scenario.
     pub reports: Option<tempfile::TempDir>,
     /// Numbers that a later step compares with.

@@ -78,6 +78,10 @@ enum Verb {
     Drill(commands::drill::Args),
     /// Judge a daemon or a balancer from outside, by what it does to others
     Conformance(commands::conformance::Args),
+    /// List the engines that can take the place of ours, and what each promises
+    Engines(commands::engines::Args),
+    /// Install what an engine needs, without starting it on this machine
+    Setup(commands::setup::Args),
     /// Print completions for a shell
     Completions(commands::completions::Args),
     #[command(name = "__holder", hide = true)]
@@ -121,7 +125,7 @@ pub fn run() -> ExitCode {
     match cli.verb {
         Verb::Holder | Verb::Node | Verb::Role(_) => end_with_the_first_panic(),
         // These have something to finish, whoever still reads.
-        Verb::Up(_) | Verb::Down(_) | Verb::Drill(_) => {}
+        Verb::Up(_) | Verb::Down(_) | Verb::Drill(_) | Verb::Setup(_) => {}
         _ => end_with_the_pipe(),
     }
     let result = match cli.verb {
@@ -146,6 +150,8 @@ pub fn run() -> ExitCode {
         Verb::Drill(args) => commands::drill::run(&args),
         Verb::Conformance(args) => commands::conformance::run(&args),
         Verb::Scenario(args) => commands::conformance::one(&args),
+        Verb::Engines(args) => commands::engines::run(&args),
+        Verb::Setup(args) => commands::setup::run(&args),
         Verb::Completions(args) => commands::completions::run::<Cli>(&args),
         Verb::Holder => return crate::holder::run(),
         Verb::Node => commands::role::node(),

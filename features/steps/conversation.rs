@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use cucumber::{given, then, when};
+use labctl::kernel::clock;
 use labctl::topology::NodeName;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::traffic::fetch;
 use crate::world::{WAIT_MAX, World};
@@ -25,6 +26,33 @@ pub struct Talk {
     pub served_by: Option<NodeName>,
     /// Who answered before that.
     before: Option<NodeName>,
+    /// Every attempt, as the checker reads it.
+    pub history: Vec<Value>,
+}
+
+impl Talk {
+    /// Which conversation it is.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Takes note of one attempt.
+    fn note(&mut self, key: &str, words: &str, began_ns: u64, answer: &Result<Value, String>) {
+        let attempt = 1 + self.history.iter().filter(|line| line["key"] == key).count();
+        let mut line = json!({
+            "kind": "append", "who": "client", "conversation": self.id, "key": key, "said": words,
+            "attempt": attempt, "invoked_ns": began_ns, "completed_ns": clock::monotonic_ns(), "result": "info",
+        });
+        let status = answer.as_ref().map(|answer| answer["status"].as_u64());
+        if let (Ok(Some(200 | 201)), Ok(answer)) = (status, answer) {
+            let body: Value =
+                answer["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
+            line["result"] = "ok".into();
+            line["position"] = body["position"].clone();
+            line["served_by"] = answer["headers"]["x-served-by"].clone();
+        }
+        self.history.push(line);
+    }
 }
 
 impl Talk {
@@ -57,7 +85,8 @@ fn begin(world: &mut World) -> Result<(), String> {
     let body: Value =
         serde_json::from_str(answer["body"].as_str().unwrap_or_default()).map_err(|e| e.to_string())?;
     let id = body["id"].as_str().ok_or_else(|| body.to_string())?.to_owned();
-    world.talk = Some(Talk { id, acknowledged: vec![], served_by: served_by(&answer), before: None });
+    world.talk =
+        Some(Talk { id, acknowledged: vec![], served_by: served_by(&answer), before: None, history: vec![] });
     Ok(())
 }
 
@@ -69,10 +98,14 @@ pub fn talk(world: &World) -> Result<&Talk, String> {
 /// One attempt to say something; the same key means the same words.
 pub fn try_to_say(world: &mut World, key: &str) -> Result<(), String> {
     let url = format!("{VIP}/conversations/{}/turns", talk(world)?.id);
-    let data = format!(r#"{{"text":"words of {key}"}}"#);
+    let words = format!("words of {key}");
+    let data = json!({ "text": words }).to_string();
     let header = format!("Idempotency-Key: {key}");
+    let began_ns = clock::monotonic_ns();
     let answer =
-        fetch(world, "client", &url, &["-X", "POST", "-H", &header, "-d", &data, SOURCE[0], SOURCE[1]])?;
+        fetch(world, "client", &url, &["-X", "POST", "-H", &header, "-d", &data, SOURCE[0], SOURCE[1]]);
+    world.talk.as_mut().ok_or("there is no conversation")?.note(key, &words, began_ns, &answer);
+    let answer = answer?;
     match answer["status"].as_u64() {
         Some(200 | 201) => {
             let talk = world.talk.as_mut().ok_or("there is no conversation")?;

@@ -5,6 +5,7 @@ pub mod conversation;
 pub mod databases;
 pub mod diagnosis;
 pub mod drill;
+pub mod engines;
 pub mod faults;
 pub mod floating;
 pub mod forwarding;

@@ -14,7 +14,7 @@ use crate::holder::protocol::Progress;
 use crate::kernel::capability::{self, Capability};
 use crate::kernel::nft;
 use crate::plan::{Observed, Wanted, between};
-use crate::roles::{foreign, init, ipvs, web};
+use crate::roles::{catalogue, foreign, init, ipvs, web};
 use crate::topology::{Balancer, BalancerEngine, LabName, Role, Topology, duration};
 
 const EXAMPLES: &str = "\
@@ -124,7 +124,12 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
     if let Some((program, package)) = foreign::missing(topology) {
         return Err(Failure::machine(
             format!("this topology needs `{program}`, which is not installed"),
-            format!("`apt-get install {package}`, or leave `engine:` out of the topology"),
+            match catalogue::of_package(package) {
+                Some(engine) => format!(
+                    "`labctl setup {engine}` (`apt-get install {package}`), or leave `engine:` out of the topology"
+                ),
+                None => format!("`apt-get install {package}`"),
+            },
         ));
     }
     let by_ipvs = topology.balancer.as_ref().is_some_and(|it| it.engine == BalancerEngine::Ipvs);

@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod agreement;
 pub mod balancer;
+pub mod catalogue;
 pub mod db;
 pub mod etcd;
 pub mod foreign;
