@@ -95,6 +95,6 @@ pub(super) fn topology() -> Topology {
         ],
         failover: Some(Failover::new(Vrid::try_from(51).unwrap(), "back".parse().unwrap())),
         balancer: None,
-        conversation: Conversation { memory: Memory::None, web_port: 8080, db_port: 5432 },
+        conversation: Conversation { memory: Memory::None, web_port: 8080, db_port: 5432, peers: None },
     }
 }

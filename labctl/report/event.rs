@@ -103,6 +103,15 @@ pub enum What {
         /// Raft term.
         term: u64,
     },
+    /// A web's part in a memory of two changed.
+    MemoryState {
+        /// `paired`, `alone`, `joining` or `fenced`.
+        state: String,
+        /// Why, in words for people.
+        because: String,
+        /// How often the two have parted or met anew; the higher one counts.
+        term: u64,
+    },
     /// A real server gets new connections from now on.
     RealUp {
         /// Virtual service.

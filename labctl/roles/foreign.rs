@@ -132,7 +132,12 @@ pub fn missing(topology: &Topology) -> Option<(&'static str, &'static str)> {
         Builtin::Haproxy => super::haproxy::missing(),
         Builtin::Nginx => super::nginx::missing(topology.balancer.as_ref()?.forward),
         Builtin::Ipvs => super::ipvs::missing(),
-        Builtin::Vrrpd | Builtin::Balancer | Builtin::Web | Builtin::Db | Builtin::Whoami => None,
+        Builtin::Vrrpd
+        | Builtin::Balancer
+        | Builtin::Web
+        | Builtin::Db
+        | Builtin::Witness
+        | Builtin::Whoami => None,
     })
 }
 

@@ -11,8 +11,8 @@ use super::scalars::{
     Switch, Token, Weight,
 };
 use super::site::{
-    Backend, BalancerEngine, Checksum, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart, Role,
-    Scheduler, VrrpVersion,
+    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart,
+    Role, Scheduler, VrrpVersion,
 };
 use super::tree::{Tree, Value};
 
@@ -275,9 +275,19 @@ record! {
     FileConversation = "the conversation"
     required {}
     optional {
-        /// `database` keeps turns in the database nodes, `none` in the one web process only. Default: `database` if
-        /// there are database nodes.
+        /// `database` keeps turns in the database nodes, `peer` in both of two webs, `none` in the one web process only.
+        /// Default: `database` if there are database nodes.
         memory: Choice<Memory>,
+        /// What a web does that has lost its peer: `never` go on, go on with a lease from the `witness`, or `always` go
+        /// on, at the price of two memories where both live. Only for `memory: peer`. Default: witness.
+        degrade: Choice<Degrade>,
+        /// The node that has the third vote. It shares a network with both webs, and is none of them. Default: the last
+        /// database node by name.
+        witness: NodeName,
+        /// Port on which the webs hear each other. Default: 7100.
+        peer_port: Port,
+        /// Port of the witness. Default: 7101.
+        witness_port: Port,
         /// Port of the web application. Default: 8080; in tun and dr, where nothing rewrites ports, that of the first
         /// virtual service of TCP.
         web_port: Port,

@@ -207,9 +207,13 @@ mod tests {
     #[test]
     fn the_words_of_our_own_daemons_are_names() {
         let services = Engine::ALL.map(Engine::service);
-        for builtin in
-            services.into_iter().chain([Builtin::Balancer, Builtin::Web, Builtin::Db, Builtin::Whoami])
-        {
+        for builtin in services.into_iter().chain([
+            Builtin::Balancer,
+            Builtin::Web,
+            Builtin::Db,
+            Builtin::Witness,
+            Builtin::Whoami,
+        ]) {
             assert_eq!(builtin.word().parse(), Ok(ServiceName::from(builtin)));
         }
     }

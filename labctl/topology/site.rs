@@ -124,6 +124,8 @@ pub enum Builtin {
     Web,
     /// A member of the embedded database.
     Db,
+    /// The third voter of two webs that remember for each other.
+    Witness,
     /// Answers over HTTP with the address that it sees: the far end of outgoing connections.
     Whoami,
 }
@@ -321,6 +323,8 @@ pub struct Conversation {
     pub web_port: u16,
     /// Port of the database on the database nodes.
     pub db_port: u16,
+    /// Which webs remember for each other; with [`Memory::Peer`] alone.
+    pub peers: Option<Peers>,
 }
 
 /// Where turns are kept.
@@ -331,6 +335,45 @@ pub enum Memory {
     None,
     /// In the replicated database.
     Database,
+    /// In both web processes, and in no database.
+    Peer,
+}
+
+/// Two webs that remember for each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peers {
+    /// The network on which they talk; both have an address there.
+    pub network: NetworkName,
+    /// The port on which each hears the other.
+    pub port: u16,
+    /// What one of them may do that has lost the other.
+    pub degrade: Degrade,
+    /// Who has the third vote; with [`Degrade::Witness`] alone.
+    pub witness: Option<Witness>,
+}
+
+/// Whether a web may go on that has lost its peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Degrade {
+    /// No: it refuses until the peer is back.
+    Never,
+    /// With a lease from the witness, which gives it to one of the two.
+    #[default]
+    Witness,
+    /// Yes. If both live and do not hear each other, both go on, and what one of them took in is lost.
+    Always,
+}
+
+/// The third voter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Witness {
+    /// Its node.
+    pub node: NodeName,
+    /// The network on which the webs reach it; all three have an address there.
+    pub network: NetworkName,
+    /// Its port.
+    pub port: u16,
 }
 
 impl Failover {
@@ -453,6 +496,7 @@ impl Builtin {
             Self::Ipvs => "ipvs",
             Self::Web => "web",
             Self::Db => "db",
+            Self::Witness => "witness",
             Self::Whoami => "whoami",
         }
     }

@@ -125,7 +125,7 @@ impl Setup {
             ],
             failover: Some(self.failover()?),
             balancer: None,
-            conversation: Conversation { memory: Memory::None, web_port: 8080, db_port: 5432 },
+            conversation: Conversation { memory: Memory::None, web_port: 8080, db_port: 5432, peers: None },
         };
         for (name, prefix, prefix6) in networks {
             let name: NetworkName = name.parse()?;

@@ -25,6 +25,7 @@ impl Memory {
                 let favourite = site.topology.nodes_of(Role::Web).position(|web| web.name == site.me);
                 Self::Databases(Databases::new(&Directory::of(&site.topology), favourite.unwrap_or(0)))
             }
+            topology::Memory::Peer => Self::Local(Mutex::default()),
         }
     }
 

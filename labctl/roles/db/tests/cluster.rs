@@ -70,7 +70,7 @@ pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
         nodes: webs.chain(databases).collect(),
         failover: None,
         balancer: None,
-        conversation: Conversation { memory, web_port: 8080, db_port: DB_PORT },
+        conversation: Conversation { memory, web_port: 8080, db_port: DB_PORT, peers: None },
     }
 }
 

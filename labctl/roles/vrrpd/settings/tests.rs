@@ -51,7 +51,7 @@ fn site() -> Site {
             ..Failover::new(Vrid::try_from(51).unwrap(), network("back"))
         }),
         balancer: None,
-        conversation: Conversation { memory: Memory::None, web_port: 8080, db_port: 5432 },
+        conversation: Conversation { memory: Memory::None, web_port: 8080, db_port: 5432, peers: None },
     };
     Site { topology, me: "proxy1".parse().unwrap(), disk: "/nowhere".into() }
 }
