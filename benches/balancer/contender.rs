@@ -7,6 +7,8 @@ use clap::ValueEnum;
 /// Where real servers listen, and the virtual service too, since nothing rewrites ports in two of the methods.
 pub const PORT: u16 = 80;
 const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+/// What the real servers are called.
+pub const NAMES: [&str; 2] = ["web1", "web2"];
 const REALS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 10, 1, 21), Ipv4Addr::new(10, 10, 1, 22)];
 
 /// A way from the client to a real server and back.

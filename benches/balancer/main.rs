@@ -12,6 +12,8 @@
 
 mod contender;
 mod http;
+#[path = "../shared/lab.rs"]
+mod lab;
 mod load;
 mod page;
 mod rig;
@@ -19,39 +21,15 @@ mod serve;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use nix::sys::signal::{SigSet, Signal};
 
 use contender::Contender;
+use lab::{Error, INTERRUPTED, Interrupts};
 use load::Kind;
 use page::Page;
 use rig::Rig;
-
-/// What Ctrl-C ends a program with, as shells count it.
-const INTERRUPTED: u8 = 130;
-
-/// Why a measurement ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("interrupted")]
-    Interrupted,
-    #[error(transparent)]
-    Lab(#[from] labctl::holder::client::Error),
-    #[error("{0}")]
-    Unfit(String),
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
-
-impl Error {
-    fn unfit(because: impl std::fmt::Display) -> Self {
-        Self::Unfit(because.to_string())
-    }
-}
 
 /// Measures ways of balancing on this machine
 #[derive(Parser)]
@@ -88,15 +66,15 @@ fn main() -> ExitCode {
     if args.quick {
         (args.rounds, args.each) = (1, Duration::from_millis(500));
     }
-    let interrupted = match listen() {
-        Ok(interrupted) => interrupted,
+    let interrupts = match Interrupts::listen() {
+        Ok(interrupts) => interrupts,
         Err(error) => {
             eprintln!("take charge of Ctrl-C: {error}");
             return ExitCode::FAILURE;
         }
     };
     let mut page = Page::begin(&args);
-    let done = measure(&args, &interrupted, &mut page);
+    let done = measure(&args, &interrupts, &mut page);
     if let Err(error) = &done {
         page.note(format!("INCOMPLETE: {error}"));
     }
@@ -118,24 +96,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP end the measurement after the load that is under way.
-fn listen() -> std::io::Result<Arc<AtomicBool>> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals.thread_block()?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    std::thread::spawn(move || {
-        while signals.wait().is_ok() {
-            flag.store(true, Ordering::Relaxed);
-            eprintln!("interrupted: it ends after this load");
-        }
-    });
-    Ok(interrupted)
-}
-
 /// All sites are up all the time, and idle but for the one that is measured. One that does not come up is left out, with
 /// the reason on the page.
-fn measure(args: &Args, interrupted: &AtomicBool, page: &mut Page) -> Result<(), Error> {
+fn measure(args: &Args, interrupts: &Interrupts, page: &mut Page) -> Result<(), Error> {
     let program = rig::Program::visible_to_nodes()?;
     let mut rigs = Vec::new();
     for contender in Contender::ALL {
@@ -152,9 +115,7 @@ fn measure(args: &Args, interrupted: &AtomicBool, page: &mut Page) -> Result<(),
     for round in 1..=args.rounds {
         for kind in Kind::ALL {
             for rig in &rigs {
-                if interrupted.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted);
-                }
+                interrupts.check()?;
                 eprintln!("round {round} of {}: {}, {}", args.rounds, kind.word(), rig.contender.word());
                 let outcome = rig.load(kind, args.each);
                 page.add(rig.contender, kind, round, outcome);

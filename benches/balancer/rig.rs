@@ -7,17 +7,14 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
-use labctl::holder::client::{Lab, Leash, READY_WITHIN};
 use labctl::kernel::process::{PidFd, Spawn};
-use labctl::topology::{LabName, NodeName, Role, Topology, parse};
+use labctl::topology::{NodeName, Role, Topology, parse};
 use tempfile::TempDir;
 
-use super::Error;
 use super::contender::Contender;
+use super::lab::{Error, LABCTL, Leashed};
 use super::load::{self, Kind, Outcome};
 
-/// The program that is measured, as built for release.
-const LABCTL: &str = env!("CARGO_BIN_EXE_labctl");
 /// A folder that nodes see as the machine does, unlike `/tmp` and `/run`.
 const SHARED: &str = "/var/tmp";
 
@@ -47,8 +44,7 @@ impl Program {
 /// A contender's site.
 pub struct Rig {
     pub contender: Contender,
-    lab: Lab,
-    leash: Option<Leash>,
+    lab: Leashed,
     client: PidFd,
     sources: Vec<Ipv4Addr>,
     targets: Vec<SocketAddr>,
@@ -62,15 +58,13 @@ impl Rig {
         let topology =
             parse(contender.word(), &site).map_err(|problems| Error::unfit(format!("{problems}\n{site}")))?;
         let place = Contender::ALL.iter().position(|other| *other == contender).unwrap_or_default();
-        let name: LabName = format!("bench-{}-{place}", std::process::id()).parse().map_err(Error::unfit)?;
-        let (lab, _, leash) = Lab::up_on_a_leash(OsStr::new(LABCTL), name, &topology, READY_WITHIN, |_| ())?;
+        let lab = Leashed::up(place, &topology)?;
         let client = topology.nodes_of(Role::Client).next().ok_or_else(|| Error::unfit("no client"))?;
         let rig = Self {
             contender,
             client: lab.enter(&client.name)?,
             sources: client.interfaces.iter().flat_map(|interface| interface.addresses.clone()).collect(),
             targets: contender.targets(),
-            leash: Some(leash),
             lab,
         };
         if contender.is_plain() {
@@ -106,14 +100,5 @@ impl Rig {
     pub fn load(&self, kind: Kind, each: Duration) -> Result<Outcome, String> {
         let outcome = load::run(kind, self.client.as_fd(), &self.sources, &self.targets, each);
         outcome.map_err(|error| error.to_string())
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        let ended = self.leash.take().map(Leash::let_go);
-        if !matches!(ended, Some(Ok(true))) {
-            eprintln!("the holder of {} does not end by itself", self.lab.name());
-        }
     }
 }

@@ -1,6 +1,8 @@
 //! What is common to daemons that others wrote: a node's part in the election as such a program wants it told, and the
 //! process that starts it, watches it and speaks for it. It knows no configuration language.
 
+#[cfg(test)]
+pub(super) mod fixtures;
 mod instances;
 mod supervisor;
 

@@ -184,8 +184,9 @@ fn write_upstream<'a>(
         Scheduler::Lc | Scheduler::Wlc => "        least_conn;\n",
         Scheduler::Sh => "        hash $remote_addr consistent;\n",
         Scheduler::Mh => "        hash $remote_addr$remote_port consistent;\n",
-        Scheduler::Sed => return cannot(format!("schedule {} by sed", service.name)),
-        Scheduler::Nq => return cannot(format!("schedule {} by nq", service.name)),
+        beyond @ (Scheduler::Sed | Scheduler::Nq) => {
+            return cannot(format!("schedule {} by {}", service.name, beyond.word()));
+        }
     };
     let _ = write!(text, "    upstream {name} {{\n{balance}");
     // Its smallest unit is a second.
