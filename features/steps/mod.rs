@@ -8,6 +8,7 @@ pub mod faults;
 pub mod floating;
 pub mod forwarding;
 pub mod lab;
+pub mod peers;
 pub mod receptionist;
 pub mod safety;
 pub mod takeover;

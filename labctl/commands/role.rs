@@ -37,6 +37,7 @@ enum Role {
     Ipvs,
     Web,
     Db,
+    Witness,
     Whoami,
     Load,
 }
@@ -80,6 +81,7 @@ fn start(args: &Args) -> miette::Result<()> {
         Role::Ipvs => roles::ipvs::run(&site, reporter("ipvs")).into_diagnostic(),
         Role::Web => roles::web::run(&site, reporter("web")).into_diagnostic(),
         Role::Db => roles::db::run(&site, reporter("db")).into_diagnostic(),
+        Role::Witness => roles::witness::run(&site, reporter("witness")).into_diagnostic(),
         Role::Whoami => roles::whoami::run(&site, reporter("whoami")).into_diagnostic(),
         Role::Load => roles::load::serve(node).into_diagnostic(),
     }

@@ -272,8 +272,8 @@ fn happened(event: &Event) -> String {
         What::RaftLeader { leader: None, term } => {
             format!("it knows no leader of the databases in term {term}")
         }
-        What::MemoryState { state, because, term } => {
-            format!("its memory is {state} in term {term}, because {because}")
+        What::MemoryState { state, because } => {
+            format!("its memory is {state}, because {because}")
         }
         What::RealUp { service, real } => format!("{real} gets connections of {service}"),
         What::RealDown { service, real, because } => {

@@ -136,8 +136,8 @@ impl Record {
                 let leader = leader.as_deref().and_then(|leader| leader.parse().ok());
                 self.leaders.insert(node, (*term, leader));
             }
-            What::MemoryState { state, term, .. } => {
-                status.says = Some(format!("{state}, term {term}"));
+            What::MemoryState { state, .. } => {
+                status.says = Some(state.clone());
                 self.memories.insert(node, state.clone());
             }
             What::RealUp { service, real } => {

@@ -109,8 +109,6 @@ pub enum What {
         state: String,
         /// Why, in words for people.
         because: String,
-        /// How often the two have parted or met anew; the higher one counts.
-        term: u64,
     },
     /// A real server gets new connections from now on.
     RealUp {

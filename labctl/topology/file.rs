@@ -284,7 +284,7 @@ record! {
         /// The node that has the third vote. It shares a network with both webs, and is none of them. Default: the last
         /// database node by name.
         witness: NodeName,
-        /// Port on which the webs hear each other. Default: 7100.
+        /// Port on which the first web by name hears the other. Default: 7100.
         peer_port: Port,
         /// Port of the witness. Default: 7101.
         witness_port: Port,

@@ -109,7 +109,10 @@ impl Pair<'_> {
             shared.iter().copied().find(has)
         };
         let network = witness.as_ref().map(|witness| &witness.network).or_else(with_db).unwrap_or(shared[0]);
+        let mut webs = [one, other].map(|web| web.name.value.clone());
+        webs.sort();
         Some(Peers {
+            webs,
             network: network.clone(),
             port: self.given.peer_port.value().map_or(PEER_PORT_DEFAULT, |port| port.0),
             degrade,

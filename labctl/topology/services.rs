@@ -64,7 +64,9 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
             both.into_iter().filter(|(_, wanted)| *wanted).map(|(builtin, _)| (builtin, Vec::new())).collect()
         }
         Some(Role::Web) => {
-            let peer_port = conversation.peers.as_ref().map(|peers| peers.port);
+            // The first listens for the second.
+            let first = conversation.peers.as_ref().filter(|peers| peers.webs[0] == node.name.value);
+            let peer_port = first.map(|peers| peers.port);
             vec![(Builtin::Web, [conversation.web_port].into_iter().chain(peer_port).collect())]
         }
         Some(Role::Db) => vec![(Builtin::Db, vec![conversation.db_port])],

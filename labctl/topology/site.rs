@@ -342,9 +342,11 @@ pub enum Memory {
 /// Two webs that remember for each other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peers {
+    /// The two, in the order of their names.
+    pub webs: [NodeName; 2],
     /// The network on which they talk; both have an address there.
     pub network: NetworkName,
-    /// The port on which each hears the other.
+    /// The port on which the first hears the second.
     pub port: u16,
     /// What one of them may do that has lost the other.
     pub degrade: Degrade,

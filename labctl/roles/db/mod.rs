@@ -4,7 +4,7 @@
 
 mod desk;
 mod directory;
-mod frame;
+pub(in crate::roles) mod frame;
 mod joining;
 mod link;
 mod log;

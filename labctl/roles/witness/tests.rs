@@ -1,0 +1,2 @@
+//! The witness over real sockets.
+
