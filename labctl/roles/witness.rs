@@ -97,9 +97,9 @@ pub async fn serve(site: &Site, reporter: Reporter, stop: impl Future<Output = (
 }
 
 fn address(site: &Site) -> Option<SocketAddr> {
-    let witness = site.topology.conversation.peers.as_ref()?.witness.as_ref()?;
-    let address = site.topology.node(&site.me)?.address_on(&witness.network)?;
-    (witness.node == site.me).then(|| SocketAddr::new(address.into(), witness.port))
+    let peers = site.topology.conversation.peers.as_ref()?;
+    let address = site.topology.node(&site.me)?.address_on(&peers.network)?;
+    (peers.witness == site.me).then(|| SocketAddr::new(address.into(), peers.witness_port))
 }
 
 /// Answers one question after the other. Returns when the disk fails: what cannot be written down must not be said.
@@ -175,4 +175,4 @@ async fn converse(stream: TcpStream, questions: &mpsc::Sender<Question>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -281,8 +281,8 @@ record! {
         /// What a web does that has lost its peer: `never` go on, go on with a lease from the `witness`, or `always` go
         /// on, at the price of two memories where both live. Only for `memory: peer`. Default: witness.
         degrade: Choice<Degrade>,
-        /// The node that has the third vote. It shares a network with both webs, and is none of them. Default: the last
-        /// database node by name.
+        /// The node that keeps the record of who has everything, and with `degrade: witness` has the third vote; then it is
+        /// no web. It shares a network with both. Default: the last database node by name; without a vote, the first web.
         witness: NodeName,
         /// Port on which the first web by name hears the other. Default: 7100.
         peer_port: Port,

@@ -5,8 +5,8 @@ use super::file::FileConversation;
 use super::names::NetworkName;
 use super::nodes::{Draft, Machines};
 use super::problem::{Problem, ProblemKind, Problems, Span};
-use super::read::{At, Slot};
-use super::site::{Degrade, Memory, Peers, Role, Witness};
+use super::read::Slot;
+use super::site::{Degrade, Memory, Peers, Role};
 
 /// Port on which a web hears the other, of a file that names none: beside the database's.
 const PEER_PORT_DEFAULT: u16 = 7100;
@@ -14,17 +14,6 @@ const PEER_PORT_DEFAULT: u16 = 7100;
 const WITNESS_PORT_DEFAULT: u16 = 7101;
 /// Webs that remember for each other.
 const PEERS: usize = 2;
-
-impl Degrade {
-    /// Its word in a topology.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Never => "never",
-            Self::Witness => "witness",
-            Self::Always => "always",
-        }
-    }
-}
 
 /// The pair, if the memory is one.
 pub(super) fn peers(
@@ -79,8 +68,7 @@ impl Pair<'_> {
             }
             return None;
         };
-        let shared = shared(&[one, other]);
-        if shared.is_empty() {
+        if shared(&[one, other]).is_empty() {
             if one.whole && other.whole {
                 let kind = ProblemKind::PeersOffLink(other.name.value.clone(), one.name.value.clone());
                 let problem =
@@ -93,71 +81,60 @@ impl Pair<'_> {
             return None;
         }
         let degrade = self.given.degrade.value().map(|choice| choice.0).unwrap_or_default();
-        let witness = match degrade {
-            Degrade::Witness => Some(self.witness([one, other], problems)?),
-            Degrade::Never | Degrade::Always => {
-                self.refuse_witness(degrade, problems);
-                None
-            }
+        let mut pair = [*one, *other];
+        pair.sort_by_key(|web| &web.name.value);
+        let (node, span) = self.witness(degrade, pair, problems)?;
+        // A web that is cut off from the other should not be one that the witness still hears, so all three talk on one
+        // network.
+        let all = shared(&[one, other, node]);
+        let with_db = |network: &&&NetworkName| {
+            self.machines.of(Role::Db).any(|db| !db.addresses_on(network).is_empty())
         };
-        // A web that is cut off from the other should not be taken for one that the witness cannot hear either, so where
-        // there is a choice, all of them talk on one network.
-        let with_db = || {
-            let has = |network: &&NetworkName| {
-                self.machines.of(Role::Db).any(|db| !db.addresses_on(network).is_empty())
-            };
-            shared.iter().copied().find(has)
-        };
-        let network = witness.as_ref().map(|witness| &witness.network).or_else(with_db).unwrap_or(shared[0]);
-        let mut webs = [one, other].map(|web| web.name.value.clone());
-        webs.sort();
-        Some(Peers {
-            webs,
-            network: network.clone(),
-            port: self.given.peer_port.value().map_or(PEER_PORT_DEFAULT, |port| port.0),
-            degrade,
-            witness,
-        })
-    }
-
-    fn witness(&self, webs: [&Draft<'_>; PEERS], problems: &mut Problems) -> Option<Witness> {
-        let (node, span) = match &self.given.witness {
-            Slot::Broken => return None,
-            Slot::Given(name) => (self.named(name, problems)?, &name.span),
-            Slot::Absent => {
-                let last = self.machines.of(Role::Db).max_by_key(|db| &db.name.value);
-                let Some(db) = last else {
-                    if self.machines.whole {
-                        problems.push(self.without_witness());
-                    }
-                    return None;
-                };
-                (db, &db.name.span)
-            }
-        };
-        let [one, other] = webs;
-        let Some(network) = shared(&[one, other, node]).first().copied() else {
+        let Some(network) = all.iter().find(with_db).or(all.first()).copied() else {
             if one.whole && other.whole && node.whole {
-                let names = [node, one, other].map(|draft| draft.name.value.clone());
-                let [witness, one, other] = names;
+                let [witness, one, other] = [node, one, other].map(|draft| draft.name.value.clone());
                 let problem = Problem::new(ProblemKind::WitnessOffLink(witness, one, other), span);
                 problems.push(problem.help("give all three an address on one network"));
             }
             return None;
         };
-        let port = self.given.witness_port.value().map_or(WITNESS_PORT_DEFAULT, |port| port.0);
-        Some(Witness { node: node.name.value.clone(), network: network.clone(), port })
+        Some(Peers {
+            webs: pair.map(|web| web.name.value.clone()),
+            network: network.clone(),
+            port: self.given.peer_port.value().map_or(PEER_PORT_DEFAULT, |port| port.0),
+            degrade,
+            witness: node.name.value.clone(),
+            witness_port: self.given.witness_port.value().map_or(WITNESS_PORT_DEFAULT, |port| port.0),
+        })
     }
 
-    /// The witness that the file names, if it can be one.
-    fn named(&self, name: &At<super::names::NodeName>, problems: &mut Problems) -> Option<&Draft<'_>> {
-        let node = self.machines.find(name, problems)?;
-        if node.role == Some(Role::Web) {
-            let problem = Problem::new(ProblemKind::WitnessIsPeer(name.value.clone()), &name.span);
-            problems.push(problem.help("name a node that is no web, such as a database"));
-            return None;
+    /// Who has the third vote, and where the file says so. Where nobody's vote counts, the first web's node keeps the record.
+    fn witness<'d>(
+        &'d self,
+        degrade: Degrade,
+        webs: [&'d Draft<'d>; PEERS],
+        problems: &mut Problems,
+    ) -> Option<(&'d Draft<'d>, &'d Span)> {
+        match &self.given.witness {
+            Slot::Broken => None,
+            Slot::Given(name) => {
+                let node = self.machines.find(name, problems)?;
+                if degrade == Degrade::Witness && node.role == Some(Role::Web) {
+                    let problem = Problem::new(ProblemKind::WitnessIsPeer(name.value.clone()), &name.span);
+                    problems.push(problem.help("name a node that is no web, such as a database"));
+                    return None;
+                }
+                Some((node, &name.span))
+            }
+            Slot::Absent if degrade != Degrade::Witness => Some((webs[0], &webs[0].name.span)),
+            Slot::Absent => {
+                let last = self.machines.of(Role::Db).max_by_key(|db| &db.name.value);
+                if last.is_none() && self.machines.whole {
+                    problems.push(self.without_witness());
+                }
+                last.map(|db| (db, &db.name.span))
+            }
         }
-        Some(node)
     }
 
     fn without_witness(&self) -> Problem {
@@ -166,19 +143,6 @@ impl Pair<'_> {
             "name one (`witness: NODE`), or say what a web does without: `degrade: never` stops, `degrade: always` \
              goes on and may leave two memories",
         )
-    }
-
-    fn refuse_witness(&self, degrade: Degrade, problems: &mut Problems) {
-        for span in [
-            self.given.witness.given().map(|at| &at.span),
-            self.given.witness_port.given().map(|at| &at.span),
-        ]
-        .into_iter()
-        .flatten()
-        {
-            let problem = Problem::new(ProblemKind::WitnessUnasked(degrade.word()), span);
-            problems.push(problem.help("remove it, or say `degrade: witness`"));
-        }
     }
 }
 

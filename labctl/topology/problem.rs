@@ -274,9 +274,6 @@ kinds! {
     /// A third voter that the two cannot ask: it, and they.
     #[error("witness {0} has an address on no network that both {1} and {2} are on")]
     WitnessOffLink(NodeName, NodeName, NodeName) => "witness_off_link", "out of reach";
-    /// A third voter that is never asked: what the file says instead.
-    #[error("no witness is asked with `degrade: {0}`")]
-    WitnessUnasked(&'static str) => "witness_unasked", "never asked";
     /// Two services of a node on one port: port, service.
     #[error("port {0} is already listened on by service {1} of this node")]
     DuplicatePort(u16, ServiceName) => "duplicate_port", "used again here";

@@ -73,9 +73,8 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
         Some(Role::Remote) => vec![(Builtin::Whoami, vec![WHOAMI_PORT])],
         Some(Role::Client | Role::Router) | None => Vec::new(),
     };
-    let witness = conversation.peers.as_ref().and_then(|peers| peers.witness.as_ref());
-    if let Some(witness) = witness.filter(|witness| witness.node == node.name.value) {
-        builtins.push((Builtin::Witness, vec![witness.port]));
+    if let Some(peers) = conversation.peers.as_ref().filter(|peers| peers.witness == node.name.value) {
+        builtins.push((Builtin::Witness, vec![peers.witness_port]));
     }
     let service = |(builtin, listen): (Builtin, Vec<u16>)| Service {
         name: builtin.into(),

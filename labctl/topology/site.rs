@@ -344,14 +344,16 @@ pub enum Memory {
 pub struct Peers {
     /// The two, in the order of their names.
     pub webs: [NodeName; 2],
-    /// The network on which they talk; both have an address there.
+    /// The network on which they and the witness talk; all three have an address there.
     pub network: NetworkName,
     /// The port on which the first hears the second.
     pub port: u16,
     /// What one of them may do that has lost the other.
     pub degrade: Degrade,
-    /// Who has the third vote; with [`Degrade::Witness`] alone.
-    pub witness: Option<Witness>,
+    /// The node that keeps the record of who has everything; with [`Degrade::Witness`] it has the third vote.
+    pub witness: NodeName,
+    /// Its port.
+    pub witness_port: u16,
 }
 
 /// Whether a web may go on that has lost its peer.
@@ -365,17 +367,6 @@ pub enum Degrade {
     Witness,
     /// Yes. If both live and do not hear each other, both go on, and what one of them took in is lost.
     Always,
-}
-
-/// The third voter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Witness {
-    /// Its node.
-    pub node: NodeName,
-    /// The network on which the webs reach it; all three have an address there.
-    pub network: NetworkName,
-    /// Its port.
-    pub port: u16,
 }
 
 impl Failover {

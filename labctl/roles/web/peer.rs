@@ -6,7 +6,7 @@ mod keeper;
 mod line;
 mod voter;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ use crate::conversation::peer::{
 };
 use crate::conversation::{Command, ConversationId, Outcome, Transcript};
 use crate::roles::{Reporter, Site};
-use crate::topology::{self, NetworkName, NodeName, Peers, Topology};
+use crate::topology::{self, NodeName, Peers, Topology};
 
 /// Most questions that wait for the keeper, beyond those in its own hands. The application lets in fewer.
 const QUESTIONS_MAX: usize = 256;
@@ -62,27 +62,23 @@ struct Places {
     side: Side,
     mine: SocketAddr,
     other: SocketAddr,
-    /// The witness, and the address from which this web asks it.
-    witness: Option<(SocketAddr, IpAddr)>,
+    witness: SocketAddr,
 }
 
 impl Places {
     fn of(topology: &Topology, peers: &Peers, me: &NodeName) -> Option<Self> {
-        let at = |node: &NodeName, network: &NetworkName, port| {
-            let address = topology.node(node)?.address_on(network)?;
+        let at = |node: &NodeName, port| {
+            let address = topology.node(node)?.address_on(&peers.network)?;
             Some(SocketAddr::new(address.into(), port))
         };
         let [first, second] = &peers.webs;
         let (side, other) = if me == first { (Side::First, second) } else { (Side::Second, first) };
-        let witness = match &peers.witness {
-            Some(witness) => Some((
-                at(&witness.node, &witness.network, witness.port)?,
-                at(me, &witness.network, 0)?.ip(),
-            )),
-            None => None,
+        let places = Self {
+            side,
+            mine: at(me, peers.port)?,
+            other: at(other, peers.port)?,
+            witness: at(&peers.witness, peers.witness_port)?,
         };
-        let here = |node| at(node, &peers.network, peers.port);
-        let places = Self { side, mine: here(me)?, other: here(other)?, witness };
         peers.webs.contains(me).then_some(places)
     }
 }
@@ -112,15 +108,12 @@ impl Peer {
                 tasks.spawn(line::dial(places.mine.ip(), places.other, to_keeper.clone()));
             }
         }
-        let voter = places.witness.map(|(witness, from)| {
-            let (asks, asked) = mpsc::channel(voter::ASKS_MAX);
-            tasks.spawn(voter::ask(from, witness, asked, to_keeper));
-            asks
-        });
-        let (questions, asked) = mpsc::channel(QUESTIONS_MAX);
+        let (asks, asked) = mpsc::channel(voter::ASKS_MAX);
+        tasks.spawn(voter::ask(places.mine.ip(), places.witness, asked, to_keeper));
+        let (questions, questioned) = mpsc::channel(QUESTIONS_MAX);
         let (says, state) = watch::channel(State::Joining);
-        let keeper = Keeper::new(config, voter, says, reporter.clone());
-        tasks.spawn(keeper.run(asked, heard));
+        let keeper = Keeper::new(config, asks, says, reporter.clone());
+        tasks.spawn(keeper.run(questioned, heard));
         Ok(Self { webs: peers.webs.clone(), questions, state, _tasks: tasks })
     }
 
@@ -195,3 +188,6 @@ fn degrade(asked: topology::Degrade) -> Degrade {
         topology::Degrade::Always => Degrade::Always,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -51,7 +51,7 @@ pub(super) struct Keeper {
     /// The machine's time is counted from here.
     start: Instant,
     wire: Option<Wire>,
-    voter: Option<mpsc::Sender<Ask>>,
+    voter: mpsc::Sender<Ask>,
     waiting: HashMap<RequestId, oneshot::Sender<Result<Answer, Refusal>>>,
     requests: u64,
     says: watch::Sender<State>,
@@ -61,7 +61,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         config: Config,
-        voter: Option<mpsc::Sender<Ask>>,
+        voter: mpsc::Sender<Ask>,
         says: watch::Sender<State>,
         reporter: Reporter,
     ) -> Self {
@@ -177,9 +177,7 @@ impl Keeper {
             }
             Action::AskWitness(ask) => {
                 // A question that finds no room is asked again.
-                if let Some(voter) = &self.voter {
-                    let _ = voter.try_send(ask);
-                }
+                let _ = self.voter.try_send(ask);
                 None
             }
             Action::Answer { request, answer } => {
