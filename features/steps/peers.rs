@@ -92,8 +92,8 @@ fn same(world: &mut World) -> Result<(), String> {
 }
 
 fn keys(answer: &Value) -> Result<Vec<String>, String> {
-    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap_or_default())
-        .map_err(|_| answer.to_string())?;
+    let body: Value =
+        serde_json::from_str(answer["body"].as_str().unwrap_or_default()).map_err(|_| answer.to_string())?;
     let turns = body["turns"].as_array().ok_or_else(|| answer.to_string())?;
     let positions = turns.iter().enumerate().all(|(at, turn)| turn["position"] == at);
     let keys = turns.iter().filter_map(|turn| turn["key"].as_str().map(str::to_owned)).collect();
@@ -129,7 +129,9 @@ fn other_refuses(world: &mut World) -> Result<(), String> {
         let alive = fetch(world, ASKER, &format!("{base}/healthz"), &[])?;
         let ready = fetch(world, ASKER, &format!("{base}/readyz"), &[])?;
         let refuses = [&answer, &ready].iter().all(|it| {
-            it["status"] == 503 && it["headers"]["retry-after"].is_string() && it["headers"]["x-lab-durability"].is_null()
+            it["status"] == 503
+                && it["headers"]["retry-after"].is_string()
+                && it["headers"]["x-lab-durability"].is_null()
         });
         if refuses && alive["status"] == 200 { Ok(()) } else { Err(format!("{answer} {ready} {alive}")) }
     })
@@ -191,7 +193,8 @@ fn nothing_stale(world: &mut World) -> Result<(), String> {
     let url = format!("{}/conversations/{}", base(world, &web)?, talk(world)?.id);
     let expected = talk(world)?.acknowledged.clone();
     let lab = world.lab()?;
-    let args = ["fetch", "--lab", lab.name().as_str(), "--from", ASKER, "--format", "json", "--timeout", "20s"];
+    let args =
+        ["fetch", "--lab", lab.name().as_str(), "--from", ASKER, "--format", "json", "--timeout", "20s"];
     let asking = labctl().args(args).arg(&url).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
     let asking = Asking(Some(asking));
     world.eventually("the question has arrived", |world| arrived(world, &web))?;
@@ -212,7 +215,9 @@ fn arrived(world: &mut World, web: &NodeName) -> Result<(), String> {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let [_, local, _, state, queues, ..] = columns.as_slice() else { return false };
         let unread = queues.split_once(':').map_or("", |(_, unread)| unread);
-        local.ends_with(&format!(":{WEB_PORT:04X}")) && *state == ESTABLISHED && unread.trim_matches('0') != ""
+        local.ends_with(&format!(":{WEB_PORT:04X}"))
+            && *state == ESTABLISHED
+            && unread.trim_matches('0') != ""
     };
     if table.lines().any(waits) { Ok(()) } else { Err(table) }
 }
@@ -240,4 +245,20 @@ impl Drop for Asking {
 #[when(expr = "{node} is switched on again")]
 fn switched_on(world: &mut World, node: Node) -> Result<(), String> {
     world.lab()?.power_on(&node.0).map_err(|error| error.to_string())
+}
+
+#[then("the conversation is gone from both webs, and one of them says that memory was lost")]
+fn lost_and_told(world: &mut World) -> Result<(), String> {
+    world.eventually("neither web knows it", |world| {
+        for web in webs(world)? {
+            let answer = told_by(world, &web)?;
+            if answer["status"] != 404 {
+                return Err(answer.to_string());
+            }
+        }
+        Ok(())
+    })?;
+    let mut events = world.lab()?.events(false).map_err(|error| error.to_string())?;
+    let told = |what: &What| matches!(what, What::Note { text } if text.starts_with("memory lost"));
+    if events.any(|event| told(&event.what)) { Ok(()) } else { Err("nobody said so".to_owned()) }
 }

@@ -99,7 +99,10 @@ impl Memory {
     }
 
     /// Reads a conversation.
-    pub(super) async fn read(&self, id: ConversationId) -> Result<(Option<Arc<Transcript>>, Worth), Unavailable> {
+    pub(super) async fn read(
+        &self,
+        id: ConversationId,
+    ) -> Result<(Option<Arc<Transcript>>, Worth), Unavailable> {
         match self {
             Self::Local(store) => {
                 let store = store.lock().unwrap_or_else(PoisonError::into_inner);

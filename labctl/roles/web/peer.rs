@@ -1,6 +1,9 @@
 //! The memory of two webs: the state machine of `conversation::peer` in a task of its own, with a clock, a line to the other
 //! web and one to the witness. It decides nothing about conversations, and knows nothing of HTTP.
-#![expect(clippy::disallowed_methods, reason = "a process is told from its earlier lives by the time of its start")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a process is told from its earlier lives by the time of its start"
+)]
 
 mod keeper;
 mod line;

@@ -173,7 +173,10 @@ async fn read(
     }
 }
 
-async fn write(mut outgoing: impl tokio::io::AsyncWrite + Unpin, mut queue: mpsc::Receiver<Frame>) -> io::Error {
+async fn write(
+    mut outgoing: impl tokio::io::AsyncWrite + Unpin,
+    mut queue: mpsc::Receiver<Frame>,
+) -> io::Error {
     while let Some(frame) = queue.recv().await {
         let mut frames = vec![frame];
         let mut batch = Vec::new();

@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
-use super::PeerError;
 use super::super::tests::{assert_statuses, body, header};
+use super::PeerError;
 use crate::report::{Event, What};
 use crate::roles::db::tests::cluster::{WAIT_MAX, eventually};
 use crate::roles::witness::tests::{Running, topology};
@@ -42,11 +42,13 @@ impl Drop for Web {
 
 impl Web {
     async fn start(topology: &Topology, name: &str) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let site = Site { topology: topology.clone(), me: name.parse().unwrap(), disk: "/nonexistent".into() };
+        let site =
+            Site { topology: topology.clone(), me: name.parse().unwrap(), disk: "/nonexistent".into() };
         let (events, theirs) = UnixDatagram::pair().unwrap();
         events.set_nonblocking(true).unwrap();
         let reporter = Reporter::new(Some(name.to_owned()), "web", Some(theirs));
@@ -157,7 +159,8 @@ impl Web {
     async fn refuses(&self, id: &str) {
         eventually("a refusal", async || {
             let path = format!("/conversations/{id}");
-            let (said, read, ready) = (self.try_say(id, "refused").await, self.get(&path).await, self.get("/readyz").await);
+            let (said, read, ready) =
+                (self.try_say(id, "refused").await, self.get(&path).await, self.get("/readyz").await);
             for response in [said, read, ready] {
                 if response.status() != StatusCode::SERVICE_UNAVAILABLE {
                     return Err(response);
@@ -206,7 +209,8 @@ async fn a_conversation_goes_on_at_either_web() {
         let web = if round % 3 == 0 { other } else { one };
         let response = web.try_say(&id, &key).await;
         assert_eq!(response.status(), StatusCode::CREATED, "{response:?}");
-        let claim = ["x-lab-durability", "x-lab-epoch", "x-lab-owner"].map(|name| header(&response, name).to_owned());
+        let claim =
+            ["x-lab-durability", "x-lab-epoch", "x-lab-owner"].map(|name| header(&response, name).to_owned());
         assert_eq!(claim, ["pair", "1", "web1"].map(str::to_owned));
         assert_eq!(body(response).await["position"], round);
     }
@@ -345,7 +349,8 @@ async fn strangers_at_the_line_between_webs_change_nothing() {
     let site = paired(Degrade::Witness).await;
     let topology = &site.topology;
     let peers = topology.conversation.peers.as_ref().unwrap();
-    let address = |name: &str| topology.node(&name.parse().unwrap()).unwrap().address_on(&peers.network).unwrap();
+    let address =
+        |name: &str| topology.node(&name.parse().unwrap()).unwrap().address_on(&peers.network).unwrap();
     let line = std::net::SocketAddr::new(address("web1").into(), peers.port);
     // Not the other web; then by its address, without the preamble; then with a frame that is too long.
     let long = [b"LPE1".as_slice(), &u32::MAX.to_be_bytes()].concat();
