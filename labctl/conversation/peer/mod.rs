@@ -32,10 +32,16 @@
 //! client when the turn comes back to be applied: both have it then. A sole holder that needs a conversation of the
 //! other takes it over, under the next epoch.
 
+mod admission;
 mod asking;
 mod contract;
+mod link;
 mod machine;
+mod memory;
 mod message;
+mod requests;
+mod service;
+mod tenure;
 mod witness;
 
 pub use asking::*;
@@ -43,3 +49,6 @@ pub use contract::*;
 pub use machine::Peer;
 pub use message::*;
 pub use witness::{Witness, WitnessAction, WitnessConfig};
+
+#[cfg(test)]
+mod tests;
