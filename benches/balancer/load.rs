@@ -77,6 +77,8 @@ pub struct Outcome {
     pub rate: f64,
     /// Processor seconds of the whole machine for one of them.
     pub cpu_s: f64,
+    /// How long all of it took.
+    pub took_s: f64,
     /// How long an exchange took.
     pub latency_ns: Histogram<u64>,
 }
@@ -127,7 +129,7 @@ pub fn run(
     if units == 0.0 {
         return Err(io::Error::other("nothing came to its end in this time"));
     }
-    Ok(Outcome { rate: units / took, cpu_s: busy / units, latency_ns })
+    Ok(Outcome { rate: units / took, cpu_s: busy / units, took_s: took, latency_ns })
 }
 
 struct Done {
@@ -186,7 +188,8 @@ fn worker(
     Ok(done)
 }
 
-fn connect(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+/// A connection from that address.
+pub fn connect(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     // The port is chosen when the connection is made: to choose one that is free for all destinations takes long.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;

@@ -1,5 +1,6 @@
 //! What each way of balancing costs beside plain routing by the kernel, all of them in turns:
-//! `cargo bench --bench balancer -- [--rounds N] [--contender NAME,...] [--quick]`.
+//! `cargo bench --bench balancer -- [--rounds N] [--contender NAME,...] [--quick]`; and with `--flood`, `--change` or `--share` what a
+//! flood of SYNs costs connections that are open, how long a change of a table takes, and what of the work is the director's.
 //! Every contender has a site of the same shape: a client, a director, two real servers, one switch on either side. What is
 //! routed plainly passes the same director, so its figures are the ceiling.
 //!
@@ -10,7 +11,9 @@
 #![allow(unreachable_pub, missing_docs, reason = "a benchmark has no users")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark owns the clock")]
 
+mod change;
 mod contender;
+mod flood;
 mod http;
 #[path = "../shared/lab.rs"]
 mod lab;
@@ -18,6 +21,8 @@ mod load;
 mod page;
 mod rig;
 mod serve;
+mod share;
+mod visitors;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,7 +52,16 @@ pub struct Args {
     /// One round of half a second each: shows that it works, and measures little
     #[arg(long)]
     quick: bool,
-    /// Where balancer.md goes
+    /// What open connections keep of their rate while 100,000 SYNs a second come in, instead
+    #[arg(long, group = "instead")]
+    flood: bool,
+    /// How long a change of a service's table takes, instead
+    #[arg(long, group = "instead")]
+    change: bool,
+    /// What of the work of downloads is the director's, instead
+    #[arg(long, group = "instead")]
+    share: bool,
+    /// Where the page goes
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench"))]
     out: PathBuf,
     /// Cargo says so to every benchmark
@@ -73,14 +87,17 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut page = Page::begin(&args);
-    let done = measure(&args, &interrupts, &mut page);
+    let (name, (mut text, done)) = match (args.flood, args.change, args.share) {
+        (true, ..) => ("balancer-flood.md", flood::measure(&args, &interrupts)),
+        (_, true, _) => ("balancer-change.md", change::measure(&args, &interrupts)),
+        (_, _, true) => ("balancer-share.md", share::measure(&args, &interrupts)),
+        _ => ("balancer.md", compare(&args, &interrupts)),
+    };
     if let Err(error) = &done {
-        page.note(format!("INCOMPLETE: {error}"));
+        text += &format!("- INCOMPLETE: {error}\n");
     }
-    let text = page.markdown();
     print!("{text}");
-    let path = args.out.join("balancer.md");
+    let path = args.out.join(name);
     if let Err(error) = std::fs::create_dir_all(&args.out).and_then(|()| std::fs::write(&path, text)) {
         eprintln!("write {}: {error}", path.display());
         return ExitCode::FAILURE;
@@ -94,6 +111,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn compare(args: &Args, interrupts: &Interrupts) -> (String, Result<(), Error>) {
+    let mut page = Page::begin(args);
+    let done = measure(args, interrupts, &mut page);
+    (page.markdown(), done)
 }
 
 /// All sites are up all the time, and idle but for the one that is measured. One that does not come up is left out, with

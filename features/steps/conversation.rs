@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::traffic::fetch;
 use crate::world::{WAIT_MAX, World};
 
-const VIP: &str = "http://203.0.113.10";
+pub const VIP: &str = "http://203.0.113.10";
 /// The client's address: a source hash sends it to the same web every time.
 const SOURCE: [&str; 2] = ["--source", "198.51.100.10"];
 /// How long the site may take no turns when the leader of its databases dies.
@@ -27,6 +27,23 @@ pub struct Talk {
     pub served_by: Option<NodeName>,
     /// Who answered before that.
     before: Option<NodeName>,
+}
+
+impl Talk {
+    /// Its identifier.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// How many turns were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// The key of a turn.
+    pub fn key(turn: usize) -> String {
+        format!("turn-{turn}")
+    }
 }
 
 fn served_by(answer: &Value) -> Option<NodeName> {
@@ -52,11 +69,12 @@ fn begin(world: &mut World) -> Result<(), String> {
     Ok(())
 }
 
+/// The conversation.
 pub fn talk(world: &World) -> Result<&Talk, String> {
     world.talk.as_ref().ok_or_else(|| "there is no conversation".to_owned())
 }
 
-fn try_to_say(world: &mut World, key: &str) -> Result<(), String> {
+pub fn try_to_say(world: &mut World, key: &str) -> Result<(), String> {
     try_to_say_at(world, ("client", VIP, &SOURCE), key)
 }
 
@@ -86,7 +104,7 @@ pub fn try_to_say_at(
 
 fn say(world: &mut World, count: usize) -> Result<(), String> {
     for _ in 0..count {
-        let key = format!("turn-{}", talk(world)?.acknowledged.len());
+        let key = Talk::key(talk(world)?.acknowledged.len());
         world.eventually("the turn is acknowledged", |world| try_to_say(world, &key))?;
     }
     Ok(())

@@ -62,7 +62,8 @@ fn runs(node: &Node, builtin: Builtin) -> bool {
 }
 
 fn database(facts: &Facts, missing: &mut Vec<String>) {
-    let members = facts.topology.nodes.iter().filter(|node| runs(node, Builtin::Db)).count();
+    let member = facts.topology.conversation.engine.member();
+    let members = facts.topology.nodes.iter().filter(|node| runs(node, member)).count();
     if members == 0 {
         return;
     }

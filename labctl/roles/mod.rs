@@ -5,6 +5,7 @@
 mod agreement;
 pub mod balancer;
 pub mod db;
+pub mod etcd;
 pub mod foreign;
 pub mod frr;
 pub mod haproxy;
@@ -15,8 +16,10 @@ pub mod keepalived;
 mod listener;
 pub mod load;
 pub mod nginx;
+pub mod patroni;
 pub mod proxy;
 mod random;
+pub mod redis;
 mod reporter;
 mod stop;
 pub mod vrrpd;

@@ -12,7 +12,7 @@ use super::scalars::{
 };
 use super::site::{
     Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart,
-    Role, Scheduler, VrrpVersion,
+    Role, Scheduler, StoreEngine, VrrpVersion,
 };
 use super::tree::{Tree, Value};
 
@@ -288,10 +288,13 @@ record! {
         peer_port: Port,
         /// Port of the witness. Default: 7101.
         witness_port: Port,
+        /// Which databases keep them with `memory: database`: our own (`embedded`), or PostgreSQL with Patroni (`postgres`),
+        /// `etcd`, or `redis` with Sentinel from the machine, which `labctl engines` compares. Default: embedded.
+        engine: Choice<StoreEngine>,
         /// Port of the web application. Default: 8080; in tun and dr, where nothing rewrites ports, that of the first
         /// virtual service of TCP.
         web_port: Port,
-        /// Port of the database. Default: 7000.
+        /// Port of the embedded database; the other engines keep their own ports. Default: 7000.
         db_port: Port,
     }
 }

@@ -253,6 +253,15 @@ kinds! {
     /// Nowhere to keep the conversations.
     #[error("conversations are to be kept in the database, and there is no node of role db")]
     NoDatabase => "no_database", "kept nowhere";
+    /// A database where nothing is kept in one: its word.
+    #[error("`engine: {0}` is a matter of `memory: database`, and the conversations are kept elsewhere")]
+    EngineWithoutDatabase(&'static str) => "engine_without_database", "nothing would be kept in it";
+    /// Databases that cannot outvote one that is gone: the engine, how many it needs, how many there are.
+    #[error("{0} chooses its leader among {1} databases or more, and the site has {2}")]
+    TooFewDatabases(&'static str, usize, usize) => "too_few_databases", "wants more nodes of role db";
+    /// The port of another engine's database: the engine.
+    #[error("`db_port` is the port of the embedded database, and {0} has its own")]
+    PortOfEmbedded(&'static str) => "port_of_embedded", "not with this engine";
     /// A web node that cannot reach a database.
     #[error("web {0} shares no network with {1}, where it is to keep its conversations")]
     WebOffDatabase(NodeName, NodeName) => "web_off_database", "cannot reach it";

@@ -17,6 +17,7 @@ use super::peers::peers;
 use super::problem::{Problem, ProblemKind, Problems};
 use super::services::services;
 use super::site::{Conversation, Memory, Node, Role, Topology};
+use super::stores::check_store;
 
 /// Port of the web application of a file that names none: not 80, since the balancer's port is another than the webs'.
 const WEB_PORT_DEFAULT: u16 = 8080;
@@ -88,6 +89,7 @@ fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -
     };
     let conversation = Conversation {
         memory: kept,
+        engine: given.and_then(|given| given.engine.value()).map(|engine| engine.0).unwrap_or_default(),
         web_port: given
             .and_then(|given| given.web_port.value())
             .map(|port| port.0)
@@ -104,6 +106,9 @@ fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -
             );
         }
         check_reach(machines, problems);
+    }
+    if let Some(given) = given {
+        check_store(given, &conversation, machines, problems);
     }
     conversation
 }

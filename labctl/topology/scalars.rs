@@ -14,7 +14,7 @@ use super::problem::{ProblemKind, did_you_mean};
 use super::read::{Refusal, Scalar, not_a};
 use super::site::{
     Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart,
-    Role, Scheduler, VrrpVersion,
+    Role, Scheduler, StoreEngine, VrrpVersion,
 };
 
 /// Gives a type its schema, in place wherever it is used.
@@ -287,6 +287,7 @@ words! {
     Scheduler = "scheduler", "a scheduler";
     Memory = "kind of memory", "a kind of memory";
     Degrade = "way to degrade", "a way to degrade";
+    StoreEngine = "known database", "an engine";
     Engine = "known engine", "an engine";
     Profile = "profile", "a profile";
     VrrpVersion = "version of VRRP", "a version of VRRP";

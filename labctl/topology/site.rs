@@ -2,6 +2,7 @@
 //! in. It knows nothing of YAML, files or the kernel; [`super::file`] makes it, and nobody else can make a wrong one.
 
 mod balanced;
+mod stored;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,6 +12,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 pub use balanced::*;
+pub use stored::*;
 
 use super::names::{LabName, NetworkName, NodeName, ServiceName, Vrid};
 
@@ -126,6 +128,14 @@ pub enum Builtin {
     Db,
     /// The third voter of two webs that remember for each other.
     Witness,
+    /// A member of etcd, with a configuration written for the site.
+    Etcd,
+    /// A Redis, primary or replica.
+    Redis,
+    /// Who watches it, and chooses another primary.
+    Sentinel,
+    /// Who runs PostgreSQL, and chooses its primary.
+    Patroni,
     /// Answers over HTTP with the address that it sees: the far end of outgoing connections.
     Whoami,
 }
@@ -319,9 +329,12 @@ pub enum TrackProbe {
 pub struct Conversation {
     /// Where turns are kept.
     pub memory: Memory,
+    /// Which databases keep them, where databases do.
+    #[serde(default)]
+    pub engine: StoreEngine,
     /// Port of the web application on the web nodes.
     pub web_port: u16,
-    /// Port of the database on the database nodes.
+    /// Port of the embedded database on the database nodes.
     pub db_port: u16,
     /// Which webs remember for each other; with [`Memory::Peer`] alone.
     pub peers: Option<Peers>,
@@ -490,6 +503,10 @@ impl Builtin {
             Self::Web => "web",
             Self::Db => "db",
             Self::Witness => "witness",
+            Self::Etcd => "etcd",
+            Self::Redis => "redis",
+            Self::Sentinel => "sentinel",
+            Self::Patroni => "patroni",
             Self::Whoami => "whoami",
         }
     }

@@ -239,7 +239,7 @@ fn the_whole_site_with_its_defaults() {
       ]
     }
     "#);
-    insta::assert_snapshot!(serde_json::to_string(&topology.conversation).unwrap(), @r#"{"memory":"database","web_port":8080,"db_port":7000,"peers":null}"#);
+    insta::assert_snapshot!(serde_json::to_string(&topology.conversation).unwrap(), @r#"{"memory":"database","engine":"embedded","web_port":8080,"db_port":7000,"peers":null}"#);
 }
 
 #[test]
@@ -266,6 +266,23 @@ fn a_node_changes_adds_and_leaves_out_services() {
     let topology = site_with("web1: { role: web", "web1: { role: web, services: { web: off }");
     assert_eq!(node(&topology, "web1").services, []);
     assert_eq!(node(&topology, "web2").services.len(), 1);
+}
+
+#[test]
+fn a_balancer_of_others_is_ready_when_it_accepts_connections() {
+    let services = "services: { web: { port: 80 } } }";
+    for (told, expected) in [
+        ("", vec![]),
+        ("engine: nft, ", vec![]),
+        ("engine: haproxy, ", vec![80, 443]),
+        ("engine: nginx, forward: nat, ", vec![80, 443]),
+    ] {
+        let more = "web: { port: 80 }, tls: { port: 443, real_port: 8443 }";
+        let with = format!("{told}{}", services.replace("web: { port: 80 }", more));
+        let topology = site_with(services, &with);
+        let director = node(&topology, "proxy2").services.last().expect("a director");
+        assert_eq!(director.listen, expected, "{told}");
+    }
 }
 
 #[test]

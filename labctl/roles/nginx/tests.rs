@@ -78,6 +78,7 @@ fn everything_that_can_be_told_of_requests() {
         uwsgi_temp_path tmp/uwsgi;
         client_max_body_size 0;
         proxy_request_buffering off;
+        proxy_max_temp_file_size 0;
         client_header_timeout 20s;
         keepalive_timeout 20s;
         keepalive_requests 1000000;

@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::databases::{Databases, NoAnswer};
 use super::peer::Peer;
+use super::store::Store as Foreign;
 use crate::conversation::peer::Refusal;
 use crate::conversation::{Command, ConversationId, Outcome, Store, Transcript};
 use crate::roles::db::Directory;
 use crate::roles::{Reporter, Site};
-use crate::topology::{self, NodeName, Role};
+use crate::topology::{self, NodeName, Role, StoreEngine};
 
 /// A memory.
 pub(super) enum Memory {
@@ -16,6 +17,8 @@ pub(super) enum Memory {
     Local(Mutex<Store>),
     /// In the replicated database.
     Databases(Databases),
+    /// In databases that others wrote.
+    Store(Foreign),
     /// In this process and that of the other web.
     Peer(Peer),
 }
@@ -54,6 +57,12 @@ const LOCAL: Worth = Worth { durability: "local", claim: None };
 /// On the disks of most databases.
 const DB_QUORUM: Worth = Worth { durability: "db-quorum", claim: None };
 
+impl Worth {
+    fn of(store: &Foreign) -> Self {
+        Self { durability: store.durability(), claim: None }
+    }
+}
+
 impl Memory {
     /// The memory that the topology asks for.
     pub(super) async fn open(site: &Site, reporter: &Reporter) -> Result<Self, super::Error> {
@@ -61,8 +70,13 @@ impl Memory {
             topology::Memory::None => Ok(Self::Local(Mutex::default())),
             topology::Memory::Database => {
                 let favourite = site.topology.nodes_of(Role::Web).position(|web| web.name == site.me);
-                let databases = Databases::new(&Directory::of(&site.topology), favourite.unwrap_or(0));
-                Ok(Self::Databases(databases))
+                let favourite = favourite.unwrap_or(0);
+                Ok(match site.topology.conversation.engine {
+                    StoreEngine::Embedded => {
+                        Self::Databases(Databases::new(&Directory::of(&site.topology), favourite))
+                    }
+                    _ => Self::Store(Foreign::of(&site.topology, favourite)),
+                })
             }
             topology::Memory::Peer => Ok(Self::Peer(Peer::open(site, reporter).await?)),
         }
@@ -72,7 +86,7 @@ impl Memory {
     pub(super) fn mode(&self) -> &'static str {
         match self {
             Self::Local(_) => "none",
-            Self::Databases(_) => "database",
+            Self::Databases(_) | Self::Store(_) => "database",
             Self::Peer(_) => "peer",
         }
     }
@@ -82,6 +96,7 @@ impl Memory {
         match self {
             Self::Local(_) => Some(LOCAL.durability),
             Self::Databases(_) => Some(DB_QUORUM.durability),
+            Self::Store(store) => Some(store.durability()),
             Self::Peer(peer) => peer.durability(),
         }
     }
@@ -94,6 +109,7 @@ impl Memory {
                 Ok((outcome, LOCAL))
             }
             Self::Databases(databases) => Ok((databases.apply(command).await?, DB_QUORUM)),
+            Self::Store(store) => Ok((store.apply(command).await?, Worth::of(store))),
             Self::Peer(peer) => Ok(peer.apply(command).await?),
         }
     }
@@ -109,6 +125,7 @@ impl Memory {
                 Ok((store.get(&id).cloned(), LOCAL))
             }
             Self::Databases(databases) => Ok((databases.read(id).await?.map(Arc::new), DB_QUORUM)),
+            Self::Store(store) => Ok((store.read(id).await?.map(Arc::new), Worth::of(store))),
             Self::Peer(peer) => Ok(peer.read(id).await?),
         }
     }
@@ -118,6 +135,7 @@ impl Memory {
         match self {
             Self::Local(_) => Ok(()),
             Self::Databases(databases) => Ok(databases.check().await?),
+            Self::Store(store) => Ok(store.check().await?),
             Self::Peer(peer) => Ok(peer.check()?),
         }
     }
@@ -125,7 +143,8 @@ impl Memory {
     /// Does what a memory does in the background, until the future is dropped.
     pub(super) async fn watch(&self) {
         match self {
-            Self::Local(_) | Self::Peer(_) => {}
+            // A database of others that is gone is asked last, which needs nobody to watch it.
+            Self::Local(_) | Self::Store(_) | Self::Peer(_) => {}
             Self::Databases(databases) => databases.watch().await,
         }
     }

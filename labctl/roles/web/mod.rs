@@ -7,6 +7,7 @@ mod databases;
 mod download;
 mod memory;
 mod peer;
+mod store;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 
 pub use databases::{Databases, NoAnswer};
 pub use peer::PeerError;
+pub use store::built;
 
 use self::app::App;
 use self::memory::Memory;

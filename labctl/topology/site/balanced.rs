@@ -246,6 +246,10 @@ impl Forward {
 }
 
 impl Scheduler {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Rr, Self::Wrr, Self::Lc, Self::Wlc, Self::Sed, Self::Nq, Self::Sh, Self::Mh];
+
     /// Its word in a topology, which is that of IPVS too.
     pub fn word(self) -> &'static str {
         match self {

@@ -421,6 +421,27 @@ fn conversations() {
       also `db1`: the database
       help: give both an address on one network
     ");
+    let kept = "memory: database";
+    assert_snapshot!(wrong(kept, "memory: none, engine: etcd"), @"
+    14:39 labctl::engine_without_database at `etcd`
+      `engine: etcd` is a matter of `memory: database`, and the conversations are kept elsewhere
+      also `none`: where they are kept
+      help: remove it, or keep the conversations in nodes of role db: `memory: database`
+    ");
+    assert_snapshot!(wrong(kept, "memory: database, engine: redis, db_port: 7001"), @"
+    14:43 labctl::too_few_databases at `redis`
+      redis chooses its leader among 3 databases or more, and the site has 1
+      help: add nodes of role db: three survive the loss of one, five that of two
+    14:59 labctl::port_of_embedded at `7001`
+      `db_port` is the port of the embedded database, and redis has its own
+      also `redis`: the engine
+      help: remove it
+    ");
+    assert_snapshot!(wrong(kept, "memory: database, engine: mongo"), @"
+    14:43 labctl::unknown_word at `mongo`
+      `mongo` is not a known database
+      help: known are: embedded, postgres, etcd, redis
+    ");
 }
 
 #[test]
