@@ -30,6 +30,7 @@ pub mod exec;
 pub mod explain;
 mod failure;
 pub mod fetch;
+pub mod hog;
 pub mod kill;
 pub mod list;
 pub mod logs;

@@ -115,8 +115,7 @@ impl Folders {
                 _ => {}
             }
             let controllers = folder.place.controllers.iter().filter(|it| wanted.contains(it));
-            let settings =
-                controllers.flat_map(|it| words::settings(folder.place.version, *it, limits));
+            let settings = controllers.flat_map(|it| words::settings(folder.place.version, *it, limits));
             for setting in settings {
                 let file = path.join(setting.file);
                 if !setting.optional || file.exists() {
@@ -249,16 +248,24 @@ pub fn sweep(view: &View) -> Vec<PathBuf> {
     left
 }
 
-/// The same until nothing is left of any dead lab; what still is after some seconds is returned.
-pub fn sweep_all() -> Vec<PathBuf> {
+/// The same until nothing is left of a lab that is dead; what still is after some seconds is returned.
+pub fn sweep_of(lab: &str) -> Vec<PathBuf> {
     let Ok(view) = View::of_myself() else { return Vec::new() };
-    for _ in 1..SWEEPS_MAX {
-        if sweep(&view).is_empty() {
-            return Vec::new();
+    let name = format!("{PREFIX}{lab}");
+    let is_its = |folder: &PathBuf| {
+        let file = folder.file_name().unwrap_or_default().to_string_lossy();
+        file.strip_prefix(&name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let mut left = Vec::new();
+    for _ in 0..SWEEPS_MAX {
+        left = sweep(&view);
+        left.retain(is_its);
+        if left.is_empty() {
+            break;
         }
         thread::park_timeout(SWEEP_PAUSE);
     }
-    sweep(&view)
+    left
 }
 
 /// Folders of labs, nearest to the root first.

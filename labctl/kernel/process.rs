@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -21,8 +20,9 @@ use nix::unistd::Pid;
 
 /// Where programs are looked up on a machine of its own; `nft` lives in `/usr/sbin`.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// How willing the kernel is to kill the process that looks.
+/// How willing the kernel is to kill the process that looks, and half of the way to the most that there is.
 const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
+const EXPENDABLE: &[u8] = b"500";
 /// This very program, also after its file was replaced.
 pub const SELF: &str = "/proc/self/exe";
 
@@ -45,9 +45,9 @@ pub struct Spawn<'a> {
     pub keep: Vec<BorrowedFd<'a>>,
     /// Doors of control groups (see [`super::cgroup`]) that it goes through before it is anything.
     pub join: Vec<BorrowedFd<'a>>,
-    /// How willing the kernel is to kill it when memory runs out, from -1000 (never) to 1000, where that is another than
-    /// that of this process.
-    pub oom_score: Option<i16>,
+    /// When memory runs out, the kernel kills it rather than a process without this word. That process 1 of a machine is
+    /// spared takes a capability that few have; that others are not takes none.
+    pub expendable: bool,
     /// Where its standard streams go.
     pub stdin: Stdio,
     /// Where its standard streams go.
@@ -68,7 +68,7 @@ impl<'a> Spawn<'a> {
             own_group: false,
             keep: Vec::new(),
             join: Vec::new(),
-            oom_score: None,
+            expendable: false,
             stdin: Stdio::null(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
@@ -98,7 +98,7 @@ impl<'a> Spawn<'a> {
         }
         let keep: Vec<RawFd> = self.keep.iter().map(|fd| fd.as_raw_fd()).collect();
         let join: Vec<RawFd> = self.join.iter().map(|fd| fd.as_raw_fd()).collect();
-        let oom_score = self.oom_score.map(|score| score.to_string());
+        let expendable = self.expendable;
         // SAFETY: between fork and exec the closure only makes system calls that are safe there, on memory that was
         // allocated before.
         unsafe {
@@ -112,10 +112,10 @@ impl<'a> Spawn<'a> {
                     // SAFETY: as above.
                     nix::unistd::write(BorrowedFd::borrow_raw(door), b"0")?;
                 }
-                if let Some(score) = &oom_score {
-                    // Whoever may not have it so keeps that of its parent.
+                if expendable {
+                    // Refused only to who is more expendable already.
                     let file = nix::fcntl::open(OOM_SCORE, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
-                    let _ = file.and_then(|file| nix::unistd::write(file, score.as_bytes()));
+                    let _ = file.and_then(|file| nix::unistd::write(file, EXPENDABLE));
                 }
                 if die_with_parent {
                     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -145,14 +145,6 @@ impl<'a> Spawn<'a> {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
-}
-
-/// Has the kernel spare this process when memory runs out, and returns how willing it was to kill it before.
-pub fn never_killed_for_memory() -> io::Result<i16> {
-    let path = OsStr::from_bytes(OOM_SCORE.to_bytes());
-    let before = std::fs::read_to_string(path)?.trim().parse().map_err(io::Error::other)?;
-    std::fs::write(path, "-1000")?;
-    Ok(before)
 }
 
 /// A program of this machine, looked up as [`Spawn`] with a clean environment does it.

@@ -8,6 +8,7 @@ pub mod db;
 pub mod foreign;
 pub mod frr;
 pub mod haproxy;
+pub mod hog;
 pub mod init;
 pub mod inquiry;
 pub mod ipvs;

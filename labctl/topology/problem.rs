@@ -253,6 +253,9 @@ kinds! {
     /// Nowhere to keep the conversations.
     #[error("conversations are to be kept in the database, and there is no node of role db")]
     NoDatabase => "no_database", "kept nowhere";
+    /// Webs that are to run databases, and are not there.
+    #[error("each web is to run a database as well, and there is no node of role web")]
+    NothingToColocate => "nothing_to_colocate", "nothing shares a machine";
     /// A web node that cannot reach a database.
     #[error("web {0} shares no network with {1}, where it is to keep its conversations")]
     WebOffDatabase(NodeName, NodeName) => "web_off_database", "cannot reach it";

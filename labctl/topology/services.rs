@@ -9,7 +9,7 @@ use super::names::ServiceName;
 use super::nodes::Draft;
 use super::problem::{Problem, ProblemKind, Problems, Span, did_you_mean};
 use super::read::{At, Slot};
-use super::site::{Builtin, Conversation, Restart, Role, Run, Service};
+use super::site::{Builtin, Conversation, Limits, Placement, Restart, Role, Run, Service};
 
 /// Port of the server that tells callers their address: that of HTTP, since it stands for any site of the world.
 const WHOAMI_PORT: u16 = 80;
@@ -54,7 +54,24 @@ pub(super) fn services(
     services
 }
 
+/// Does every web of this file run a database as well?
+pub(super) fn is_colocated(file: &File) -> bool {
+    file.placement.value().is_some_and(|placement| placement.0 == Placement::Colocated)
+}
+
+/// What a node may use.
+pub(super) fn limits(node: &Draft<'_>) -> Limits {
+    let Some(file) = node.file else { return Limits::default() };
+    Limits {
+        cpu_hundredths: file.cpu.value().map(|cpu| cpu.0),
+        memory_bytes: file.memory.value().map(|size| size.0),
+        disk_bytes: file.disk.value().map(|size| size.0),
+    }
+}
+
 fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: Restart) -> Vec<Service> {
+    let web = (Builtin::Web, vec![conversation.web_port]);
+    let db = (Builtin::Db, vec![conversation.db_port]);
     let builtins: Vec<(Builtin, Vec<u16>)> = match node.role {
         Some(Role::Proxy) => {
             let elects = !file.failover.is_absent();
@@ -64,8 +81,9 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
             let both = [(engine_of(file, node).service(), elects), (director, balances)];
             both.into_iter().filter(|(_, wanted)| *wanted).map(|(builtin, _)| (builtin, Vec::new())).collect()
         }
-        Some(Role::Web) => vec![(Builtin::Web, vec![conversation.web_port])],
-        Some(Role::Db) => vec![(Builtin::Db, vec![conversation.db_port])],
+        Some(Role::Web) if is_colocated(file) => vec![web, db],
+        Some(Role::Web) => vec![web],
+        Some(Role::Db) => vec![db],
         Some(Role::Remote) => vec![(Builtin::Whoami, vec![WHOAMI_PORT])],
         Some(Role::Client | Role::Router) | None => Vec::new(),
     };

@@ -94,7 +94,8 @@ fn v1() -> Fake {
 fn version_1_has_a_place_for_each_controller_below_our_own() {
     assert_eq!(v1().places(BOTH), "V1 cpu in /cg/cpu,cpuacct\nV1 memory in /cg/memory/user.slice");
     assert_eq!(v1().places(&[]), "");
-    let one = Fake::new().mount("all", "/", "rw", "cgroup cpu,memory").own("1:cpu,memory:/").folder("all", "", "");
+    let one =
+        Fake::new().mount("all", "/", "rw", "cgroup cpu,memory").own("1:cpu,memory:/").folder("all", "", "");
     assert_eq!(one.places(BOTH), "V1 cpu memory in /all");
 }
 
@@ -144,12 +145,11 @@ fn a_container_sees_its_own_part() {
 #[test]
 fn a_reason_is_given_where_there_is_no_place() {
     insta::assert_snapshot!(Fake::new().places(BOTH), @"no writable cpu and memory controller: it is mounted nowhere");
-    let read_only = Fake::new().mount("cg", "/", "ro", "cgroup2 nsdelegate").own("0::/").folder("cg", "cpu", "cpu");
+    let read_only =
+        Fake::new().mount("cg", "/", "ro", "cgroup2 nsdelegate").own("0::/").folder("cg", "cpu", "cpu");
     insta::assert_snapshot!(read_only.places(&[Cpu]), @"no writable cpu controller: /cg is mounted read-only");
-    let not_delegated = Fake::new()
-        .mount("cg", "/", "rw", "cgroup2 nsdelegate")
-        .own("0::/")
-        .folder("cg", "memory", "memory");
+    let not_delegated =
+        Fake::new().mount("cg", "/", "rw", "cgroup2 nsdelegate").own("0::/").folder("cg", "memory", "memory");
     insta::assert_snapshot!(not_delegated.places(&[Cpu]), @"no writable cpu controller: /cg does not have it; it is not delegated");
     let nowhere = Fake::new().mount("cg", "/", "rw", "cgroup cpu").own("7:memory:/");
     insta::assert_snapshot!(nowhere.places(&[Cpu]), @"no writable cpu controller: this process is in none of its folders");
@@ -160,7 +160,11 @@ fn a_reason_is_given_where_there_is_no_place() {
 
 #[test]
 fn a_mount_may_have_a_space_in_its_name() {
-    let fake = Fake::new().mount("control groups", "/", "rw", "cgroup cpu").own("1:cpu:/").folder("control groups", "", "");
+    let fake = Fake::new().mount("control groups", "/", "rw", "cgroup cpu").own("1:cpu:/").folder(
+        "control groups",
+        "",
+        "",
+    );
     let mut view = fake.view();
     view.mountinfo = view.mountinfo.replace("control groups", r"control\040groups");
     assert_eq!(view.places(&[Cpu]).unwrap()[0].folder, fake.path("control groups"));
@@ -178,7 +182,8 @@ fn limits_are_written_to_the_files_that_are_there() {
     let fake = v1();
     let folders = Folders::make(&fake.view(), "ha", BOTH).unwrap();
     let limits = Limits { cpu_hundredths: Some(50), memory_bytes: Some(1 << 20) };
-    let (cpu, memory) = (fake.path("cg/cpu,cpuacct/labctl.ha/web1"), fake.path("cg/memory/user.slice/labctl.ha/web1"));
+    let (cpu, memory) =
+        (fake.path("cg/cpu,cpuacct/labctl.ha/web1"), fake.path("cg/memory/user.slice/labctl.ha/web1"));
     // The kernel's files come with a folder; here they must be there before.
     fs::create_dir(&cpu).unwrap();
     fs::create_dir(&memory).unwrap();
@@ -243,7 +248,8 @@ fn the_kernel_stops_a_process_that_has_used_its_share() {
         return skipped(&why);
     }
     let limits = Limits { cpu_hundredths: Some(5), memory_bytes: None };
-    let folders = Folders::make(&view, &format!("test-{}", std::process::id()), &limits.controllers()).unwrap();
+    let folders =
+        Folders::make(&view, &format!("test-{}", std::process::id()), &limits.controllers()).unwrap();
     folders.limit("hungry", &limits).unwrap();
     folders.limit("idle", &limits).unwrap();
     let doors = folders.doors("hungry", &limits).unwrap();

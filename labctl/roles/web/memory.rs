@@ -22,8 +22,11 @@ impl Memory {
         match site.topology.conversation.memory {
             topology::Memory::None => Self::Local(Mutex::default()),
             topology::Memory::Database => {
-                let favourite = site.topology.nodes_of(Role::Web).position(|web| web.name == site.me);
-                Self::Databases(Databases::new(&Directory::of(&site.topology), favourite.unwrap_or(0)))
+                let directory = Directory::of(&site.topology);
+                // That of its own machine, if it shares one.
+                let near = directory.place_of(&site.me);
+                let favourite = || site.topology.nodes_of(Role::Web).position(|web| web.name == site.me);
+                Self::Databases(Databases::new(&directory, near.or_else(favourite).unwrap_or(0)))
             }
         }
     }
