@@ -33,6 +33,7 @@ pub mod exec;
 pub mod explain;
 mod failure;
 pub mod fetch;
+pub mod hog;
 pub mod heal;
 pub mod kill;
 pub mod list;

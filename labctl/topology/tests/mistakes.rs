@@ -3,6 +3,7 @@
 
 mod balancers;
 mod elections;
+mod machines;
 mod peers;
 
 use insta::assert_snapshot;
@@ -38,6 +39,7 @@ fn every_kind_is_shown_here() {
         include_str!("mistakes.rs"),
         include_str!("mistakes/balancers.rs"),
         include_str!("mistakes/elections.rs"),
+        include_str!("mistakes/machines.rs"),
         include_str!("mistakes/peers.rs"),
     ];
     let shown = parts.concat();
