@@ -1,5 +1,5 @@
 //! How fast, how long, how many: every figure that this project claims, by one command,
-//! `cargo bench --bench site -- up|failover|database|all [--runs N]`. It uses `labctl` as people do, from the command
+//! `cargo bench --bench site -- up|failover|database|memory|all [--runs N]`. It uses `labctl` as people do, from the command
 //! line; of the code behind it, it takes only what describes sites and reports.
 //!
 //! Tables go to standard output and to `reports/bench-<what>.md`, progress to standard error. Whatever ends a
@@ -12,6 +12,7 @@ mod drill;
 mod failover;
 mod iproute;
 mod lab;
+mod memory;
 mod page;
 mod shell;
 mod up;
@@ -49,6 +50,8 @@ enum What {
     Failover,
     /// Turns per second, and the pause when the leader of the databases dies
     Database,
+    /// Every memory and every database engine, what it costs and what a death costs its visitors
+    Memory,
     /// All of these
     All,
 }
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let all = [What::Up, What::Failover, What::Database];
+    let all = [What::Up, What::Failover, What::Database, What::Memory];
     let wanted = all.into_iter().filter(|what| [*what, What::All].contains(&args.what));
     let mut code = ExitCode::SUCCESS;
     for what in wanted {
@@ -84,6 +87,7 @@ fn measure(what: What, shell: &Shell, runs: u32) -> Result<(), Error> {
         What::Up => "up",
         What::Failover => "failover",
         What::Database => "database",
+        What::Memory => "memory",
         What::All => unreachable!("`all` was taken apart by the caller"),
     };
     let mut page = Page::new(&format!("labctl bench: {name}"));
@@ -91,7 +95,8 @@ fn measure(what: What, shell: &Shell, runs: u32) -> Result<(), Error> {
     let result = match what {
         What::Up => up::measure(shell, runs, &mut page),
         What::Failover => failover::measure(shell, runs, &mut page),
-        What::Database | What::All => database::measure(shell, runs, &mut page),
+        What::Database => database::measure(shell, runs, &mut page),
+        What::Memory | What::All => memory::measure(shell, runs, &mut page),
     };
     page.machine("after");
     if let Err(error) = &result {
