@@ -38,6 +38,11 @@ enum Role {
     Ipvs,
     Web,
     Db,
+    Witness,
+    Etcd,
+    Redis,
+    Sentinel,
+    Patroni,
     Whoami,
     Load,
 }
@@ -88,6 +93,11 @@ fn start(args: &Args, reporter: &Reporter) -> miette::Result<()> {
         Role::Ipvs => roles::ipvs::run(&site, reporter("ipvs")).into_diagnostic(),
         Role::Web => roles::web::run(&site, reporter("web")).into_diagnostic(),
         Role::Db => roles::db::run(&site, reporter("db")).into_diagnostic(),
+        Role::Witness => roles::witness::run(&site, reporter("witness")).into_diagnostic(),
+        Role::Etcd => roles::etcd::run(&site, reporter("etcd")).into_diagnostic(),
+        Role::Redis => roles::redis::run(&site, reporter("redis")).into_diagnostic(),
+        Role::Sentinel => roles::redis::watch(&site, reporter("sentinel")).into_diagnostic(),
+        Role::Patroni => roles::patroni::run(&site, reporter("patroni")).into_diagnostic(),
         Role::Whoami => roles::whoami::run(&site, reporter("whoami")).into_diagnostic(),
         Role::Load => roles::load::serve(node).into_diagnostic(),
     }

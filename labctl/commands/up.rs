@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, Format, Outcome, validate};
+use crate::dataplane::gate::Gate;
 use crate::holder::client::{Lab, READY_WITHIN, Started, labs};
 use crate::holder::protocol::Progress;
+use crate::holder::shares;
 use crate::kernel::capability::{self, Capability};
-use crate::kernel::nft;
+use crate::kernel::{cgroup, nft};
 use crate::plan::{Observed, Wanted, between};
-use crate::roles::{foreign, init, ipvs};
-use crate::topology::{Backend, Balancer, BalancerEngine, LabName, Role, Topology, duration};
+use crate::roles::{catalogue, foreign, init, ipvs, web};
+use crate::topology::{Balancer, BalancerEngine, LabName, Role, Topology, duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -37,6 +39,9 @@ pub struct Args {
     /// Print the steps and take none
     #[arg(long)]
     dry_run: bool,
+    /// Build it also where its limits of processors and memory cannot be kept, and keep none
+    #[arg(long)]
+    without_limits: bool,
     /// Give up if it does not work after this time
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     within: Duration,
@@ -47,7 +52,10 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
-    let topology = validate::load(&args.file)?;
+    let mut topology = validate::load(&args.file)?;
+    if args.without_limits {
+        shares::lift(&mut topology);
+    }
     let name = args.name.clone().unwrap_or_else(|| topology.name.clone());
     if args.dry_run {
         return dry_run(&topology, args.format);
@@ -75,7 +83,6 @@ fn dry_run(topology: &Topology, format: Format) -> Outcome {
 
 /// What this topology needs of the process and the machine, asked before anything is touched.
 pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
-    check_backend(topology)?;
     let mut wanted = vec![Capability::SysAdmin, Capability::NetAdmin, Capability::NetRaw];
     let leased = init::has_gate(topology);
     let balanced_by_ebpf = topology.balancer.as_ref().is_some_and(Balancer::needs_ebpf);
@@ -89,16 +96,17 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
     if !missing.is_empty() {
         return Err(Failure::privilege(&missing));
     }
-    let ebpf_possible = capability::in_initial_user_namespace();
-    if balanced_by_ebpf && !ebpf_possible {
+    check_limits(topology)?;
+    let lacks_ebpf = if balanced_by_ebpf || leased { lacks_ebpf() } else { None };
+    if let Some(why) = lacks_ebpf.filter(|_| balanced_by_ebpf) {
         return Err(Failure::machine(
-            "the balancer of this topology is an eBPF program, and a user namespace cannot load one",
+            format!("the balancer of this topology is an eBPF program, and {why}"),
             "run `labctl up` as root of the machine, or have it balance by nftables, which knows `forward: nat` and the \
              schedulers sh, mh, rr and wrr",
         ));
     }
-    if leased && !ebpf_possible {
-        return Err(lease_refused("a user namespace cannot load one"));
+    if let Some(why) = lacks_ebpf {
+        return Err(lease_refused(why));
     }
     let translates = topology.failover.is_some() && topology.nodes_of(Role::Proxy).next().is_some();
     if translates && !nft::available() {
@@ -113,10 +121,23 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
             "leave that out of the topology, or take another `engine:` below `balancer:`",
         ));
     }
+    let store = topology.conversation.engine;
+    if !web::built(store) {
+        let word = store.word();
+        return Err(Failure::machine(
+            format!("this topology keeps its conversations in {word}, and this labctl is built without it"),
+            format!("`cargo run --features {word}`, or take another `engine:` below `conversation:`"),
+        ));
+    }
     if let Some((program, package)) = foreign::missing(topology) {
         return Err(Failure::machine(
-            format!("a proxy of this topology needs `{program}`, which is not installed"),
-            format!("`apt-get install {package}`, or leave `engine:` out of the topology"),
+            format!("this topology needs `{program}`, which is not installed"),
+            match catalogue::of_package(package) {
+                Some(engine) => format!(
+                    "`labctl setup {engine}` (`apt-get install {package}`), or leave `engine:` out of the topology"
+                ),
+                None => format!("`apt-get install {package}`"),
+            },
         ));
     }
     let by_ipvs = topology.balancer.as_ref().is_some_and(|it| it.engine == BalancerEngine::Ipvs);
@@ -127,15 +148,24 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asked before there is a lab, whose balancers would say it where nobody looks.
-fn check_backend(topology: &Topology) -> Result<(), Failure> {
-    let by_rules = topology.balancer.as_ref().filter(|balancer| balancer.backend == Backend::Nft);
-    match by_rules.and_then(Balancer::beyond_nft) {
-        Some(what) => Err(Failure::usage(
-            format!(
-                "`backend: nft` cannot do {what}; it knows `forward: nat` and the schedulers sh, mh, rr and wrr"
-            ),
-            "take `backend: ebpf` below `balancer:`, or another method or scheduler",
+/// Why this process cannot have eBPF programs at work; nothing if it can.
+fn lacks_ebpf() -> Option<&'static str> {
+    match capability::in_initial_user_namespace() {
+        true => Gate::lacks(),
+        false => Some("a user namespace cannot load one"),
+    }
+}
+
+/// A lab without the limits of its topology would be another lab.
+fn check_limits(topology: &Topology) -> Result<(), Failure> {
+    let wanted = shares::wanted(topology);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    match cgroup::lacks(&wanted) {
+        Some(why) => Err(Failure::machine(
+            format!("the limits of this topology cannot be kept: {why}"),
+            "run `labctl up` as root of the machine, or build it without them: `--without-limits`",
         )),
         None => Ok(()),
     }

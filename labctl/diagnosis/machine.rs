@@ -158,6 +158,7 @@ fn needs(labs: &[&Topology]) -> BTreeSet<&'static str> {
 fn needs_of_balancer(balancer: &Balancer) -> impl Iterator<Item = &'static str> {
     let director: &[_] = match (balancer.engine, balancer.backend) {
         // Our own takes whichever of its backends there is, and a proxy none.
+        (BalancerEngine::Labctl, Backend::Auto) if balancer.needs_ebpf() => &["tcx"],
         (BalancerEngine::Labctl, Backend::Auto) => &[],
         (BalancerEngine::Labctl, Backend::Ebpf) => &["tcx"],
         (BalancerEngine::Labctl, Backend::Nft) | (BalancerEngine::Nft, _) => &["nft"],

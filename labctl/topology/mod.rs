@@ -4,6 +4,7 @@
 //! The way of a file: `tree` (YAML with places) -> `read` + `scalars` (typed values, as `file` describes them) ->
 //! `resolve` and its helpers (names found, defaults filled in, contradictions refused) -> [`Topology`].
 
+mod abilities;
 mod addresses;
 mod balancer;
 mod checks;
@@ -17,6 +18,7 @@ mod methods;
 mod names;
 mod networks;
 mod nodes;
+mod peers;
 mod problem;
 mod read;
 mod reals;
@@ -25,6 +27,7 @@ mod routers;
 mod scalars;
 mod services;
 mod site;
+mod stores;
 mod tree;
 
 #[cfg(test)]
@@ -35,7 +38,7 @@ pub use elected::Elected;
 pub use names::*;
 pub(crate) use problem::did_you_mean;
 pub use problem::{Invalid, Problem, ProblemKind, Span, nearest};
-pub use scalars::duration;
+pub use scalars::{duration, size};
 pub use site::*;
 
 use problem::Problems;

@@ -95,7 +95,11 @@ fn what_a_lab_needs_is_a_finding() {
 fn a_balancer_needs_its_engine_and_its_backend() {
     const SITE: &str = include_str!("../../../topologies/vs-nat.yaml");
     let needed = |told: &str| {
-        let text = SITE.replace("forward: nat", told).replace("failover: {", "failover: { lease: false,");
+        // A scheduler that everybody has.
+        let site = SITE
+            .replace("scheduler: mh", "scheduler: sh")
+            .replace("failover: {", "failover: { lease: false,");
+        let text = site.replace("forward: nat", told);
         let topology = crate::topology::parse("site.yaml", &text).unwrap_or_else(|bad| panic!("{bad}"));
         needs(&[&topology]).into_iter().filter(|name| !["veth", "bridge", "nft"].contains(name)).collect()
     };
@@ -104,6 +108,7 @@ fn a_balancer_needs_its_engine_and_its_backend() {
         ("forward: nat", nothing.into()),
         ("forward: proxy", nothing.into()),
         ("backend: ebpf", vec!["tcx"]),
+        ("forward: dr, force: true", vec!["tcx"]),
         ("engine: haproxy", vec!["haproxy"]),
         ("engine: nginx", vec!["nginx"]),
         ("engine: ipvs", vec!["ipvs", "keepalived"]),
