@@ -173,6 +173,53 @@ async fn all_disks_together_remember_after_a_power_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_started_anew_reads_no_less_than_it_has_acknowledged() {
+    let mut cluster = Cluster::started(3).await;
+    cluster.apply_through(0, Command::Create { id: id() }).await;
+    let mut acknowledged = Vec::new();
+    // So long a log that a leader needs a while to find out how much of it the others have.
+    for n in 0..300 {
+        let key = format!("before-{n}");
+        cluster.apply_through(0, turn(&key)).await;
+        acknowledged.push(key);
+    }
+    let mut read_by_it = 0;
+    for round in 0..5 {
+        let leader = cluster.leader().await;
+        let key = format!("round-{round}");
+        cluster.apply_through(leader, turn(&key)).await;
+        acknowledged.push(key);
+        // Back before the others miss it, it leads on.
+        cluster.crash(leader);
+        cluster.start(leader);
+        let link = Link::new(cluster.address(leader));
+        // Asked without a rest between: what it reads in the first moments is what matters.
+        let read = eventually("a read", async || {
+            let mut last = String::new();
+            for _ in 0..1_000 {
+                let request = Request::Leader { ask: Ask::Read(id()), forwarded: true };
+                match link.call(&request, cluster::WAIT_MAX).await {
+                    Ok(Reply::Transcript(transcript)) => return Ok(Some(transcript)),
+                    // They missed it: another one leads now, and is not asked.
+                    Ok(Reply::Unavailable(Unavailable::NotLeader)) => return Ok(None),
+                    other => last = format!("{other:?}"),
+                }
+            }
+            Err(last)
+        });
+        if let Some(transcript) = read.await {
+            let transcript = transcript.expect("the conversation exists");
+            let keys: Vec<_> = transcript.turns().iter().map(|turn| turn.key.to_string()).collect();
+            assert_eq!(keys, acknowledged);
+            read_by_it += 1;
+        }
+    }
+    println!("{read_by_it} of 5 led on");
+    cluster.leader().await;
+    assert_eq!(keys_through(&cluster, 0).await, acknowledged);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_emptied_disk_joins_the_cluster_and_never_founds_another() {
     let mut cluster = Cluster::started(3).await;
     cluster.apply_through(0, Command::Create { id: id() }).await;
