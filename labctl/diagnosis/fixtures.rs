@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use super::account::{Account, ComplaintAccount, PeerAccount, RouterAccount, TransitionAccount};
 use super::{Testimony, Witness};
-use crate::topology::{Conversation, Engine, Failover, Interface, Memory, Node, Role, Topology, Vrid};
+use crate::topology::{
+    Conversation, Engine, Failover, Interface, Memory, Node, Role, StoreEngine, Topology, Vrid,
+};
 
 /// When the accounts were given.
 pub(super) const NOW_NS: u64 = 1_000_000_000_000;
@@ -83,6 +85,7 @@ pub(super) fn topology() -> Topology {
         gateway: None,
         gateway6: None,
         services: vec![],
+        limits: Default::default(),
     };
     Topology {
         name: "ha".parse().unwrap(),
@@ -95,6 +98,12 @@ pub(super) fn topology() -> Topology {
         ],
         failover: Some(Failover::new(Vrid::try_from(51).unwrap(), "back".parse().unwrap())),
         balancer: None,
-        conversation: Conversation { memory: Memory::None, web_port: 8080, db_port: 5432 },
+        conversation: Conversation {
+            memory: Memory::None,
+            engine: StoreEngine::default(),
+            web_port: 8080,
+            db_port: 5432,
+            peers: None,
+        },
     }
 }

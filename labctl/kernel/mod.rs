@@ -3,6 +3,7 @@
 
 pub mod arp;
 pub mod capability;
+pub mod cgroup;
 pub mod clock;
 pub mod feature;
 #[cfg(test)]
@@ -26,4 +27,6 @@ pub mod survey;
 pub mod sysctl;
 pub mod tap;
 pub mod traffic;
+pub mod usage;
+pub mod user;
 pub mod wait;

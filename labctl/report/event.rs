@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::drill::Drill;
+use crate::topology::Role;
 
 /// A point on the machine's monotonic clock in nanoseconds (`CLOCK_MONOTONIC`); all nodes of a lab share it.
 pub type MonotonicNs = u64;
@@ -44,6 +45,11 @@ pub enum What {
         /// `exit status 1`, `signal SIGKILL`.
         how: String,
     },
+    /// A service cannot do its work, and ends.
+    GaveUp {
+        /// Why, in words for people.
+        because: String,
+    },
     /// PID 1 sent a service a signal because somebody asked for it.
     Signalled {
         /// Its name without `SIG`.
@@ -55,6 +61,30 @@ pub enum What {
         network: String,
         /// What became of it.
         becomes: Cable,
+    },
+    /// Nodes cannot reach each other any more, or not the others, and all their links are up.
+    Apart {
+        /// The nodes.
+        nodes: BTreeSet<String>,
+        /// Whom they do not reach.
+        from: ApartFrom,
+        /// The networks on which that is so.
+        networks: BTreeSet<String>,
+    },
+    /// All processes of a node hang, or go on.
+    Hung {
+        /// Whether they hang.
+        hangs: bool,
+    },
+    /// Somebody emptied the disk of a node that was off.
+    DiskWiped {
+        /// Files and folders that were on it.
+        entries: u64,
+    },
+    /// Somebody left a node's disk without room, or gave it its room back.
+    DiskFull {
+        /// Whether it is full.
+        full: bool,
     },
     /// Somebody took a floating address from an interface behind its daemon's back.
     AddressDeleted {
@@ -102,6 +132,13 @@ pub enum What {
         leader: Option<String>,
         /// Raft term.
         term: u64,
+    },
+    /// A web's part in a memory of two changed.
+    MemoryState {
+        /// `paired`, `alone`, `joining` or `fenced`.
+        state: String,
+        /// Why, in words for people.
+        because: String,
     },
     /// A real server gets new connections from now on.
     RealUp {
@@ -152,6 +189,8 @@ pub enum What {
         /// In words for people.
         text: String,
     },
+    /// What a node has used since it started, at this moment.
+    Usage(Usage),
     /// A request of the load began and ended.
     Request {
         /// When it should have begun, by the timetable of the open loop.
@@ -169,6 +208,36 @@ pub enum What {
         /// The web node that answered.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         served_by: Option<String>,
+        /// Where the turn stands, from 0, as its acknowledgement said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        position: Option<u64>,
+        /// The epoch of the conversation's owner, as the answer said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
+        /// Where what was acknowledged is kept, as the answer said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        durability: Option<String>,
+    },
+    /// A conversation was read in the middle of the load.
+    Read {
+        /// When it began.
+        started_ns: MonotonicNs,
+        /// How it ended. A web node that knows of no such conversation has told one without turns.
+        outcome: Outcome,
+        /// The conversation.
+        conversation: String,
+        /// The web node that answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        served_by: Option<String>,
+        /// The epoch of the conversation's owner, as the answer said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
+        /// How safe the answer is, as it said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        durability: Option<String>,
+        /// Keys of its turns, in order, if it was answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keys: Option<Vec<String>>,
     },
     /// A 1 ms probe of the VIP was sent; `answered_ns` says when it came back.
     Probe {
@@ -186,9 +255,29 @@ pub enum What {
         conversation: String,
         /// The web node that was asked.
         served_by: String,
+        /// When it was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_ns: Option<MonotonicNs>,
         /// Keys of its turns, in order.
         keys: Vec<String>,
     },
+}
+
+/// What a node has used since it started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// What the node is for.
+    pub role: Role,
+    /// Process id of its PID 1, as the drill sees it: with another one it has been started anew.
+    pub init: i32,
+    /// Processor time of all its processes, those included that have ended.
+    pub cpu_us: u64,
+    /// Memory of all its processes; what several share counts in parts (PSS).
+    pub memory_bytes: u64,
+    /// Bytes that came in by its interfaces.
+    pub received_bytes: u64,
+    /// Bytes that left by its interfaces.
+    pub sent_bytes: u64,
 }
 
 /// What can become of a cable between a node and a network.
@@ -203,6 +292,16 @@ pub enum Cable {
     Partition,
     /// The end of that.
     Heal,
+}
+
+/// Whom nodes that were cut off do not reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApartFrom {
+    /// Everybody else; they reach each other.
+    TheRest,
+    /// Each other; they reach everybody else.
+    EachOther,
 }
 
 /// The circumstances of a drill.

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::event::MonotonicNs;
 use super::findings::{Aftermath, Findings, Quantiles};
 use super::outage::Outage;
+use super::usage::NodeUsage;
 use super::verdict::{self, Check, Verdict};
+use crate::conversation::checker;
 
 /// Name and version of the shape.
 pub const SCHEMA: &str = "labctl.report/1";
@@ -36,11 +38,22 @@ pub struct Report {
     pub pause: Option<PauseFacts>,
     /// What became of the turns.
     pub turns: TurnFacts,
+    /// What the checker says of the history of all conversations: `labctl check` on `history.jsonl` says the same.
+    /// Nothing in reports of before it was asked.
+    #[serde(default)]
+    pub memory: MemoryFacts,
     /// Acknowledged turns, from their place on the timetable to the answer. Turns that were never acknowledged are not in
     /// it: see `turns`.
     pub latency: QuantileFacts,
+    /// The same of turns that were acknowledged before the first fault; nothing in records of before this was measured.
+    #[serde(default)]
+    pub latency_before_faults: QuantileFacts,
     /// Where the VIP went.
     pub holder_changes: Vec<MoveFacts>,
+    /// What each node used before the first fault, or in the whole timetable where there was none; empty in records of
+    /// before this was measured.
+    #[serde(default)]
+    pub usage: Vec<UsageFacts>,
     /// How good the measurement was.
     pub pacer: PacerFacts,
     /// What readers should know.
@@ -143,6 +156,9 @@ pub struct TurnFacts {
     pub attempts: BTreeMap<String, u64>,
     /// Acknowledged turns by the web node that answered.
     pub served_by: BTreeMap<String, u64>,
+    /// Acknowledged turns by where the answer said that they are kept.
+    #[serde(default)]
+    pub durability: BTreeMap<String, u64>,
     /// Acknowledged turns that are missing in the end, as `conversation/key`.
     pub lost: Vec<String>,
     /// Turns that are in one transcript more than once.
@@ -167,8 +183,31 @@ pub struct TurnFacts {
     pub webs_down: Vec<String>,
 }
 
+/// What the checker says of the history.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryFacts {
+    /// Whether one order of all that was asked explains every answer; null where the history shows too little for a word.
+    pub consistent: Option<bool>,
+    /// Conversations that contradict themselves, by the first claim that each breaks.
+    pub contradictions: BTreeMap<String, u64>,
+    /// The first contradiction, a line each.
+    pub story: Vec<String>,
+    /// Why the history shows too little, where it does.
+    pub shortfalls: Vec<String>,
+    /// Attempts to append and reads, answered or not.
+    pub operations: u64,
+    /// Reads in the middle of the run that were answered.
+    pub reads: u64,
+    /// Reads that were not.
+    pub unanswered_reads: u64,
+    /// Turns of which nobody knows from an answer whether they were taken.
+    pub unknown_turns: u64,
+    /// Those of them that were told later on.
+    pub unknown_turns_kept: u64,
+}
+
 /// Quantiles of a set of times.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QuantileFacts {
     /// How many there are.
     pub count: u64,
@@ -191,6 +230,23 @@ pub struct MoveFacts {
     pub from: Option<String>,
     /// To which.
     pub to: String,
+}
+
+/// What a node used before the first fault, or in the whole timetable where there was none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UsageFacts {
+    /// The node.
+    pub node: String,
+    /// What it is for.
+    pub role: String,
+    /// Processor time of all its processes; null if the node was off in between.
+    pub cpu_us: Option<u64>,
+    /// Memory of all its processes in the end; what several share counts in parts.
+    pub memory_bytes: u64,
+    /// Bytes that came in by its interfaces; null if the node was off in between.
+    pub received_bytes: Option<u64>,
+    /// Bytes that left by its interfaces; null if the node was off in between.
+    pub sent_bytes: Option<u64>,
 }
 
 /// How good the measurement was.
@@ -223,12 +279,15 @@ impl Report {
                 .pause
                 .map(|pause| PauseFacts { from_us: at(pause.from_ns), length_us: us(pause.length()) }),
             turns: turn_facts(findings),
+            memory: memory_facts(findings),
             latency: findings.latency.into(),
+            latency_before_faults: findings.latency_before.into(),
             holder_changes: findings
                 .moves
                 .iter()
                 .map(|step| MoveFacts { at_us: at(step.at_ns), from: step.from.clone(), to: step.to.clone() })
                 .collect(),
+            usage: findings.usage.iter().map(UsageFacts::from).collect(),
             pacer: PacerFacts {
                 lateness: findings.lateness.into(),
                 lateness_around_outages: findings.lateness_around.into(),
@@ -315,6 +374,7 @@ fn turn_facts(findings: &Findings) -> TurnFacts {
         acknowledged_before_faults: findings.acknowledged_before,
         attempts: findings.outcomes.clone(),
         served_by: findings.served_by.clone(),
+        durability: findings.durability.clone(),
         lost: turns.lost,
         duplicated: turns.duplicated,
         phantoms: turns.phantoms,
@@ -326,6 +386,45 @@ fn turn_facts(findings: &Findings) -> TurnFacts {
         transcripts: turns.transcripts,
         transcripts_by: turns.asked.into_iter().collect(),
         webs_down: findings.webs_down.iter().cloned().collect(),
+    }
+}
+
+fn memory_facts(findings: &Findings) -> MemoryFacts {
+    let judgement = match &findings.judgement {
+        Ok(judgement) => judgement,
+        Err(why) => return MemoryFacts { shortfalls: vec![why.clone()], ..MemoryFacts::default() },
+    };
+    let counts = judgement.contradictions.iter().map(|(claim, count)| (claim.to_string(), *count));
+    let story = judgement.story.as_ref().map(ToString::to_string).unwrap_or_default();
+    let balance = &judgement.balance;
+    MemoryFacts {
+        consistent: match judgement.verdict {
+            checker::Verdict::Consistent => Some(true),
+            checker::Verdict::Contradiction => Some(false),
+            checker::Verdict::Vacuous => None,
+        },
+        contradictions: counts.collect(),
+        story: story.lines().map(str::to_owned).collect(),
+        // A contradiction stands, however little else there is.
+        shortfalls: if judgement.story.is_some() { Vec::new() } else { judgement.shortfalls.clone() },
+        operations: balance.operations,
+        reads: balance.reads,
+        unanswered_reads: balance.unanswered_reads,
+        unknown_turns: balance.unknown_turns,
+        unknown_turns_kept: balance.unknown_turns_kept,
+    }
+}
+
+impl From<&NodeUsage> for UsageFacts {
+    fn from(of: &NodeUsage) -> Self {
+        Self {
+            node: of.node.clone(),
+            role: of.role.to_string(),
+            cpu_us: of.cpu_us,
+            memory_bytes: of.memory_bytes,
+            received_bytes: of.received_bytes,
+            sent_bytes: of.sent_bytes,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 #[cfg(test)]
 pub(super) mod fixtures;
 mod instances;
+pub(super) mod member;
 mod supervisor;
 
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ pub(super) use instances::{Floating, Instance, instances};
 pub(super) use supervisor::{Program, Watched, supervise};
 
 use super::{DISK_PATH, Site};
-use crate::kernel::{macvlan, netlink, packet, sysctl};
+use crate::kernel::{macvlan, netlink, packet, sysctl, user};
 use crate::topology::{Balancer, Builtin, Failover, NetworkName, NodeName, Run, Topology};
 
 /// Where a daemon's configuration is written, in the node's private `/run`.
@@ -57,6 +58,9 @@ pub enum Error {
         /// Where it comes from on Debian.
         package: &'static str,
     },
+    /// This program cannot speak to it.
+    #[error("this labctl is built without {0}")]
+    Unbuilt(&'static str),
     /// Its configuration cannot be written.
     #[error("write {path}")]
     Write {
@@ -86,6 +90,21 @@ pub enum Error {
     /// The kernel no longer says who has which address.
     #[error("watch the floating addresses")]
     Netlink(#[from] netlink::Error),
+    /// It refuses to run as root, and cannot be run as anybody else.
+    #[error(transparent)]
+    User(#[from] user::Error),
+    /// The databases share no network, or this node is none of them.
+    #[error("the databases share no network on which {0} has an address, or it is none")]
+    NoSeat(NodeName),
+    /// The runtime that asks it cannot be started.
+    #[error("start the runtime that asks {program}")]
+    Runtime {
+        /// The program.
+        program: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// An interface is not there.
     #[error(transparent)]
     Port(#[from] packet::Error),
@@ -134,7 +153,15 @@ pub fn missing(topology: &Topology) -> Option<(&'static str, &'static str)> {
         Builtin::Haproxy => super::haproxy::missing(),
         Builtin::Nginx => super::nginx::missing(topology.balancer.as_ref()?.forward),
         Builtin::Ipvs => super::ipvs::missing(),
-        Builtin::Vrrpd | Builtin::Balancer | Builtin::Web | Builtin::Db | Builtin::Whoami => None,
+        Builtin::Etcd => super::etcd::missing(),
+        Builtin::Redis | Builtin::Sentinel => super::redis::missing(),
+        Builtin::Patroni => super::patroni::missing(),
+        Builtin::Vrrpd
+        | Builtin::Balancer
+        | Builtin::Web
+        | Builtin::Db
+        | Builtin::Witness
+        | Builtin::Whoami => None,
     })
 }
 

@@ -4,10 +4,13 @@
 #[cfg(test)]
 mod agreement;
 pub mod balancer;
+pub mod catalogue;
 pub mod db;
+pub mod etcd;
 pub mod foreign;
 pub mod frr;
 pub mod haproxy;
+pub mod hog;
 pub mod init;
 pub mod inquiry;
 pub mod ipvs;
@@ -15,13 +18,16 @@ pub mod keepalived;
 mod listener;
 pub mod load;
 pub mod nginx;
+pub mod patroni;
 pub mod proxy;
 mod random;
+pub mod redis;
 mod reporter;
 mod stop;
 pub mod vrrpd;
 pub mod web;
 pub mod whoami;
+pub mod witness;
 
 use std::path::{Path, PathBuf};
 

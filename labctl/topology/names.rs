@@ -189,7 +189,7 @@ impl fmt::Display for Vrid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::Engine;
+    use crate::topology::{Engine, StoreEngine};
 
     #[test]
     fn names_are_host_names_and_interface_names() {
@@ -207,9 +207,9 @@ mod tests {
     #[test]
     fn the_words_of_our_own_daemons_are_names() {
         let services = Engine::ALL.map(Engine::service);
-        for builtin in
-            services.into_iter().chain([Builtin::Balancer, Builtin::Web, Builtin::Db, Builtin::Whoami])
-        {
+        let stores = StoreEngine::ALL.into_iter().flat_map(|engine| engine.services(1)).map(|(one, _)| one);
+        let ours = [Builtin::Balancer, Builtin::Web, Builtin::Witness, Builtin::Whoami];
+        for builtin in services.into_iter().chain(ours).chain(stores) {
             assert_eq!(builtin.word().parse(), Ok(ServiceName::from(builtin)));
         }
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::topology::{
     self, Checksum, Conversation, Engine, Failover, FloatingAddress, FloatingAddress6, Interface, LabName,
-    MacMode, Memory, NameError, NetworkName, Node, NodeName, Profile, Restart, Role, Run, Service, Topology,
-    Vrid, VrrpVersion,
+    MacMode, Memory, NameError, NetworkName, Node, NodeName, Profile, Restart, Role, Run, Service,
+    StoreEngine, Topology, Vrid, VrrpVersion,
 };
 
 /// The node with the router under test.
@@ -125,7 +125,13 @@ impl Setup {
             ],
             failover: Some(self.failover()?),
             balancer: None,
-            conversation: Conversation { memory: Memory::None, web_port: 8080, db_port: 5432 },
+            conversation: Conversation {
+                memory: Memory::None,
+                engine: StoreEngine::default(),
+                web_port: 8080,
+                db_port: 5432,
+                peers: None,
+            },
         };
         for (name, prefix, prefix6) in networks {
             let name: NetworkName = name.parse()?;
@@ -156,7 +162,8 @@ impl Setup {
             });
         }
         let name: NodeName = name.parse()?;
-        Ok(Node { name, role, interfaces, gateway: None, gateway6: None, services: vec![] })
+        let limits = Default::default();
+        Ok(Node { name, role, interfaces, gateway: None, gateway6: None, services: vec![], limits })
     }
 
     fn failover(&self) -> Result<Failover, NameError> {

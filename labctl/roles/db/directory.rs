@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::topology::{Builtin, Node, NodeName, Role, Run, Topology};
+use crate::topology::{Node, NodeName, Role, Run, Topology};
 
 /// A raft identifier. Members that founded the cluster have their place, 1 to n. A member that lost its disk comes back
 /// under a new identifier with the same remainder, since raft must never meet a voter that forgot its vote.
@@ -30,7 +30,8 @@ impl Directory {
     /// They listen on the data network: the first on which every database has an address, and, where there is a choice,
     /// one on which every web node has an address too.
     pub fn of(topology: &Topology) -> Self {
-        let mut nodes: Vec<&Node> = topology.nodes.iter().filter(|node| is_database(node)).collect();
+        let mut nodes: Vec<&Node> =
+            topology.nodes.iter().filter(|node| is_database(topology, node)).collect();
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         let shared: Vec<_> = nodes
             .first()
@@ -86,7 +87,8 @@ impl Directory {
 }
 
 /// A machine may run web and database at once, so what it runs counts as well as what it is for.
-fn is_database(node: &Node) -> bool {
-    let runs = |service: &crate::topology::Service| service.run == Run::Builtin(Builtin::Db);
+fn is_database(topology: &Topology, node: &Node) -> bool {
+    let member = topology.conversation.engine.member();
+    let runs = |service: &crate::topology::Service| service.run == Run::Builtin(member);
     node.role == Role::Db || node.services.iter().any(runs)
 }

@@ -45,23 +45,35 @@ pub(in crate::roles) struct Watched {
     pub(in crate::roles) addresses: Vec<IpAddr>,
 }
 
-/// Runs the programs until SIGTERM, or until one of them ends by itself, which is an error.
+/// Runs the programs until SIGTERM, or until one of them ends by itself, which is an error. They are ready once they run.
 pub(in crate::roles) fn supervise(
     programs: &[Program],
     watched: Vec<Watched>,
     reporter: Reporter,
+) -> Result<(), Error> {
+    let ready = reporter.clone();
+    supervise_until_ready(programs, watched, reporter, move || ready.emit(What::Ready))
+}
+
+/// The same for programs that are ready later, which somebody else finds out from when on they are `started`.
+pub(in crate::roles) fn supervise_until_ready(
+    programs: &[Program],
+    watched: Vec<Watched>,
+    reporter: Reporter,
+    started: impl FnOnce(),
 ) -> Result<(), Error> {
     let mask = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGCHLD]);
     let system = |act| move |source| Error::System { act, source };
     mask.thread_block().map_err(system("watch for signals"))?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&mask, flags).map_err(system("watch for signals"))?;
-    let mut watch = Watch::open(watched, reporter.clone())?;
+    let mut watch = Watch::open(watched, reporter)?;
     let mut running = Vec::with_capacity(programs.len());
     for program in programs {
         running.push((program, start(program)?));
     }
-    reporter.emit(What::Ready);
+    let own = pids(&running);
+    started();
     watch.look("it started")?;
     loop {
         wait(&signals, &watch, None).map_err(system("wait"))?;
@@ -77,6 +89,8 @@ pub(in crate::roles) fn supervise(
                 return Err(Error::Ended { program, how: status.to_string() });
             }
         }
+        // What a program has left to itself, where this process has asked for that.
+        process::reap_orphans(&own);
     }
 }
 
@@ -91,9 +105,14 @@ fn start(program: &Program) -> Result<Child, Error> {
     spawn.start().map_err(|source| Error::Start { program: program.path.display().to_string(), source })
 }
 
+fn pids(running: &[(&Program, Child)]) -> Vec<i32> {
+    running.iter().map(|(_, child)| child.id() as i32).collect()
+}
+
 /// The last to start is the first to stop.
 fn stop(running: &mut [(&Program, Child)], signals: &SignalFd, watch: &mut Watch) -> Result<(), Error> {
     let deadline = clock::monotonic_ns() + STOP_MAX.as_nanos() as u64;
+    let own = pids(running);
     for (program, child) in running.iter_mut().rev() {
         let _ = process::signal(child.id() as i32, Signal::SIGTERM);
         loop {
@@ -109,6 +128,8 @@ fn stop(running: &mut [(&Program, Child)], signals: &SignalFd, watch: &mut Watch
             }
             wait(signals, watch, Some(left)).map_err(|source| Error::System { act: "wait", source })?;
             while let Ok(Some(_)) = signals.read_signal() {}
+            // Whoever stops may wait for them to be gone.
+            process::reap_orphans(&own);
             watch.look("it was told to stop")?;
         }
     }

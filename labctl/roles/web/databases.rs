@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::conversation::{Command, ConversationId, Outcome, Transcript};
 use crate::roles::db::{Ask, Directory, Link, LinkError, Reply, Request, Unavailable};
+use crate::topology::StoreEngine;
 
 /// All the time that one question has: longer than an election (about 0.6 s), shorter than a visitor's patience.
 const BUDGET: Duration = Duration::from_secs(2);
@@ -31,6 +32,12 @@ pub enum NoAnswer {
     /// The answer belongs to another question; two versions of the program talk to each other.
     #[error("a database answers another question")]
     Odd,
+    /// The last of somebody else's databases that was asked: in words for people.
+    #[error("a database could not do it: {0}")]
+    Trouble(String),
+    /// The topology wants a database that this program has no client for.
+    #[error("this labctl is built without {}", .0.word())]
+    Unbuilt(StoreEngine),
     /// The site has no database, or no network leads to one.
     #[error("the site has no databases")]
     None,
@@ -48,6 +55,8 @@ impl NoAnswer {
             },
             Self::Link(LinkError::Silent(_) | LinkError::Frame { .. }) => true,
             Self::Link(LinkError::Connect { .. }) | Self::Odd | Self::None => false,
+            // These are no answers of our own databases.
+            Self::Trouble(_) | Self::Unbuilt(_) => false,
         }
     }
 }

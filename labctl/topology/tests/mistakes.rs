@@ -3,6 +3,8 @@
 
 mod balancers;
 mod elections;
+mod machines;
+mod peers;
 
 use insta::assert_snapshot;
 
@@ -37,6 +39,8 @@ fn every_kind_is_shown_here() {
         include_str!("mistakes.rs"),
         include_str!("mistakes/balancers.rs"),
         include_str!("mistakes/elections.rs"),
+        include_str!("mistakes/machines.rs"),
+        include_str!("mistakes/peers.rs"),
     ];
     let shown = parts.concat();
     let missing: Vec<_> =
@@ -418,6 +422,27 @@ fn conversations() {
       web web2 shares no network with db1, where it is to keep its conversations
       also `db1`: the database
       help: give both an address on one network
+    ");
+    let kept = "memory: database";
+    assert_snapshot!(wrong(kept, "memory: none, engine: etcd"), @"
+    14:39 labctl::engine_without_database at `etcd`
+      `engine: etcd` is a matter of `memory: database`, and the conversations are kept elsewhere
+      also `none`: where they are kept
+      help: remove it, or keep the conversations in nodes of role db: `memory: database`
+    ");
+    assert_snapshot!(wrong(kept, "memory: database, engine: redis, db_port: 7001"), @"
+    14:43 labctl::too_few_databases at `redis`
+      redis chooses its leader among 3 databases or more, and the site has 1
+      help: add nodes of role db: three survive the loss of one, five that of two
+    14:59 labctl::port_of_embedded at `7001`
+      `db_port` is the port of the embedded database, and redis has its own
+      also `redis`: the engine
+      help: remove it
+    ");
+    assert_snapshot!(wrong(kept, "memory: database, engine: mongo"), @"
+    14:43 labctl::unknown_word at `mongo`
+      `mongo` is not a known database
+      help: known are: embedded, postgres, etcd, redis
     ");
 }
 

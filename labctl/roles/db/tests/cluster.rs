@@ -1,10 +1,10 @@
 //! Databases for tests: each in a runtime of its own, on a loopback address of its own, with a disk of its own. A crash
-//! drops the runtime with everything in it; the disk stays.
+//! drops the runtime with everything in it; the disk stays, without what was not flushed.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::conversation::{Command, ConversationId, Outcome, Transcript};
 use crate::report::{Event, What};
-use crate::roles::db::{self, Ask, Directory, Link, LogError, Reply, Request, Tuning};
+use crate::roles::db::{self, Ask, Directory, Disk, FOLDER, Link, LogError, Reply, Request, Tuning};
 use crate::roles::web::Databases;
 use crate::roles::{Reporter, Site};
 use crate::topology::*;
@@ -44,10 +44,12 @@ pub(crate) async fn eventually<T, E: std::fmt::Debug>(
 
 /// A site of `dbs` databases and two web nodes, on loopback addresses that no other test uses.
 pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
-    static NEXT: AtomicU8 = AtomicU8::new(0);
-    let host = 1 + 10 * NEXT.fetch_add(1, Ordering::Relaxed);
+    const SITES_PER_NETWORK: u32 = 25;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let host = 1 + 10 * (next % SITES_PER_NETWORK) as u8;
     let process = std::process::id();
-    let (a, b) = (1 + (process % 250) as u8, (process / 250 % 250) as u8);
+    let (a, b) = (1 + (process % 250) as u8, ((process / 250 + next / SITES_PER_NETWORK) % 250) as u8);
     let data: NetworkName = "data".parse().unwrap();
     let node = |name: String, role, host| Node {
         name: name.parse().unwrap(),
@@ -60,6 +62,7 @@ pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
         gateway: None,
         gateway6: None,
         services: Vec::new(),
+        limits: Default::default(),
     };
     let webs = (0..2).map(|n| node(format!("web{}", n + 1), Role::Web, host + n));
     let databases = (0..dbs).map(|n| node(format!("db{}", n + 1), Role::Db, host + 2 + n));
@@ -70,12 +73,19 @@ pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
         nodes: webs.chain(databases).collect(),
         failover: None,
         balancer: None,
-        conversation: Conversation { memory, web_port: 8080, db_port: DB_PORT },
+        conversation: Conversation {
+            memory,
+            engine: StoreEngine::default(),
+            web_port: 8080,
+            db_port: DB_PORT,
+            peers: None,
+        },
     }
 }
 
 /// One running database.
 struct Running {
+    disk: Disk,
     crash: oneshot::Sender<()>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<Result<(), db::Error>>,
@@ -131,15 +141,20 @@ impl Cluster {
         let (crash, crashed) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let tuning = self.tuning;
-        let thread = std::thread::spawn(move || run(&site, &reporter, tuning, crashed, stopped));
-        self.running[place] = Some(Running { crash, stop, thread, events: ours, leader: None });
+        let disk = Disk::new(self.disk(place).join(FOLDER));
+        let theirs = disk.clone();
+        let thread = std::thread::spawn(move || run(&site, &theirs, &reporter, tuning, crashed, stopped));
+        self.running[place] = Some(Running { disk, crash, stop, thread, events: ours, leader: None });
     }
 
     /// Ends a database without giving it time for anything.
     pub(crate) fn crash(&mut self, place: usize) {
         let running = self.running[place].take().expect("it runs");
-        running.crash.send(()).expect("it has not ended by itself");
-        running.thread.join().unwrap().unwrap();
+        assert!(!running.thread.is_finished(), "it has ended by itself");
+        running.disk.cut();
+        // A database without power may find out by itself, and end with an error before it is told.
+        let _ = running.crash.send(());
+        let _ = running.thread.join().expect("no panic");
     }
 
     /// Asks a database to end, and waits until it has.
@@ -224,6 +239,7 @@ impl Running {
 
 fn run(
     site: &Site,
+    disk: &Disk,
     reporter: &Reporter,
     tuning: Tuning,
     crashed: oneshot::Receiver<()>,
@@ -231,7 +247,7 @@ fn run(
 ) -> Result<(), db::Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let result = runtime.block_on(async {
-        let serving = serve(site, reporter, tuning, stopped);
+        let serving = serve(site, disk, reporter, tuning, stopped);
         tokio::select! {
             result = serving => result,
             Ok(()) = crashed => Ok(()),
@@ -244,6 +260,7 @@ fn run(
 /// A process that was killed has let go of its disk and its port. Threads of this process may need a moment for that.
 async fn serve(
     site: &Site,
+    disk: &Disk,
     reporter: &Reporter,
     tuning: Tuning,
     stopped: oneshot::Receiver<()>,
@@ -256,7 +273,7 @@ async fn serve(
     };
     tokio::pin!(stopped);
     loop {
-        match db::serve(site, reporter.clone(), tuning, &mut stopped).await {
+        match db::serve(site, disk, reporter.clone(), tuning, &mut stopped).await {
             Err(db::Error::Log(LogError::Open { source: redb::Error::DatabaseAlreadyOpen, .. }))
             | Err(db::Error::Bind { .. })
                 if Instant::now() < deadline =>

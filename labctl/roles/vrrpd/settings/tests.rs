@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::topology::{
-    Conversation, Failover, FloatingAddress, FloatingAddress6, Interface, Memory, Node, Role, Topology,
-    VirtualRouter, Vrid,
+    Conversation, Failover, FloatingAddress, FloatingAddress6, Interface, Memory, Node, Role, StoreEngine,
+    Topology, VirtualRouter, Vrid,
 };
 use crate::vrrp::Version;
 
@@ -26,6 +26,7 @@ fn site() -> Site {
         gateway: Some("10.10.1.1".parse().unwrap()),
         gateway6: None,
         services: vec![],
+        limits: Default::default(),
     };
     let floating = |name: &str, address: &str| FloatingAddress {
         network: network(name),
@@ -51,7 +52,13 @@ fn site() -> Site {
             ..Failover::new(Vrid::try_from(51).unwrap(), network("back"))
         }),
         balancer: None,
-        conversation: Conversation { memory: Memory::None, web_port: 8080, db_port: 5432 },
+        conversation: Conversation {
+            memory: Memory::None,
+            engine: StoreEngine::default(),
+            web_port: 8080,
+            db_port: 5432,
+            peers: None,
+        },
     };
     Site { topology, me: "proxy1".parse().unwrap(), disk: "/nowhere".into() }
 }
