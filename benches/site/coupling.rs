@@ -31,7 +31,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 const ASK_WITHIN: Duration = Duration::from_secs(30);
 /// How long a hog goes on, unless its phase ends earlier.
 const HOG_LASTS: &str = "120s";
-const LEAK: [&str; 6] = ["--memory", "320MiB", "--workers", "32", "--for", "3s"];
+const LEAK: [&str; 6] = ["--memory", "144MiB", "--workers", "48", "--for", "3s"];
 /// How often a fact is looked at, and how long it may take.
 const LOOK: Duration = Duration::from_millis(50);
 

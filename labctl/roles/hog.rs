@@ -9,11 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::Signal;
 use nix::sys::time::TimeValLike;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
 
 use super::DISK_PATH;
-use crate::kernel::process::Spawn;
 
 /// The hidden verb by which a hog runs on its node.
 pub const VERB: &str = "__hog";
@@ -55,7 +58,7 @@ pub fn eat(appetite: Appetite, lasts: Duration, tell: impl Fn(Meal)) -> io::Resu
             hold(end);
             drop(kept);
         }
-        Appetite::Memory { bytes, workers } => tell(leak_by(workers, bytes, lasts)?),
+        Appetite::Memory { bytes, workers } => tell(leak_by(workers, bytes, end)?),
         Appetite::Disk(bytes) => {
             let path = Path::new(DISK_PATH).join("hog");
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
@@ -112,20 +115,25 @@ fn leak(bytes: u64, end: Instant) -> Vec<Vec<u8>> {
 }
 
 /// The same by several processes, none of which is large: as an application does that keeps workers.
-fn leak_by(workers: u32, bytes: u64, lasts: Duration) -> io::Result<Meal> {
-    let each = (bytes / u64::from(workers)).max(STEP_BYTES) / STEP_BYTES;
-    let (each, lasts) = (format!("{each}MiB"), format!("{}ms", lasts.as_millis()));
-    let words = [VERB, "--memory", &each, "--for", &lasts];
+fn leak_by(workers: u32, bytes: u64, end: Instant) -> io::Result<Meal> {
+    let each = (bytes / u64::from(workers)).max(STEP_BYTES);
     let mut children = Vec::new();
     for _ in 0..workers {
-        let mut spawn = Spawn::own(&words);
-        spawn.die_with_parent = true;
-        spawn.stdout = std::process::Stdio::null();
-        children.push(spawn.start()?);
+        // SAFETY: this process has one thread, so the child may do whatever it could have done.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => children.push(child),
+            ForkResult::Child => {
+                let _ = set_pdeathsig(Signal::SIGKILL);
+                let kept = leak(each, end);
+                hold(end);
+                drop(kept);
+                std::process::exit(0);
+            }
+        }
     }
     let mut killed = 0;
-    for mut child in children {
-        killed += u32::from(!child.wait()?.success());
+    for child in children {
+        killed += u32::from(matches!(waitpid(child, None)?, WaitStatus::Signaled(..)));
     }
     Ok(format!("{killed} of {workers} workers were killed"))
 }

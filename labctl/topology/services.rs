@@ -24,9 +24,8 @@ pub(super) fn services(
     let restart = node.file.and_then(|file| file.restart.value()).map(|choice| choice.0).unwrap_or_default();
     let mut services = of_role(file, conversation, node, restart);
     let changes = node.file.and_then(|file: &FileNode| file.services.value());
-    let Some(changes) = changes else { return services };
     let mut spans: BTreeMap<&ServiceName, &Span> = BTreeMap::new();
-    for (name, slot) in &changes.entries {
+    for (name, slot) in changes.iter().flat_map(|changes| &changes.entries) {
         let Some(change) = slot.given() else { continue };
         spans.insert(&name.value, &name.span);
         if let ServiceChange::Set(FileService { run: Slot::Given(run), .. }) = &change.value {
