@@ -109,7 +109,7 @@ fn round(shell: &Shell, table: &mut Table) -> Result<(), Error> {
         table.add(&["leak", "processes killed on web1", site.placement], killed as f64);
     }
 
-    for site in &mut sites {
+    for site in &sites {
         site.until("web1 and all databases run", |status| {
             services(status, "db") == 3 && services(status, "web") == 2
         })?;
@@ -125,14 +125,18 @@ fn round(shell: &Shell, table: &mut Table) -> Result<(), Error> {
         table.add(&["disk of web1 full", "databases that ended", site.placement], f64::from(ended));
     }
 
-    for site in &mut sites {
+    for site in &sites {
         site.until("web1 and all databases run", |status| {
             services(status, "db") == 3 && services(status, "web") == 2
         })?;
         site.labctl(&["power", "off", "web1"])?;
         let left = services(&site.status()?, "db");
         table.add(&["web1 off", "databases left", site.placement], left as f64);
-        site.lab.down(true)?;
+    }
+    for Site { mut lab, speaker, .. } in sites {
+        // It keeps the namespace of its node alive.
+        drop(speaker);
+        lab.down(true)?;
     }
     Ok(())
 }

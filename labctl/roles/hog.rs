@@ -17,6 +17,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
 use super::DISK_PATH;
+use crate::kernel::process;
 
 /// The hidden verb by which a hog runs on its node.
 pub const VERB: &str = "__hog";
@@ -117,12 +118,15 @@ fn leak(bytes: u64, end: Instant) -> Vec<Vec<u8>> {
 /// The same by several processes, none of which is large: as an application does that keeps workers.
 fn leak_by(workers: u32, bytes: u64, end: Instant) -> io::Result<Meal> {
     let each = (bytes / u64::from(workers)).max(STEP_BYTES);
+    // Who tells how it went must outlive it, and is larger than its workers.
+    process::be_expendable(false);
     let mut children = Vec::new();
     for _ in 0..workers {
         // SAFETY: this process has one thread, so the child may do whatever it could have done.
         match unsafe { fork() }? {
             ForkResult::Parent { child } => children.push(child),
             ForkResult::Child => {
+                process::be_expendable(true);
                 let _ = set_pdeathsig(Signal::SIGKILL);
                 let kept = leak(each, end);
                 hold(end);
