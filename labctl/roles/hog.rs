@@ -89,14 +89,20 @@ fn burn(threads: u32, end: Instant) -> io::Result<Meal> {
     let began = Instant::now();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        for _ in 0..threads {
-            thread::Builder::new().spawn_scoped(scope, || while !over.load(Ordering::Relaxed) {})?;
+        let busy = || {
+            while !over.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        };
+        let start = |_| thread::Builder::new().spawn_scoped(scope, busy).map(drop);
+        let started = (0..threads).try_for_each(start);
+        if started.is_ok() {
+            hold(end);
         }
-        hold(end);
+        // Those that did start are waited for.
         over.store(true, Ordering::Relaxed);
-        io::Result::Ok(())
-    })
-    .inspect_err(|_| over.store(true, Ordering::Relaxed))?;
+        started
+    })?;
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let used = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     let share = used as f64 / began.elapsed().as_micros().max(1) as f64;
