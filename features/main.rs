@@ -3,8 +3,8 @@
 //! any Rust test, a scenario that hangs ends, and no scenario sees another's lab.
 //!
 //! Scenarios run side by side, but those tagged `@alone` (they count what is on the machine) and `@timing` (they look
-//! at how long something takes) come last and one at a time. Those tagged `@needs-FEATURE` are left out where the kernel has no
-//! such feature, with a line that says so.
+//! at how long something takes) come last and one at a time. Those tagged `@needs-NAME` are left out, with a line that says so,
+//! where the kernel has no such feature, the machine no such engine, or this build no client for it.
 
 #![allow(unreachable_pub, missing_docs, reason = "a test program has no users")]
 #![allow(clippy::disallowed_methods, reason = "the suite drives programs and waits for facts")]
@@ -31,6 +31,7 @@ use labctl::conformance::checklist::Scenario;
 use labctl::conformance::vrrp::Vrrp;
 use labctl::conformance::{Judged as _, Suite};
 use labctl::kernel::feature;
+use labctl::roles::catalogue;
 use labctl::topology::Engine;
 use libtest_mimic::{Arguments, Conclusion, Failed, Trial};
 use nix::sys::signal::{Signal, killpg};
@@ -77,10 +78,14 @@ impl Found {
         format!("{}: {}{row}", self.theme, self.scenario.name)
     }
 
-    /// What it needs of the kernel that this one does not have.
-    fn missing(&self) -> Option<&str> {
+    /// What it needs of the kernel, the machine or this build and does not find, in words.
+    fn missing(&self) -> Option<String> {
         let mut needed = self.scenario.tags.iter().filter_map(|tag| tag.strip_prefix("needs-"));
-        needed.find(|feature| feature::lacks(feature).is_some())
+        needed.find_map(|needed| match catalogue::all().into_iter().find(|engine| engine.word == needed) {
+            Some(engine) if !engine.built => Some(format!("built without {needed}")),
+            Some(engine) => (engine.missing)().map(|(program, _)| format!("no {program}")),
+            None => feature::lacks(needed).map(|_| format!("no {needed}")),
+        })
     }
 
     fn is_alone(&self) -> bool {
@@ -155,8 +160,8 @@ fn run_all() -> ExitCode {
 fn trial(found: Found) -> Trial {
     let missing = found.missing();
     let skipped = missing.is_some();
-    if let Some(feature) = missing {
-        eprintln!("{}: skipped: no {feature}", found.name());
+    if let Some(why) = missing {
+        eprintln!("{}: skipped: {why}", found.name());
     }
     Trial::test(found.name(), move || run_in_process(&found)).with_kind("").with_ignored_flag(skipped)
 }

@@ -78,6 +78,8 @@ enum Verb {
     Heal(commands::heal::Args),
     /// Wipe a node's disk, fill it, or give it its room back
     Disk(commands::disk::Args),
+    /// Use up what a node has, for a bounded time
+    Hog(commands::hog::Args),
     /// Check topology files
     Validate(commands::validate::Args),
     /// Decide whether a history of conversations is consistent
@@ -86,12 +88,20 @@ enum Verb {
     Drill(commands::drill::Args),
     /// Judge a daemon or a balancer from outside, by what it does to others
     Conformance(commands::conformance::Args),
+    /// List the engines that can take the place of ours, and what each promises
+    Engines(commands::engines::Args),
+    /// Install what an engine needs, without starting it on this machine
+    Setup(commands::setup::Args),
     /// Print completions for a shell
     Completions(commands::completions::Args),
     #[command(name = "__holder", hide = true)]
     Holder,
     #[command(name = "__node", hide = true)]
     Node,
+    #[command(name = crate::roles::hog::VERB, hide = true)]
+    Eat(commands::hog::Hunger),
+    #[command(name = crate::holder::sweeper::VERB, hide = true)]
+    Sweep { lab: crate::topology::LabName },
     #[command(name = "__scenario", hide = true)]
     Scenario(commands::conformance::One),
     #[command(name = "__role", hide = true)]
@@ -129,7 +139,7 @@ pub fn run() -> ExitCode {
     match cli.verb {
         Verb::Holder | Verb::Node | Verb::Role(_) => end_with_the_first_panic(),
         // These have something to finish, whoever still reads.
-        Verb::Up(_) | Verb::Down(_) | Verb::Drill(_) => {}
+        Verb::Up(_) | Verb::Down(_) | Verb::Drill(_) | Verb::Setup(_) => {}
         _ => end_with_the_pipe(),
     }
     let result = match cli.verb {
@@ -153,14 +163,19 @@ pub fn run() -> ExitCode {
         Verb::Cut(args) => commands::cut::run(&args),
         Verb::Heal(args) => commands::heal::run(&args),
         Verb::Disk(args) => commands::disk::run(&args),
+        Verb::Hog(args) => commands::hog::run(&args),
+        Verb::Eat(hunger) => commands::hog::eat(&hunger),
         Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
         Verb::Check(args) => commands::check::run(&args),
         Verb::Drill(args) => commands::drill::run(&args),
         Verb::Conformance(args) => commands::conformance::run(&args),
         Verb::Scenario(args) => commands::conformance::one(&args),
+        Verb::Engines(args) => commands::engines::run(&args),
+        Verb::Setup(args) => commands::setup::run(&args),
         Verb::Completions(args) => commands::completions::run::<Cli>(&args),
         Verb::Holder => return crate::holder::run(),
         Verb::Node => commands::role::node(),
+        Verb::Sweep { lab } => return crate::holder::sweeper::run(&lab),
         Verb::Role(args) => commands::role::run(&args),
         Verb::Ask(args) => commands::ask::run(&args),
     };

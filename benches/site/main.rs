@@ -1,5 +1,5 @@
 //! How fast, how long, how many: every figure that this project claims, by one command,
-//! `cargo bench --bench site -- up|failover|database|all [--runs N]`. It uses `labctl` as people do, from the command
+//! `cargo bench --bench site -- up|failover|database|coupling|all [--runs N]`. It uses `labctl` as people do, from the command
 //! line; of the code behind it, it takes only what describes sites and reports.
 //!
 //! Tables go to standard output and to `reports/bench-<what>.md`, progress to standard error. Whatever ends a
@@ -7,6 +7,7 @@
 
 #![allow(unreachable_pub, missing_docs, reason = "a benchmark has no users")]
 
+mod coupling;
 mod database;
 mod drill;
 mod failover;
@@ -49,6 +50,8 @@ enum What {
     Failover,
     /// Turns per second, and the pause when the leader of the databases dies
     Database,
+    /// What web and database take from each other on one machine
+    Coupling,
     /// All of these
     All,
 }
@@ -62,7 +65,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let all = [What::Up, What::Failover, What::Database];
+    let all = [What::Up, What::Failover, What::Database, What::Coupling];
     let wanted = all.into_iter().filter(|what| [*what, What::All].contains(&args.what));
     let mut code = ExitCode::SUCCESS;
     for what in wanted {
@@ -84,6 +87,7 @@ fn measure(what: What, shell: &Shell, runs: u32) -> Result<(), Error> {
         What::Up => "up",
         What::Failover => "failover",
         What::Database => "database",
+        What::Coupling => "coupling",
         What::All => unreachable!("`all` was taken apart by the caller"),
     };
     let mut page = Page::new(&format!("labctl bench: {name}"));
@@ -91,6 +95,7 @@ fn measure(what: What, shell: &Shell, runs: u32) -> Result<(), Error> {
     let result = match what {
         What::Up => up::measure(shell, runs, &mut page),
         What::Failover => failover::measure(shell, runs, &mut page),
+        What::Coupling => coupling::measure(shell, runs, &mut page),
         What::Database | What::All => database::measure(shell, runs, &mut page),
     };
     page.machine("after");

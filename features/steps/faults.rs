@@ -16,7 +16,7 @@ fn main_service(node: &NodeStatus) -> Result<ServiceName, String> {
     let words: &[&str] = match node.role {
         Role::Proxy => &["vrrpd", "keepalived", "frr"],
         Role::Web => &["web"],
-        Role::Db => &["db"],
+        Role::Db => &["db", "etcd", "redis"],
         Role::Client | Role::Router | Role::Remote => &["whoami"],
     };
     let service = node.services.keys().find(|service| words.contains(&service.as_str()));

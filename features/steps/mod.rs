@@ -2,14 +2,17 @@
 
 pub mod command;
 pub mod conversation;
+pub mod coupling;
 pub mod databases;
 pub mod diagnosis;
 pub mod drill;
+pub mod engines;
 pub mod faults;
 pub mod floating;
 pub mod forwarding;
 pub mod kernel;
 pub mod lab;
+pub mod peers;
 pub mod receptionist;
 pub mod safety;
 pub mod services;

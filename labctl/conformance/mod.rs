@@ -6,7 +6,7 @@ pub mod checklist;
 mod play;
 mod site;
 pub mod suite;
-mod version;
+pub(crate) mod version;
 pub mod vrrp;
 
 pub use checklist::Judged;

@@ -11,10 +11,10 @@ use crate::kernel::process::Spawn;
 const VERSION_BYTES_MAX: u64 = 4096;
 
 /// What ours does.
-pub(super) const OURS: &str = concat!("labctl ", env!("CARGO_PKG_VERSION"));
+pub(crate) const OURS: &str = concat!("labctl ", env!("CARGO_PKG_VERSION"));
 
 /// The first line of what a program says of itself.
-pub(super) fn said(program: Option<PathBuf>, asked_by: &str, short: impl Fn(&str) -> Option<&str>) -> String {
+pub(crate) fn said(program: Option<PathBuf>, asked_by: &str, short: impl Fn(&str) -> Option<&str>) -> String {
     let asked = || {
         let path = program?;
         let mut child = Spawn {

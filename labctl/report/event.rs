@@ -133,6 +133,13 @@ pub enum What {
         /// Raft term.
         term: u64,
     },
+    /// A web's part in a memory of two changed.
+    MemoryState {
+        /// `paired`, `alone`, `joining` or `fenced`.
+        state: String,
+        /// Why, in words for people.
+        because: String,
+    },
     /// A real server gets new connections from now on.
     RealUp {
         /// Virtual service.

@@ -16,12 +16,13 @@ use crate::topology::{REDIS_PORT, SENTINEL_PORT};
 const CONNECT_MAX: Duration = Duration::from_millis(150);
 const ASK_MAX: Duration = Duration::from_millis(250);
 /// How often a Sentinel looks, in its own words, in milliseconds: as many times as often as it is quicker here to take an
-/// instance for dead. One that was not scheduled for 2 s distrusts its clock, for 30 s by default.
+/// instance for dead. One that was not scheduled for 2 s distrusts its clock, for 30 s by default. It promotes no replica of
+/// which it has heard nothing for five pings, and asks replicas of a dead primary once a second.
 const PERIODS: [&str; 10] = [
     "info-period",
     "500",
     "ping-period",
-    "100",
+    "500",
     "ask-period",
     "200",
     "publish-period",
