@@ -11,15 +11,6 @@ fn run(world: &mut World, line: String) -> Result<(), String> {
     world.run(&args).map(drop)
 }
 
-#[when(regex = r"^I run in the lab: (\S+) (.*)$")]
-fn run_in_lab(world: &mut World, verb: String, line: String) -> Result<(), String> {
-    let args: Vec<&str> = line.split_whitespace().collect();
-    match world.run_in_lab(&verb, &args)? {
-        said if said.code == 0 => Ok(()),
-        said => Err(format!("{said:?}")),
-    }
-}
-
 #[when(regex = r"^without the capability (\S+) I run labctl (.*)$")]
 fn run_without(world: &mut World, capability: String, line: String) -> Result<(), String> {
     use std::os::unix::process::CommandExt;
