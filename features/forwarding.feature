@@ -66,6 +66,24 @@ Feature: Which way answers take
     And proxy1 reaches web2:80
     And nothing answers client at 203.0.113.10:80
 
+  Scenario: nat: datagrams are balanced as connections are, and their answers come from the VIP
+    Given the site topologies/vs-nat.yaml is up with the line "  names: { port: 53, protocol: udp, scheduler: rr, check: { run: [/bin/true] } }" after "services:"
+    And both webs answer datagrams on port 53
+    When the client sends 20 datagrams to 203.0.113.10:53, each from a port of its own
+    Then both webs answered equally often
+
+  Scenario Outline: <method>: over IPv6, what a client uploads to the VIP arrives whole, and both webs get some of it
+    Given the site fixtures/labs/<method>6.yaml is up
+    And both webs take in uploads on port 81
+    When the client uploads 4194304 bytes to [2001:db8:f::10]:81 over each of 10 connections
+    Then both webs answered
+
+    Examples:
+      | method |
+      | nat    |
+      | tun    |
+      | dr     |
+
   @timing @needs-tbf
   Scenario: As load grows, visitors share the balancer's link in nat, and pass it by in tun and dr
     When in nat, by a director with a narrow link, one visitor downloads, and then four at once

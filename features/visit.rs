@@ -2,6 +2,7 @@
 //! child moves to the node's network and does one small thing. It knows nothing of scenarios.
 
 pub mod connection;
+mod server;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -129,6 +130,10 @@ fn act(work: &[&str]) -> Result<(), String> {
         ["download", source, target, len] => connection::download(source, target, len),
         ["draw", source, target, len] => connection::draw(source, target, len),
         ["converse", source, target] => connection::converse(source, target),
+        ["answer-datagrams", on, name] => server::answer_datagrams(on, name),
+        ["send-datagrams", source, target, count] => server::send_datagrams(source, target, count),
+        ["take-in", on, name] => server::take_in(on, name),
+        ["upload", source, target, len] => server::upload(source, target, len),
         other => Err(format!("no such work: {other:?}")),
     }
 }

@@ -38,6 +38,8 @@ pub struct World {
     pub visitor: Option<(Visitor, String)>,
     /// Those with a connection that is to last.
     pub regulars: Vec<Regular>,
+    /// Servers beside the webs.
+    pub servers: Vec<Visitor>,
     /// What the client got, and by whom it came.
     pub carried: Option<Carried>,
     /// Those who listen.
@@ -185,6 +187,7 @@ impl World {
         drop(self.watch.take());
         drop(self.visitor.take());
         self.regulars.clear();
+        self.servers.clear();
         self.ears.clear();
         let failed = !matches!(outcome, ScenarioFinished::StepPassed);
         for name in self.labs.values() {

@@ -6,8 +6,15 @@ use clap::ValueEnum;
 
 /// Where real servers listen, and the virtual service too, since nothing rewrites ports in two of the methods.
 pub const PORT: u16 = 80;
-const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
-const REALS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 10, 1, 21), Ipv4Addr::new(10, 10, 1, 22)];
+pub const VIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+/// What the real servers are called.
+pub const NAMES: [&str; 2] = ["web1", "web2"];
+pub const REALS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 10, 1, 21), Ipv4Addr::new(10, 10, 1, 22)];
+
+/// Other nodes of a site, and the client's network.
+pub const DIRECTOR: &str = "proxy1";
+pub const ROUTER: &str = "router";
+pub const FRONT: &str = "front";
 
 /// A way from the client to a real server and back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -102,8 +109,9 @@ impl Contender {
         })
     }
 
-    /// Its site. Real servers run `server`; HAProxy passes bytes by the configuration in `haproxy`.
-    pub fn site(self, server: &str, haproxy: &str) -> String {
+    /// Its site. Real servers run `server`; HAProxy passes bytes by the configuration in `haproxy`. With `a_router`, who is no
+    /// neighbour is beyond one.
+    pub fn site(self, server: &str, haproxy: &str, a_router: bool) -> String {
         let direct = |host: u8| match self.answers_directly() {
             true => format!(", front: 203.0.113.{host}"),
             false => String::new(),
@@ -118,15 +126,24 @@ impl Contender {
             ),
             _ => String::new(),
         };
+        let router = match a_router {
+            true => format!("  {ROUTER}: {{ role: router, on: {{ {FRONT}: 203.0.113.1 }} }}\n"),
+            false => String::new(),
+        };
+        // Those who are balanced so have that gateway by themselves.
+        let leaves = match (a_router, self) {
+            (true, Self::PlainOneWay) => ", gateway: 203.0.113.1",
+            _ => "",
+        };
         let mut site = format!(
             "name: bench
 networks: {{ front: 203.0.113.0/24, back: 10.10.1.0/24 }}
 nodes:
   client: {{ role: client, gateway: {VIP}, on: {{ front: 203.0.113.100-119 }} }}
-  proxy1: {{ role: proxy, on: {{ front: none, back: 10.10.1.11 }}{passes} }}
-  web1: {{ role: web, on: {{ back: {}{} }}, {serves} }}
-  web2: {{ role: web, on: {{ back: {}{} }}, {serves} }}
-failover: {{ network: back, vip: {{ front: {VIP}, back: 10.10.1.1 }} }}
+  {DIRECTOR}: {{ role: proxy, on: {{ {FRONT}: none, back: 10.10.1.11 }}{passes} }}
+  web1: {{ role: web, on: {{ back: {}{} }}{leaves}, {serves} }}
+  web2: {{ role: web, on: {{ back: {}{} }}{leaves}, {serves} }}
+{router}failover: {{ network: back, vip: {{ front: {VIP}, back: 10.10.1.1 }} }}
 conversation: {{ memory: none, web_port: {PORT} }}
 ",
             REALS[0],
@@ -135,8 +152,10 @@ conversation: {{ memory: none, web_port: {PORT} }}
             direct(22)
         );
         if let Some(how) = self.balancer() {
-            // By address and port: connections of the few clients are spread, as others spread them in turn.
-            let scheduler = if matches!(self, Self::HaproxyHttp | Self::Nginx) { "wrr" } else { "mh" };
+            // By address and port: connections of the few clients are spread, as others spread them in turn. In a flood in turn
+            // as well: of every SYN it must be remembered who got it.
+            let in_turn = a_router || matches!(self, Self::HaproxyHttp | Self::Nginx);
+            let scheduler = if in_turn { "wrr" } else { "mh" };
             site += &format!(
                 "balancer: {{ {how}, services: {{ web: {{ port: {PORT}, scheduler: {scheduler} }} }} }}\n"
             );

@@ -5,6 +5,8 @@ use std::net::TcpStream;
 
 /// No head of ours is longer.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// In an answer: the name of the real server.
+pub const REAL: &str = "X-Real";
 
 /// The beginning of a message.
 pub struct Head {
@@ -16,6 +18,8 @@ pub struct Head {
     pub body: usize,
     /// The connection ends with this message.
     pub closes: bool,
+    /// Which real server it is from.
+    pub real: Option<String>,
 }
 
 impl Head {
@@ -28,7 +32,7 @@ impl Head {
         let text = String::from_utf8_lossy(&bytes[..end]);
         let mut lines = text.split("\r\n");
         let first = lines.next().unwrap_or_default().to_owned();
-        let (mut body, mut closes) = (0, false);
+        let (mut body, mut closes, mut real) = (0, false, None);
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             if name.eq_ignore_ascii_case("content-length") {
                 body = value.trim().parse().map_err(io::Error::other)?;
@@ -36,9 +40,11 @@ impl Head {
                 closes = value.trim().eq_ignore_ascii_case("close");
             } else if name.eq_ignore_ascii_case("transfer-encoding") {
                 return Err(io::Error::other("a body without a stated length"));
+            } else if name.eq_ignore_ascii_case(REAL) {
+                real = Some(value.trim().to_owned());
             }
         }
-        Ok(Some(Self { first, bytes: end + 4, body, closes }))
+        Ok(Some(Self { first, bytes: end + 4, body, closes, real }))
     }
 }
 
@@ -60,8 +66,13 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; 256 * 1024] })
     }
 
-    /// Sends a request and reads the whole answer. Returns the bytes of both bodies together.
-    pub fn exchange(&mut self, head: &[u8], body: &[u8], times: usize) -> io::Result<usize> {
+    /// Sends a request and reads the whole answer. Returns the bytes of both bodies together, and who answered.
+    pub fn exchange(
+        &mut self,
+        head: &[u8],
+        body: &[u8],
+        times: usize,
+    ) -> io::Result<(usize, Option<String>)> {
         self.stream.write_all(head)?;
         for _ in 0..times {
             self.stream.write_all(body)?;
@@ -87,6 +98,6 @@ impl Connection {
                 count => left -= count,
             }
         }
-        Ok(head.body + body.len() * times)
+        Ok((head.body + body.len() * times, head.real))
     }
 }

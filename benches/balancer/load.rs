@@ -13,6 +13,7 @@ use labctl::kernel::namespace;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
 
+use super::contender::NAMES;
 use super::http::Connection;
 
 /// One transfer of bulk: long enough that its head does not count.
@@ -25,6 +26,8 @@ const EXCHANGE_WITHIN: Duration = Duration::from_secs(10);
 const BULK_THREADS: usize = 2;
 const REQUEST_THREADS: usize = 8;
 const OPENING_THREADS: usize = 4;
+/// How often a connection is tried that is to end at a certain real server: a hash misses one of two so often never.
+const TRIES_MAX: usize = 64;
 /// Clock ticks of `/proc/stat` (USER_HZ), the same on every Linux.
 const TICKS_PER_S: f64 = 100.0;
 
@@ -74,6 +77,8 @@ pub struct Outcome {
     pub rate: f64,
     /// Processor seconds of the whole machine for one of them.
     pub cpu_s: f64,
+    /// How long all of it took.
+    pub took_s: f64,
     /// How long an exchange took.
     pub latency_ns: Histogram<u64>,
 }
@@ -88,27 +93,32 @@ pub fn run(
 ) -> io::Result<Outcome> {
     let threads = kind.threads();
     let start = Barrier::new(threads + 1);
-    let (busy, began) = (busy_ticks()?, Instant::now());
-    let done: Vec<io::Result<Done>> = thread::scope(|scope| {
+    let (began, busy, done) = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|number| {
                 let (source, to) = (sources[number % sources.len()], targets[number % targets.len()]);
                 let start = &start;
                 scope.spawn(move || {
                     let work = || {
+                        // Whoever fails here must not keep the others waiting.
+                        let kept = match kind {
+                            Kind::Connections => Ok(None),
+                            _ => settled(source, to, NAMES[number % NAMES.len()]).map(Some),
+                        };
                         start.wait();
                         let until = Instant::now() + each;
-                        worker(kind, source, to, until)
+                        worker(kind, source, to, kept?, until)
                     };
                     namespace::inside(client, work).map_err(io::Error::other)?
                 })
             })
             .collect();
         start.wait();
+        let (began, busy) = (Instant::now(), busy_ticks());
         let join = |worker: thread::ScopedJoinHandle<_>| worker.join().expect("a load does not panic");
-        workers.into_iter().map(join).collect()
+        (began, busy, workers.into_iter().map(join).collect::<Vec<io::Result<Done>>>())
     });
-    let (took, busy) = (began.elapsed().as_secs_f64(), (busy_ticks()? - busy) / TICKS_PER_S);
+    let (took, busy) = (began.elapsed().as_secs_f64(), (busy_ticks()? - busy?) / TICKS_PER_S);
     let mut units = 0.0;
     let mut latency_ns = Histogram::new(3).map_err(io::Error::other)?;
     for done in done {
@@ -119,7 +129,7 @@ pub fn run(
     if units == 0.0 {
         return Err(io::Error::other("nothing came to its end in this time"));
     }
-    Ok(Outcome { rate: units / took, cpu_s: busy / units, latency_ns })
+    Ok(Outcome { rate: units / took, cpu_s: busy / units, took_s: took, latency_ns })
 }
 
 struct Done {
@@ -127,7 +137,27 @@ struct Done {
     latency_ns: Histogram<u64>,
 }
 
-fn worker(kind: Kind, source: Ipv4Addr, to: SocketAddr, until: Instant) -> io::Result<Done> {
+/// A connection that ends at this real server: otherwise chance would say whether two bulk transfers share one. A director
+/// that chooses for each request anew may choose another one later.
+fn settled(source: Ipv4Addr, to: SocketAddr, real: &str) -> io::Result<Connection> {
+    let mut tries = 0;
+    loop {
+        let mut connection = Connection::new(connect(source, to)?)?;
+        let (_, from) = connection.exchange(b"GET /0 HTTP/1.1\r\nHost: bench\r\n\r\n", &[], 0)?;
+        tries += 1;
+        if from.as_deref() == Some(real) || tries == TRIES_MAX {
+            return Ok(connection);
+        }
+    }
+}
+
+fn worker(
+    kind: Kind,
+    source: Ipv4Addr,
+    to: SocketAddr,
+    mut kept: Option<Connection>,
+    until: Instant,
+) -> io::Result<Done> {
     let mut done = Done { units: 0.0, latency_ns: Histogram::new(3).map_err(io::Error::other)? };
     let (head, body): (String, &[u8]) = match kind {
         Kind::Download => (format!("GET /{BULK_BYTES} HTTP/1.1\r\nHost: bench\r\n\r\n"), &[]),
@@ -138,14 +168,13 @@ fn worker(kind: Kind, source: Ipv4Addr, to: SocketAddr, until: Instant) -> io::R
         Kind::Connections => ("GET /64 HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".to_owned(), &[]),
     };
     let times = if kind == Kind::Upload { BULK_BYTES / PART.len() } else { 0 };
-    let mut kept = None;
     while Instant::now() < until {
         let began = Instant::now();
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => Connection::new(connect(source, to)?)?,
         };
-        let bytes = connection.exchange(head.as_bytes(), body, times)?;
+        let (bytes, _) = connection.exchange(head.as_bytes(), body, times)?;
         let took = began.elapsed().as_nanos().try_into().unwrap_or(u64::MAX);
         done.latency_ns.record(took).map_err(io::Error::other)?;
         done.units += match kind {
@@ -159,7 +188,8 @@ fn worker(kind: Kind, source: Ipv4Addr, to: SocketAddr, until: Instant) -> io::R
     Ok(done)
 }
 
-fn connect(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
+/// A connection from that address.
+pub fn connect(source: Ipv4Addr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     // The port is chosen when the connection is made: to choose one that is free for all destinations takes long.
     setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;

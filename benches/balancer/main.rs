@@ -1,5 +1,6 @@
 //! What each way of balancing costs beside plain routing by the kernel, all of them in turns:
-//! `cargo bench --bench balancer -- [--rounds N] [--contender NAME,...] [--quick]`.
+//! `cargo bench --bench balancer -- [--rounds N] [--contender NAME,...] [--quick]`; and with `--flood`, `--change` or `--share` what a
+//! flood of SYNs costs connections that are open, how long a change of a table takes, and what of the work is the director's.
 //! Every contender has a site of the same shape: a client, a director, two real servers, one switch on either side. What is
 //! routed plainly passes the same director, so its figures are the ceiling.
 //!
@@ -10,48 +11,30 @@
 #![allow(unreachable_pub, missing_docs, reason = "a benchmark has no users")]
 #![allow(clippy::disallowed_methods, reason = "a benchmark owns the clock")]
 
+mod change;
 mod contender;
+mod flood;
 mod http;
+#[path = "../shared/lab.rs"]
+mod lab;
 mod load;
 mod page;
 mod rig;
 mod serve;
+mod share;
+mod visitors;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use nix::sys::signal::{SigSet, Signal};
 
 use contender::Contender;
+use lab::{Error, INTERRUPTED, Interrupts};
 use load::Kind;
 use page::Page;
 use rig::Rig;
-
-/// What Ctrl-C ends a program with, as shells count it.
-const INTERRUPTED: u8 = 130;
-
-/// Why a measurement ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("interrupted")]
-    Interrupted,
-    #[error(transparent)]
-    Lab(#[from] labctl::holder::client::Error),
-    #[error("{0}")]
-    Unfit(String),
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
-
-impl Error {
-    fn unfit(because: impl std::fmt::Display) -> Self {
-        Self::Unfit(because.to_string())
-    }
-}
 
 /// Measures ways of balancing on this machine
 #[derive(Parser)]
@@ -69,7 +52,16 @@ pub struct Args {
     /// One round of half a second each: shows that it works, and measures little
     #[arg(long)]
     quick: bool,
-    /// Where balancer.md goes
+    /// What open connections keep of their rate while 100,000 SYNs a second come in, instead
+    #[arg(long, group = "instead")]
+    flood: bool,
+    /// How long a change of a service's table takes, instead
+    #[arg(long, group = "instead")]
+    change: bool,
+    /// What of the work of downloads is the director's, instead
+    #[arg(long, group = "instead")]
+    share: bool,
+    /// Where the page goes
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench"))]
     out: PathBuf,
     /// Cargo says so to every benchmark
@@ -88,21 +80,24 @@ fn main() -> ExitCode {
     if args.quick {
         (args.rounds, args.each) = (1, Duration::from_millis(500));
     }
-    let interrupted = match listen() {
-        Ok(interrupted) => interrupted,
+    let interrupts = match Interrupts::listen() {
+        Ok(interrupts) => interrupts,
         Err(error) => {
             eprintln!("take charge of Ctrl-C: {error}");
             return ExitCode::FAILURE;
         }
     };
-    let mut page = Page::begin(&args);
-    let done = measure(&args, &interrupted, &mut page);
+    let (name, (mut text, done)) = match (args.flood, args.change, args.share) {
+        (true, ..) => ("balancer-flood.md", flood::measure(&args, &interrupts)),
+        (_, true, _) => ("balancer-change.md", change::measure(&args, &interrupts)),
+        (_, _, true) => ("balancer-share.md", share::measure(&args, &interrupts)),
+        _ => ("balancer.md", compare(&args, &interrupts)),
+    };
     if let Err(error) = &done {
-        page.note(format!("INCOMPLETE: {error}"));
+        text += &format!("- INCOMPLETE: {error}\n");
     }
-    let text = page.markdown();
     print!("{text}");
-    let path = args.out.join("balancer.md");
+    let path = args.out.join(name);
     if let Err(error) = std::fs::create_dir_all(&args.out).and_then(|()| std::fs::write(&path, text)) {
         eprintln!("write {}: {error}", path.display());
         return ExitCode::FAILURE;
@@ -118,24 +113,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP end the measurement after the load that is under way.
-fn listen() -> std::io::Result<Arc<AtomicBool>> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals.thread_block()?;
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = interrupted.clone();
-    std::thread::spawn(move || {
-        while signals.wait().is_ok() {
-            flag.store(true, Ordering::Relaxed);
-            eprintln!("interrupted: it ends after this load");
-        }
-    });
-    Ok(interrupted)
+fn compare(args: &Args, interrupts: &Interrupts) -> (String, Result<(), Error>) {
+    let mut page = Page::begin(args);
+    let done = measure(args, interrupts, &mut page);
+    (page.markdown(), done)
 }
 
 /// All sites are up all the time, and idle but for the one that is measured. One that does not come up is left out, with
 /// the reason on the page.
-fn measure(args: &Args, interrupted: &AtomicBool, page: &mut Page) -> Result<(), Error> {
+fn measure(args: &Args, interrupts: &Interrupts, page: &mut Page) -> Result<(), Error> {
     let program = rig::Program::visible_to_nodes()?;
     let mut rigs = Vec::new();
     for contender in Contender::ALL {
@@ -152,9 +138,7 @@ fn measure(args: &Args, interrupted: &AtomicBool, page: &mut Page) -> Result<(),
     for round in 1..=args.rounds {
         for kind in Kind::ALL {
             for rig in &rigs {
-                if interrupted.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted);
-                }
+                interrupts.check()?;
                 eprintln!("round {round} of {}: {}, {}", args.rounds, kind.word(), rig.contender.word());
                 let outcome = rig.load(kind, args.each);
                 page.add(rig.contender, kind, round, outcome);

@@ -20,9 +20,6 @@ pub struct Page {
 
 impl Page {
     pub fn begin(args: &Args) -> Self {
-        let kernel = read("/proc/sys/kernel/osrelease");
-        let processors = std::thread::available_parallelism().map_or(0, usize::from);
-        let started_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
         let notes = vec![
             format!(
                 "medians of {} rounds; each load lasts {:?}, and everything is measured in turns",
@@ -36,20 +33,7 @@ impl Page {
                 .to_owned(),
             "added p50, p99: what an exchange of the keep-alive load took, less what it took by plain routing".to_owned(),
         ];
-        Self {
-            machine: format!(
-                "{started_at}, Linux {}, {processors} processors; load average before {}",
-                kernel.split('-').next().unwrap_or_default(),
-                load()
-            ),
-            notes,
-            skipped: BTreeMap::new(),
-            outcomes: BTreeMap::new(),
-        }
-    }
-
-    pub fn note(&mut self, text: String) {
-        self.notes.push(text);
+        Self { machine: machine(), notes, skipped: BTreeMap::new(), outcomes: BTreeMap::new() }
     }
 
     /// A contender that could not be measured, and why.
@@ -141,20 +125,30 @@ impl Page {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The one in the middle, or between the two there.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let last = values.len().checked_sub(1)?;
     Some((values[last / 2] + values[last.div_ceil(2)]) / 2.0)
 }
 
 /// Three significant digits are more than a shared machine can repeat.
-fn figure(value: Option<f64>) -> String {
+pub fn figure(value: Option<f64>) -> String {
     match value {
         None => "-".to_owned(),
         Some(value) if value.abs() >= 100.0 => format!("{value:.0}"),
         Some(value) if value.abs() >= 10.0 => format!("{value:.1}"),
         Some(value) => format!("{value:.2}"),
     }
+}
+
+/// When and where this is measured.
+pub fn machine() -> String {
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    let started_at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+    let kernel = kernel.split('-').next().unwrap_or_default();
+    format!("{started_at}, Linux {kernel}, {processors} processors; load average before {}", load())
 }
 
 fn load() -> String {

@@ -3,21 +3,21 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use labctl::holder::client::{Lab, Leash, READY_WITHIN};
 use labctl::kernel::process::{PidFd, Spawn};
-use labctl::topology::{LabName, NodeName, Role, Topology, parse};
+use labctl::kernel::{namespace, sysctl};
+use labctl::topology::{NodeName, Role, Topology, parse};
+use serde_json::Value;
 use tempfile::TempDir;
 
-use super::Error;
-use super::contender::Contender;
+use super::contender::{Contender, DIRECTOR, PORT, ROUTER, VIP};
+use super::lab::{Error, LABCTL, Leashed};
 use super::load::{self, Kind, Outcome};
 
-/// The program that is measured, as built for release.
-const LABCTL: &str = env!("CARGO_BIN_EXE_labctl");
 /// A folder that nodes see as the machine does, unlike `/tmp` and `/run`.
 const SHARED: &str = "/var/tmp";
 
@@ -47,8 +47,7 @@ impl Program {
 /// A contender's site.
 pub struct Rig {
     pub contender: Contender,
-    lab: Lab,
-    leash: Option<Leash>,
+    lab: Leashed,
     client: PidFd,
     sources: Vec<Ipv4Addr>,
     targets: Vec<SocketAddr>,
@@ -57,20 +56,31 @@ pub struct Rig {
 impl Rig {
     /// Builds it, and returns when everything works.
     pub fn up(contender: Contender, program: &Program) -> Result<Self, Error> {
+        Self::of(contender, program, false)
+    }
+
+    /// The same with a router on the client's side, beyond which is nobody: what is sent there is gone without a word.
+    pub fn with_a_router(contender: Contender, program: &Program) -> Result<Self, Error> {
+        let rig = Self::of(contender, program, true)?;
+        let forget = || sysctl::write("net.ipv4.ip_forward", "0");
+        let done = namespace::inside(rig.enter(ROUTER)?.as_fd(), forget).map_err(Error::unfit)?;
+        done.map_err(Error::unfit)?;
+        Ok(rig)
+    }
+
+    fn of(contender: Contender, program: &Program, a_router: bool) -> Result<Self, Error> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
-        let site = contender.site(&text(&program.server()), &text(&program.haproxy()));
+        let site = contender.site(&text(&program.server()), &text(&program.haproxy()), a_router);
         let topology =
             parse(contender.word(), &site).map_err(|problems| Error::unfit(format!("{problems}\n{site}")))?;
         let place = Contender::ALL.iter().position(|other| *other == contender).unwrap_or_default();
-        let name: LabName = format!("bench-{}-{place}", std::process::id()).parse().map_err(Error::unfit)?;
-        let (lab, _, leash) = Lab::up_on_a_leash(OsStr::new(LABCTL), name, &topology, READY_WITHIN, |_| ())?;
+        let lab = Leashed::up(place, &topology)?;
         let client = topology.nodes_of(Role::Client).next().ok_or_else(|| Error::unfit("no client"))?;
         let rig = Self {
             contender,
             client: lab.enter(&client.name)?,
             sources: client.interfaces.iter().flat_map(|interface| interface.addresses.clone()).collect(),
             targets: contender.targets(),
-            leash: Some(leash),
             lab,
         };
         if contender.is_plain() {
@@ -102,18 +112,42 @@ impl Rig {
         Ok(())
     }
 
+    /// The client connects to the virtual service, whoever balances.
+    pub fn aimed_at_the_service(mut self) -> Self {
+        self.targets = vec![(VIP, PORT).into()];
+        self
+    }
+
+    /// A node, to do something in its network.
+    pub fn enter(&self, node: &str) -> Result<PidFd, Error> {
+        Ok(self.lab.enter(&node.parse().map_err(Error::unfit)?)?)
+    }
+
+    /// The client node.
+    pub fn client(&self) -> BorrowedFd<'_> {
+        self.client.as_fd()
+    }
+
+    /// What the director remembers and counted; `None` if nobody directs.
+    pub fn listing(&self) -> Result<Option<Value>, Error> {
+        if self.contender.is_plain() {
+            return Ok(None);
+        }
+        let args =
+            ["balancer", "list", "--lab", self.lab.name().as_str(), "--connections", "--format", "json"];
+        let output = Command::new(LABCTL).args(args).output()?;
+        let all: Value = serde_json::from_slice(&output.stdout).map_err(Error::unfit)?;
+        Ok(Some(all["directors"][DIRECTOR]["listing"].clone()))
+    }
+
+    /// Who the client is, and what it connects to.
+    pub fn ends(&self, number: usize) -> (Ipv4Addr, SocketAddr) {
+        (self.sources[number % self.sources.len()], self.targets[number % self.targets.len()])
+    }
+
     /// Loads it. The error is a word for the page: whoever cannot take a load is a result.
     pub fn load(&self, kind: Kind, each: Duration) -> Result<Outcome, String> {
         let outcome = load::run(kind, self.client.as_fd(), &self.sources, &self.targets, each);
         outcome.map_err(|error| error.to_string())
-    }
-}
-
-impl Drop for Rig {
-    fn drop(&mut self) {
-        let ended = self.leash.take().map(Leash::let_go);
-        if !matches!(ended, Some(Ok(true))) {
-            eprintln!("the holder of {} does not end by itself", self.lab.name());
-        }
     }
 }

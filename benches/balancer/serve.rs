@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::http::{self, Head};
+use super::http::{self, Head, REAL};
 
 /// What this program is told to be a server.
 pub const VERB: &str = "__serve";
@@ -33,17 +33,18 @@ pub fn run(port: &str) -> ExitCode {
 }
 
 async fn serve(port: u16) -> std::io::Result<()> {
+    let name: &'static str = nix::unistd::gethostname()?.to_string_lossy().into_owned().leak();
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await?;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(converse(stream))),
+            Ok((stream, _)) => drop(tokio::spawn(converse(name, stream))),
             Err(_) => tokio::time::sleep(REST).await,
         }
     }
 }
 
 /// One connection, until the other side has enough.
-async fn converse(mut stream: TcpStream) -> std::io::Result<()> {
+async fn converse(name: &str, mut stream: TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = vec![0; 64 * 1024];
     let mut filled = 0;
@@ -71,8 +72,9 @@ async fn converse(mut stream: TcpStream) -> std::io::Result<()> {
         }
         let length = http::wanted(&head.first);
         let connection = if head.closes { "close" } else { "keep-alive" };
-        let answer =
-            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: {connection}\r\n\r\n");
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: {connection}\r\n{REAL}: {name}\r\n\r\n"
+        );
         stream.write_all(answer.as_bytes()).await?;
         let mut left = length;
         while left > 0 {

@@ -12,6 +12,7 @@
 mod fault;
 mod figures;
 mod instruments;
+#[path = "../shared/lab.rs"]
 mod lab;
 mod notices;
 mod page;
@@ -27,35 +28,14 @@ use clap::Parser;
 use labctl::topology::{Engine, duration};
 
 use fault::Fault;
-use lab::Interrupts;
+use lab::{Error, INTERRUPTED, Interrupts};
 use page::Page;
 use site::Site;
 
-/// What Ctrl-C ends a program with, as shells count it.
-const INTERRUPTED: u8 = 130;
 /// How often a run is tried whose own pace was not good enough to tell by.
 const ATTEMPTS_MAX: u32 = 3;
 /// After so many runs of an engine in a row that could not be done, it is given up.
 const FAILURES_MAX: u32 = 3;
-
-/// Why a measurement ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("interrupted")]
-    Interrupted,
-    #[error(transparent)]
-    Lab(#[from] labctl::holder::client::Error),
-    #[error("{0}")]
-    Unfit(String),
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
-
-impl Error {
-    fn unfit(because: impl std::fmt::Display) -> Self {
-        Self::Unfit(because.to_string())
-    }
-}
 
 /// Measures failovers on this machine
 #[derive(Parser)]

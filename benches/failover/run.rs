@@ -56,7 +56,7 @@ impl Record {
 }
 
 pub fn run(site: &Site, fault: Fault, idle: Duration, interrupts: &Interrupts) -> Result<Vec<Record>, Error> {
-    let lab = Leashed::up(&site.topology)?;
+    let lab = Leashed::up(0, &site.topology)?;
     let mut instruments = Instruments::start(&lab, site)?;
     let formula = site.formula();
     let patience = formula * 2 + CALM_WITHIN;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::traffic::fetch;
 use crate::world::{WAIT_MAX, World};
 
-const VIP: &str = "http://203.0.113.10";
+pub const VIP: &str = "http://203.0.113.10";
 /// The client's address: a source hash sends it to the same web every time.
 const SOURCE: [&str; 2] = ["--source", "198.51.100.10"];
 /// How long the site may take no turns when the leader of its databases dies.
@@ -31,11 +31,6 @@ pub struct Talk {
 }
 
 impl Talk {
-    /// Which conversation it is.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
     /// Takes note of one attempt.
     fn note(&mut self, key: &str, words: &str, began_ns: u64, answer: &Result<Value, String>) {
         let attempt = 1 + self.history.iter().filter(|line| line["key"] == key).count();
@@ -52,6 +47,23 @@ impl Talk {
             line["served_by"] = answer["headers"]["x-served-by"].clone();
         }
         self.history.push(line);
+    }
+}
+
+impl Talk {
+    /// Its identifier.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// How many turns were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// The key of a turn.
+    pub fn key(turn: usize) -> String {
+        format!("turn-{turn}")
     }
 }
 
@@ -73,7 +85,8 @@ fn begin(world: &mut World) -> Result<(), String> {
     Ok(())
 }
 
-fn talk(world: &World) -> Result<&Talk, String> {
+/// The conversation.
+pub fn talk(world: &World) -> Result<&Talk, String> {
     world.talk.as_ref().ok_or_else(|| "there is no conversation".to_owned())
 }
 
@@ -102,7 +115,7 @@ pub fn try_to_say(world: &mut World, key: &str) -> Result<(), String> {
 
 fn say(world: &mut World, count: usize) -> Result<(), String> {
     for _ in 0..count {
-        let key = format!("turn-{}", talk(world)?.acknowledged.len());
+        let key = Talk::key(talk(world)?.acknowledged.len());
         world.eventually("the turn is acknowledged", |world| try_to_say(world, &key))?;
     }
     Ok(())

@@ -2,15 +2,18 @@
 
 pub mod command;
 pub mod conversation;
+pub mod databases;
 pub mod diagnosis;
 pub mod drill;
 pub mod engines;
 pub mod faults;
 pub mod floating;
 pub mod forwarding;
+pub mod kernel;
 pub mod lab;
 pub mod receptionist;
 pub mod safety;
+pub mod services;
 pub mod takeover;
 pub mod trace;
 pub mod traffic;

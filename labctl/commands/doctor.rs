@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use super::{Failure, Format, Named, Outcome, witness};
+use crate::dataplane::gate::Gate;
 use crate::diagnosis::machine::{self, Machine};
 use crate::diagnosis::{Finding, election, reals};
 use crate::holder::client::{Lab, labs};
@@ -122,6 +123,15 @@ fn is_installed(name: &str) -> bool {
     if name == frr::PROGRAM { frr::missing().is_none() } else { process::find_program(name).is_some() }
 }
 
+/// Why a feature cannot be had; of tcx it is more than the kernel's version, as far as this process may find out.
+fn lacks(name: &str) -> Option<String> {
+    let tries = capability::missing(&[Capability::Bpf]).is_empty() && capability::in_initial_user_namespace();
+    match name {
+        "tcx" if tries => Gate::lacks().map(str::to_owned),
+        _ => feature::lacks(name),
+    }
+}
+
 /// The machine as it is.
 fn look() -> Machine {
     let capabilities = [Capability::SysAdmin, Capability::NetAdmin, Capability::NetRaw, Capability::Bpf];
@@ -131,7 +141,7 @@ fn look() -> Machine {
         missing_capabilities: capability::missing(&capabilities).iter().map(ToString::to_string).collect(),
         initial_user_namespace: capability::in_initial_user_namespace(),
         programs: machine::programs().map(|name| (name.to_owned(), is_installed(name))).collect(),
-        features: machine::features().map(|name| (name.to_owned(), feature::lacks(name))).collect(),
+        features: machine::features().map(|name| (name.to_owned(), lacks(name))).collect(),
         neighbours_max: number("/proc/sys/net/ipv4/neigh/default/gc_thresh3"),
         bridge_netfilter: number("/proc/sys/net/bridge/bridge-nf-call-iptables").map(|value| value != 0),
     }

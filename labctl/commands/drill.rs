@@ -1,6 +1,7 @@
 //! `labctl drill`: break a site by a timetable, and report what survived. What a drill is and what it has shown is
 //! decided in `drill` and `report`; here are the arguments and the files.
 
+mod compare;
 mod run;
 mod watch;
 
@@ -34,6 +35,7 @@ Examples:
   labctl drill run topologies/drills/proxy-crash.yaml --keep      look around in the lab afterwards
   labctl drill list
   labctl drill replay reports/20260105T100000Z-proxy-crash        the same events, the same report
+  labctl drill compare reports/*-burden-database reports/*-burden-peer
 
 Exit codes: 0 passed, 1 failed, 2 bad arguments or a faulty file, 3 a regression, 4 unknown or aborted: the machine or
 the measurement fell short, and nothing is known about the site.";
@@ -67,6 +69,8 @@ enum Verb {
         #[arg(default_value = DRILLS)]
         dir: PathBuf,
     },
+    /// Put several reports side by side
+    Compare(compare::Args),
     /// Render a report again from its events
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay {
@@ -92,6 +96,7 @@ enum Format {
 pub fn run(args: &Args) -> Outcome {
     match &args.verb {
         Verb::Run(args) => run::run(args),
+        Verb::Compare(args) => compare::run(args),
         Verb::List { dir } => list(dir),
         Verb::Replay { dir, format } => replay(dir, *format),
     }

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use miette::{IntoDiagnostic, WrapErr};
+use miette::IntoDiagnostic;
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::prelude::*;
 
 use super::{Failure, Outcome};
+use crate::report::What;
 use crate::roles::{self, Reporter, SITE_PATH, Site};
 use crate::topology::NodeName;
 
@@ -40,6 +41,7 @@ enum Role {
     Etcd,
     Redis,
     Sentinel,
+    Patroni,
     Whoami,
     Load,
 }
@@ -62,17 +64,24 @@ pub fn run(args: &Args) -> Outcome {
     let lines =
         tracing_subscriber::fmt::layer().with_ansi(false).with_target(false).with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines).with(levels).init();
-    let result = start(args).wrap_err_with(|| format!("{:?} on {}", args.role, args.node).to_lowercase());
-    match result {
+    let role = format!("{:?}", args.role).to_lowercase();
+    let reporter = Reporter::from_env(Some(args.node.to_string()), &role);
+    match start(args, &reporter) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(report) => Err(Failure::new(Failure::INFRASTRUCTURE, report)),
+        Err(report) => {
+            // One line each, for the node's log and for `labctl status`.
+            let because = report.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ");
+            say!("{role} on {}: {because}", args.node);
+            reporter.emit(What::GaveUp { because });
+            Ok(ExitCode::from(Failure::INFRASTRUCTURE))
+        }
     }
 }
 
-fn start(args: &Args) -> miette::Result<()> {
+fn start(args: &Args, reporter: &Reporter) -> miette::Result<()> {
     let site = Site::load(Path::new(&args.site), args.node.clone()).into_diagnostic()?;
     let node = Some(args.node.to_string());
-    let reporter = |service: &str| Reporter::from_env(node.clone(), service);
+    let reporter = |service: &str| reporter.of(service);
     match args.role {
         Role::Vrrpd => roles::vrrpd::run(&site, reporter("vrrpd")).into_diagnostic(),
         Role::Keepalived => roles::keepalived::run(&site, reporter("keepalived")).into_diagnostic(),
@@ -86,6 +95,7 @@ fn start(args: &Args) -> miette::Result<()> {
         Role::Etcd => roles::etcd::run(&site, reporter("etcd")).into_diagnostic(),
         Role::Redis => roles::redis::run(&site, reporter("redis")).into_diagnostic(),
         Role::Sentinel => roles::redis::watch(&site, reporter("sentinel")).into_diagnostic(),
+        Role::Patroni => roles::patroni::run(&site, reporter("patroni")).into_diagnostic(),
         Role::Whoami => roles::whoami::run(&site, reporter("whoami")).into_diagnostic(),
         Role::Load => roles::load::serve(node).into_diagnostic(),
     }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{Failure, Format, Outcome, validate};
+use crate::dataplane::gate::Gate;
 use crate::holder::client::{Lab, READY_WITHIN, Started, labs};
 use crate::holder::protocol::Progress;
 use crate::kernel::capability::{self, Capability};
 use crate::kernel::nft;
 use crate::plan::{Observed, Wanted, between};
 use crate::roles::{catalogue, foreign, init, ipvs, web};
-use crate::topology::{Backend, Balancer, BalancerEngine, LabName, Role, Topology, duration};
+use crate::topology::{Balancer, BalancerEngine, LabName, Role, Topology, duration};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,7 +76,6 @@ fn dry_run(topology: &Topology, format: Format) -> Outcome {
 
 /// What this topology needs of the process and the machine, asked before anything is touched.
 pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
-    check_backend(topology)?;
     let mut wanted = vec![Capability::SysAdmin, Capability::NetAdmin, Capability::NetRaw];
     let leased = init::has_gate(topology);
     let balanced_by_ebpf = topology.balancer.as_ref().is_some_and(Balancer::needs_ebpf);
@@ -89,16 +89,16 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
     if !missing.is_empty() {
         return Err(Failure::privilege(&missing));
     }
-    let ebpf_possible = capability::in_initial_user_namespace();
-    if balanced_by_ebpf && !ebpf_possible {
+    let lacks_ebpf = if balanced_by_ebpf || leased { lacks_ebpf() } else { None };
+    if let Some(why) = lacks_ebpf.filter(|_| balanced_by_ebpf) {
         return Err(Failure::machine(
-            "the balancer of this topology is an eBPF program, and a user namespace cannot load one",
+            format!("the balancer of this topology is an eBPF program, and {why}"),
             "run `labctl up` as root of the machine, or have it balance by nftables, which knows `forward: nat` and the \
              schedulers sh, mh, rr and wrr",
         ));
     }
-    if leased && !ebpf_possible {
-        return Err(lease_refused("a user namespace cannot load one"));
+    if let Some(why) = lacks_ebpf {
+        return Err(lease_refused(why));
     }
     let translates = topology.failover.is_some() && topology.nodes_of(Role::Proxy).next().is_some();
     if translates && !nft::available() {
@@ -140,17 +140,11 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Asked before there is a lab, whose balancers would say it where nobody looks.
-fn check_backend(topology: &Topology) -> Result<(), Failure> {
-    let by_rules = topology.balancer.as_ref().filter(|balancer| balancer.backend == Backend::Nft);
-    match by_rules.and_then(Balancer::beyond_nft) {
-        Some(what) => Err(Failure::usage(
-            format!(
-                "`backend: nft` cannot do {what}; it knows `forward: nat` and the schedulers sh, mh, rr and wrr"
-            ),
-            "take `backend: ebpf` below `balancer:`, or another method or scheduler",
-        )),
-        None => Ok(()),
+/// Why this process cannot have eBPF programs at work; nothing if it can.
+fn lacks_ebpf() -> Option<&'static str> {
+    match capability::in_initial_user_namespace() {
+        true => Gate::lacks(),
+        false => Some("a user namespace cannot load one"),
     }
 }
 

@@ -33,6 +33,13 @@ impl From<[u8; ID_BYTES]> for ConversationId {
     }
 }
 
+impl ConversationId {
+    /// As a database keeps it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl FromStr for ConversationId {
     type Err = NameError;
 
@@ -119,6 +126,11 @@ impl fmt::Display for TurnKey {
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// As a database keeps it.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The fingerprint of a transcript without turns.
     pub const EMPTY: Self = Self([0; 32]);
 
@@ -133,6 +145,12 @@ impl Digest {
             hash.update(text);
         }
         Self(hash.finalize().into())
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 }
 

@@ -281,6 +281,31 @@ impl EbpfPlane {
         Ok(true)
     }
 
+    /// Counts as [`Plane::recount`] does, when it is that late.
+    fn recount_at(&mut self, now: u32) -> Result<u64, Error> {
+        let mut loads: BTreeMap<u32, u64> = BTreeMap::new();
+        let mut count = |flow: &WireFlow, silence_max_s: u64| {
+            let silent = now.saturating_sub(flow.seen());
+            if !flow.is_closed() && !flow.is_settled() && silent <= ticks(silence_max_s) {
+                *loads.entry(flow.real()).or_default() += 1;
+            }
+        };
+        for (_, opening) in entries(&self.openings)? {
+            count(&opening, OPENING_SILENCE_MAX_S);
+        }
+        for (_, flow) in entries(&self.flows)? {
+            let protocol = self.registry.bearer(flow.real()).map(|(service, _)| service.protocol);
+            let is_udp = protocol == Some(Protocol::Udp);
+            count(&flow, if is_udp { UDP_SILENCE_MAX_S } else { TCP_SILENCE_MAX_S });
+        }
+        for post in self.posts.keys() {
+            let Some(number) = self.registry.post(*post) else { continue };
+            let load = loads.get(&number).copied().unwrap_or_default();
+            self.loads.set(number, load, 0).map_err(map_error("count connections", "loads"))?;
+        }
+        Ok(loads.values().sum())
+    }
+
     fn is_installed(&self, number: u32) -> bool {
         self.registry.bearer(number).is_some_and(|post| self.posts.contains_key(&post))
     }
@@ -384,28 +409,7 @@ impl Plane for EbpfPlane {
     }
 
     fn recount(&mut self) -> Result<u64, Error> {
-        let mut loads: BTreeMap<u32, u64> = BTreeMap::new();
-        let now = now();
-        let mut count = |flow: &WireFlow, silence_max_s: u64| {
-            let silent = now.saturating_sub(flow.seen());
-            if !flow.is_closed() && !flow.is_settled() && silent <= ticks(silence_max_s) {
-                *loads.entry(flow.real()).or_default() += 1;
-            }
-        };
-        for (_, opening) in entries(&self.openings)? {
-            count(&opening, OPENING_SILENCE_MAX_S);
-        }
-        for (_, flow) in entries(&self.flows)? {
-            let protocol = self.registry.bearer(flow.real()).map(|(service, _)| service.protocol);
-            let is_udp = protocol == Some(Protocol::Udp);
-            count(&flow, if is_udp { UDP_SILENCE_MAX_S } else { TCP_SILENCE_MAX_S });
-        }
-        for post in self.posts.keys() {
-            let Some(number) = self.registry.post(*post) else { continue };
-            let load = loads.get(&number).copied().unwrap_or_default();
-            self.loads.set(number, load, 0).map_err(map_error("count connections", "loads"))?;
-        }
-        Ok(loads.values().sum())
+        self.recount_at(now())
     }
 
     fn backend(&self) -> Backend {

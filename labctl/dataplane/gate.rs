@@ -15,6 +15,7 @@ use aya::programs::links::LinkOrder;
 use aya::{Ebpf, EbpfLoader, Pod};
 
 use super::{Error, attach_program, load_error, map_error, program};
+use crate::kernel::namespace::NetNs;
 
 /// Built from `bpf/gate.bpf.c` by `bpf/build.sh`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/gate.bpf.o");
@@ -70,6 +71,14 @@ impl Gate {
             }
         }
         Ok(gate)
+    }
+
+    /// Tries one out on a link that nobody else has, and says why eBPF is not to be had here.
+    pub fn lacks() -> Option<&'static str> {
+        // Without a network namespace there is no lab at all, and others say so.
+        let namespace = NetNs::create(&[]).ok()?;
+        let tried = namespace.enter(|| Self::attach(["lo"], &[])).ok()?;
+        tried.err().and_then(|error| error.lack())
     }
 
     /// The map of leases, for whoever hands it on to a child.

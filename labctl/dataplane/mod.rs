@@ -119,7 +119,17 @@ pub enum Error {
 impl Error {
     /// Is it eBPF that is not to be had here, so that another backend may be tried?
     pub fn lacks_ebpf(&self) -> bool {
-        matches!(self, Self::NotPermitted | Self::NoEbpf | Self::NoTcx { .. })
+        self.lack().is_some()
+    }
+
+    /// Why eBPF is not to be had here, if that is it.
+    pub fn lack(&self) -> Option<&'static str> {
+        match self {
+            Self::NotPermitted => Some("this process may not load one"),
+            Self::NoEbpf => Some("this kernel has no bpf system call"),
+            Self::NoTcx { .. } => Some("this kernel has no tcx, which came with Linux 6.6"),
+            _ => None,
+        }
     }
 }
 

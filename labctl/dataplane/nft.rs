@@ -13,19 +13,17 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use nftables::batch::Batch;
-use nftables::expr::{
-    Expression, JHash, Meta, MetaKey, NamedExpression, NgMode, Numgen, Payload, PayloadField, SetItem,
-    Verdict,
-};
+use nftables::expr::{Expression, JHash, Meta, MetaKey, NamedExpression, NgMode, Numgen, SetItem, Verdict};
 use nftables::helper::{NftablesError, apply_ruleset, get_current_ruleset_with_args};
 use nftables::schema::{Chain, Counter, FlushObject, NfCmd, NfListObject, NfObject, Rule, Table};
-use nftables::stmt::{Counter as Count, JumpTarget, Match, NAT, NATFamily, Operator, Statement, VerdictMap};
+use nftables::stmt::{Counter as Count, JumpTarget, NAT, NATFamily, Statement, VerdictMap};
 use nftables::types::{NfChainPolicy, NfChainType, NfFamily, NfHook};
 
 use super::{Backend, Plane, Stats};
 use crate::balancer::{
     Conflict, Endpoint, Flow, Method, Protocol, Real, Scheduler, Service, Usage, check_together,
 };
+use crate::kernel::nft::{equal, header};
 
 const TABLE: &str = "labctl_balancer";
 /// Where packets come in. It has a rule while the plane is switched on.
@@ -341,17 +339,6 @@ fn word(protocol: Protocol) -> &'static str {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
     }
-}
-
-fn header<'a>(protocol: &'static str, field: &'static str) -> Expression<'a> {
-    Expression::Named(NamedExpression::Payload(Payload::PayloadField(PayloadField {
-        protocol: Cow::Borrowed(protocol),
-        field: Cow::Borrowed(field),
-    })))
-}
-
-fn equal<'a>(left: Expression<'a>, right: Expression<'a>) -> Statement<'a> {
-    Statement::Match(Match { left, right, op: Operator::EQ })
 }
 
 #[cfg(test)]

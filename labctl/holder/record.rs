@@ -20,6 +20,8 @@ pub struct Record {
     events: VecDeque<Arc<Event>>,
     followers: Vec<SyncSender<Arc<Event>>>,
     services: BTreeMap<(NodeName, ServiceName), ServiceStatus>,
+    /// The last words of services that are about to end.
+    gave_up: BTreeMap<(NodeName, ServiceName), String>,
     /// Per database node: whom it follows.
     leaders: BTreeMap<NodeName, (u64, Option<NodeName>)>,
     /// Per proxy: which real servers of which service are in.
@@ -100,18 +102,25 @@ impl Record {
     fn learn(&mut self, event: &Event) {
         let Some(node) = event.node.as_deref().and_then(|node| node.parse::<NodeName>().ok()) else { return };
         let Ok(service) = event.source.parse::<ServiceName>() else { return };
-        let status = self.services.entry((node.clone(), service)).or_default();
+        let name = (node.clone(), service);
+        let status = self.services.entry(name.clone()).or_default();
         match &event.what {
             What::Ready => status.ready = true,
             What::ServiceStarted { .. } => {
                 status.running = true;
                 status.starts += 1;
             }
+            What::GaveUp { because } => {
+                self.gave_up.insert(name, because.clone());
+            }
             What::ServiceExited { how } => {
                 status.running = false;
                 status.ready = false;
                 status.says = None;
-                status.last_exit = Some(how.clone());
+                status.last_exit = Some(match self.gave_up.remove(&name) {
+                    Some(because) => format!("{how}: {because}"),
+                    None => how.clone(),
+                });
             }
             What::VrrpState { to, .. } => status.says = Some(to.clone()),
             What::Balancing { active, backend } => {

@@ -26,4 +26,6 @@ pub mod survey;
 pub mod sysctl;
 pub mod tap;
 pub mod traffic;
+pub mod usage;
+pub mod user;
 pub mod wait;

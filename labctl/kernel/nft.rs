@@ -200,14 +200,16 @@ fn is_port<'a>(field: &'static str, port: Endpoint) -> Statement<'a> {
     equal(header(protocol, field), Expression::Number(port.port.into()))
 }
 
-fn header<'a>(protocol: &'static str, field: &'static str) -> Expression<'a> {
+/// A field of a packet's header.
+pub(crate) fn header<'a>(protocol: &'static str, field: &'static str) -> Expression<'a> {
     Expression::Named(NamedExpression::Payload(Payload::PayloadField(PayloadField {
         protocol: Cow::Borrowed(protocol),
         field: Cow::Borrowed(field),
     })))
 }
 
-fn equal<'a>(left: Expression<'a>, right: Expression<'a>) -> Statement<'a> {
+/// A rule goes on only if these are the same.
+pub(crate) fn equal<'a>(left: Expression<'a>, right: Expression<'a>) -> Statement<'a> {
     Statement::Match(Match { left, right, op: Operator::EQ })
 }
 

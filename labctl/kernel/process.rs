@@ -267,6 +267,22 @@ pub fn kill_group(leader: &Child) -> Result<(), Errno> {
     nix::sys::signal::killpg(Pid::from_raw(pid), Signal::SIGKILL)
 }
 
+/// From now on whoever descends from this process and loses its parent becomes a child of this process instead of PID 1's, so
+/// that it stays in the family. Such children are reaped by [`reap_orphans`].
+pub fn adopt_orphans() -> Result<(), Errno> {
+    nix::sys::prctl::set_child_subreaper(true)
+}
+
+/// Reaps children that have ended, up to the first of `own`, which somebody else waits for.
+pub fn reap_orphans(own: &[i32]) {
+    use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    while let Ok(status) = waitid(Id::All, look) {
+        let Some(pid) = status.pid().filter(|pid| !own.contains(&pid.as_raw())) else { return };
+        let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+    }
+}
+
 /// How a process ended, in words.
 pub fn describe_exit(status: nix::sys::wait::WaitStatus) -> String {
     use nix::sys::wait::WaitStatus;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::drill::Drill;
+use crate::topology::Role;
 
 /// A point on the machine's monotonic clock in nanoseconds (`CLOCK_MONOTONIC`); all nodes of a lab share it.
 pub type MonotonicNs = u64;
@@ -43,6 +44,11 @@ pub enum What {
     ServiceExited {
         /// `exit status 1`, `signal SIGKILL`.
         how: String,
+    },
+    /// A service cannot do its work, and ends.
+    GaveUp {
+        /// Why, in words for people.
+        because: String,
     },
     /// PID 1 sent a service a signal because somebody asked for it.
     Signalled {
@@ -152,6 +158,8 @@ pub enum What {
         /// In words for people.
         text: String,
     },
+    /// What a node has used since it started, at this moment.
+    Usage(Usage),
     /// A request of the load began and ended.
     Request {
         /// When it should have begun, by the timetable of the open loop.
@@ -189,6 +197,23 @@ pub enum What {
         /// Keys of its turns, in order.
         keys: Vec<String>,
     },
+}
+
+/// What a node has used since it started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// What the node is for.
+    pub role: Role,
+    /// Process id of its PID 1, as the drill sees it: with another one it has been started anew.
+    pub init: i32,
+    /// Processor time of all its processes, those included that have ended.
+    pub cpu_us: u64,
+    /// Memory of all its processes; what several share counts in parts (PSS).
+    pub memory_bytes: u64,
+    /// Bytes that came in by its interfaces.
+    pub received_bytes: u64,
+    /// Bytes that left by its interfaces.
+    pub sent_bytes: u64,
 }
 
 /// What can become of a cable between a node and a network.

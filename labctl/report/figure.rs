@@ -13,6 +13,22 @@ pub(super) fn time(span: Duration) -> String {
     }
 }
 
+/// An amount of data: `640 B`, `31.2 KiB`, `1.25 MiB`.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let (mut left, mut unit) = (count as f64, None);
+    for next in UNITS {
+        if left < 1_024.0 {
+            break;
+        }
+        (left, unit) = (left / 1_024.0, Some(next));
+    }
+    match unit {
+        Some(unit) => format!("{left:.1} {unit}"),
+        None => format!("{count} B"),
+    }
+}
+
 /// An outage between two bounds.
 pub(super) fn bracket(shortest: Duration, longest: Option<Duration>) -> String {
     match longest {

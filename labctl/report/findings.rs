@@ -10,6 +10,7 @@ use super::event::{Began, Event, MonotonicNs, Outcome, What};
 use super::outage::{self, Outage, Pause, Probed};
 use super::phases::{self, Move, Phases, Window};
 use super::turns::{self, Turns};
+use super::usage::{self, NodeUsage};
 
 /// The pacer's lateness counts from this long before an outage to this long after it.
 const AROUND: Duration = Duration::from_millis(100);
@@ -85,6 +86,8 @@ pub struct Findings {
     pub served_by: BTreeMap<String, u64>,
     /// Acknowledged turns, from their place on the timetable to the answer.
     pub latency: Quantiles,
+    /// The same of turns that were acknowledged before the first fault.
+    pub latency_before: Quantiles,
     /// How late the pacer sent its probes.
     pub lateness: Quantiles,
     /// The same around the outages, or around the faults where there was none.
@@ -93,6 +96,8 @@ pub struct Findings {
     pub moves: Vec<Move>,
     /// The nodes that had the VIP at one time, when these were most.
     pub most_holders: BTreeSet<String>,
+    /// What each node used before the first fault, or in the whole timetable where there was none.
+    pub usage: Vec<NodeUsage>,
     /// What readers should know.
     pub notes: Vec<String>,
 }
@@ -154,10 +159,12 @@ impl Findings {
             outcomes: outcomes(events),
             served_by: served_by(events),
             latency: latency(events),
+            latency_before: latency(&events[..events.partition_point(|event| event.at_ns < before_ns)]),
             lateness: lateness(probes.iter()),
             lateness_around,
             moves: phases::moves(events, began.vip, began.holder.as_deref()),
             most_holders: phases::most_holders(events, began.vip, began.holder.as_deref()),
+            usage: usage::usage(events),
             notes: notes(events),
             outages,
             began,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::event::MonotonicNs;
 use super::findings::{Aftermath, Findings, Quantiles};
 use super::outage::Outage;
+use super::usage::NodeUsage;
 use super::verdict::{self, Check, Verdict};
 
 /// Name and version of the shape.
@@ -39,8 +40,15 @@ pub struct Report {
     /// Acknowledged turns, from their place on the timetable to the answer. Turns that were never acknowledged are not in
     /// it: see `turns`.
     pub latency: QuantileFacts,
+    /// The same of turns that were acknowledged before the first fault; nothing in records of before this was measured.
+    #[serde(default)]
+    pub latency_before_faults: QuantileFacts,
     /// Where the VIP went.
     pub holder_changes: Vec<MoveFacts>,
+    /// What each node used before the first fault, or in the whole timetable where there was none; empty in records of
+    /// before this was measured.
+    #[serde(default)]
+    pub usage: Vec<UsageFacts>,
     /// How good the measurement was.
     pub pacer: PacerFacts,
     /// What readers should know.
@@ -168,7 +176,7 @@ pub struct TurnFacts {
 }
 
 /// Quantiles of a set of times.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QuantileFacts {
     /// How many there are.
     pub count: u64,
@@ -191,6 +199,23 @@ pub struct MoveFacts {
     pub from: Option<String>,
     /// To which.
     pub to: String,
+}
+
+/// What a node used before the first fault, or in the whole timetable where there was none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UsageFacts {
+    /// The node.
+    pub node: String,
+    /// What it is for.
+    pub role: String,
+    /// Processor time of all its processes; null if the node was off in between.
+    pub cpu_us: Option<u64>,
+    /// Memory of all its processes in the end; what several share counts in parts.
+    pub memory_bytes: u64,
+    /// Bytes that came in by its interfaces; null if the node was off in between.
+    pub received_bytes: Option<u64>,
+    /// Bytes that left by its interfaces; null if the node was off in between.
+    pub sent_bytes: Option<u64>,
 }
 
 /// How good the measurement was.
@@ -224,11 +249,13 @@ impl Report {
                 .map(|pause| PauseFacts { from_us: at(pause.from_ns), length_us: us(pause.length()) }),
             turns: turn_facts(findings),
             latency: findings.latency.into(),
+            latency_before_faults: findings.latency_before.into(),
             holder_changes: findings
                 .moves
                 .iter()
                 .map(|step| MoveFacts { at_us: at(step.at_ns), from: step.from.clone(), to: step.to.clone() })
                 .collect(),
+            usage: findings.usage.iter().map(UsageFacts::from).collect(),
             pacer: PacerFacts {
                 lateness: findings.lateness.into(),
                 lateness_around_outages: findings.lateness_around.into(),
@@ -326,6 +353,19 @@ fn turn_facts(findings: &Findings) -> TurnFacts {
         transcripts: turns.transcripts,
         transcripts_by: turns.asked.into_iter().collect(),
         webs_down: findings.webs_down.iter().cloned().collect(),
+    }
+}
+
+impl From<&NodeUsage> for UsageFacts {
+    fn from(of: &NodeUsage) -> Self {
+        Self {
+            node: of.node.clone(),
+            role: of.role.to_string(),
+            cpu_us: of.cpu_us,
+            memory_bytes: of.memory_bytes,
+            received_bytes: of.received_bytes,
+            sent_bytes: of.sent_bytes,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`Findings`] gathers what the events show, `verdict` judges it, [`Report`] is both for programs and [`markdown`] for
 //! people.
 
+mod comparison;
 mod event;
 mod figure;
 mod findings;
@@ -11,8 +12,10 @@ mod outage;
 mod phases;
 mod summary;
 mod turns;
+mod usage;
 mod verdict;
 
+pub use comparison::{Comparison, Row, Side};
 pub use event::*;
 pub use findings::{Aftermath, Findings, Missing, Quantiles};
 pub use json::*;
@@ -20,6 +23,7 @@ pub use outage::{Outage, PROBE_PATIENCE, Pause, Probed, outages};
 pub use phases::{Move, Phases, Window};
 pub use summary::markdown;
 pub use turns::Turns;
+pub use usage::NodeUsage;
 pub use verdict::{Check, Claim, Verdict};
 
 /// The report on a drill, from its events in any order.

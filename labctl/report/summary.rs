@@ -38,6 +38,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     checks(report, out)?;
     faults(report, out)?;
     load(report, out)?;
+    usage(report, out)?;
     measurement(report, out)?;
     next(report, out)
 }
@@ -144,6 +145,9 @@ fn load(report: &Report, out: &mut String) -> fmt::Result {
         "- Latency of acknowledged turns, from their place on the timetable: {}.",
         quantiles(&report.latency)
     )?;
+    if !report.faults.is_empty() {
+        writeln!(out, "- Before the first fault: {}.", quantiles(&report.latency_before_faults))?;
+    }
     if let Some(pause) = &report.pause {
         writeln!(
             out,
@@ -167,6 +171,39 @@ fn load(report: &Report, out: &mut String) -> fmt::Result {
             let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
             writeln!(out, "- {what}: {named}{rest}.")?;
         }
+    }
+    writeln!(out)
+}
+
+/// Who bore the load.
+fn usage(report: &Report, out: &mut String) -> fmt::Result {
+    if report.usage.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "## What it cost {}\n",
+        if report.faults.is_empty() { "in all" } else { "before the first fault" }
+    )?;
+    writeln!(
+        out,
+        "| node | role | processor | a turn | memory | received | sent |\n|---|---|{}",
+        "---:|".repeat(5)
+    )?;
+    let none = || "-".to_owned();
+    for node in &report.usage {
+        let a_turn = node.cpu_us.and_then(|us| us.checked_div(report.turns.acknowledged_before_faults));
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} | {} |",
+            node.node,
+            node.role,
+            node.cpu_us.map_or_else(none, time),
+            a_turn.map_or_else(none, time),
+            figure::bytes(node.memory_bytes),
+            node.received_bytes.map_or_else(none, figure::bytes),
+            node.sent_bytes.map_or_else(none, figure::bytes),
+        )?;
     }
     writeln!(out)
 }

@@ -1,9 +1,7 @@
 //! One set of rules and three programs that read requests: ours, HAProxy and nginx, each with what this program writes for it,
 //! on loopback. Whatever is asked, the same real server answers.
 
-use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -14,10 +12,11 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
+use super::foreign::fixtures::start;
 use super::proxy::Proxy;
 use super::{Site, haproxy, nginx};
 use crate::balancer::{self, Endpoint, Real, Service};
-use crate::kernel::process::{self, Spawn};
+use crate::kernel::process;
 use crate::topology::{Layer7, Probe, RealServer, Rule, Scheduler, VirtualService, parse};
 
 /// The longest wait for anything: generous, since the machine may be slow and busy.
@@ -97,22 +96,8 @@ fn ours(entrance: SocketAddr, service: &VirtualService) -> Director {
 
 /// Another program, where it is installed.
 fn theirs(name: &'static str, entrance: SocketAddr, text: &str, args: &[&str]) -> Option<Director> {
-    let path: PathBuf = process::find_program(name)?;
-    let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("conf"), text).expect("a file");
-    std::fs::create_dir(folder.path().join("tmp")).expect("a folder");
-    let at = folder.path().display().to_string();
-    let args: Vec<String> = args.iter().map(|word| word.replace("FOLDER", &at)).collect();
-    let spawn = Spawn {
-        program: path.as_os_str(),
-        args: args.iter().map(OsStr::new).collect(),
-        stdout: Stdio::null(),
-        stderr: Stdio::inherit(),
-        die_with_parent: true,
-        ..Spawn::own(&[])
-    };
-    let child = spawn.start().expect("the program");
-    Some(Director { name, entrance, _proxy: None, child: Some((child, folder)) })
+    let child = start(name, text, args, [Stdio::null(), Stdio::inherit()])?;
+    Some(Director { name, entrance, _proxy: None, child: Some(child) })
 }
 
 /// All three, as far as they are installed and can do what is wanted.

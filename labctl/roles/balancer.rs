@@ -143,6 +143,8 @@ struct Balancer {
     /// What forwards packets, and why that.
     backend: String,
     because: String,
+    /// What is said of that where there is little room: the reason only if it is not the best that there is.
+    says: String,
     addresses: Addresses,
     prober: Prober,
     active: Option<bool>,
@@ -180,6 +182,10 @@ impl Balancer {
             exchange: exchange.map_err(Error::Exchange)?,
             tables: Tables::of(chosen.plane).map_err(Error::Runtime)?,
             switch: chosen.switch,
+            says: match chosen.second_best {
+                true => format!("{backend}, because {}", chosen.because),
+                false => backend.clone(),
+            },
             backend,
             because: chosen.because,
             layout,
@@ -242,7 +248,7 @@ impl Balancer {
         if self.active != Some(active) {
             self.switch.set(active)?;
             self.active = Some(active);
-            self.reporter.emit(What::Balancing { active, backend: self.backend.clone() });
+            self.reporter.emit(What::Balancing { active, backend: self.says.clone() });
             let (now, has) = if active { ("balancing", "has") } else { ("idle", "has not") };
             tracing::info!("{now}, because this node {has} the virtual address");
         }

@@ -1,6 +1,8 @@
 //! What is common to daemons that others wrote: a node's part in the election as such a program wants it told, and the
 //! process that starts it, watches it and speaks for it. It knows no configuration language.
 
+#[cfg(test)]
+pub(super) mod fixtures;
 mod instances;
 pub(super) mod member;
 mod supervisor;
@@ -11,7 +13,7 @@ pub(super) use instances::{Floating, Instance, instances};
 pub(super) use supervisor::{Program, Watched, supervise};
 
 use super::{DISK_PATH, Site};
-use crate::kernel::{macvlan, netlink, packet, sysctl};
+use crate::kernel::{macvlan, netlink, packet, sysctl, user};
 use crate::topology::{Balancer, Builtin, Failover, NetworkName, NodeName, Run, Topology};
 
 /// Where a daemon's configuration is written, in the node's private `/run`.
@@ -88,6 +90,9 @@ pub enum Error {
     /// The kernel no longer says who has which address.
     #[error("watch the floating addresses")]
     Netlink(#[from] netlink::Error),
+    /// It refuses to run as root, and cannot be run as anybody else.
+    #[error(transparent)]
+    User(#[from] user::Error),
     /// The databases share no network, or this node is none of them.
     #[error("the databases share no network on which {0} has an address, or it is none")]
     NoSeat(NodeName),
@@ -150,8 +155,7 @@ pub fn missing(topology: &Topology) -> Option<(&'static str, &'static str)> {
         Builtin::Ipvs => super::ipvs::missing(),
         Builtin::Etcd => super::etcd::missing(),
         Builtin::Redis | Builtin::Sentinel => super::redis::missing(),
-        // What it needs is asked where it is built in.
-        Builtin::Patroni => None,
+        Builtin::Patroni => super::patroni::missing(),
         Builtin::Vrrpd | Builtin::Balancer | Builtin::Web | Builtin::Db | Builtin::Whoami => None,
     })
 }

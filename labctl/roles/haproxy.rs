@@ -138,9 +138,9 @@ fn write_backend<'a>(
         Scheduler::Rr | Scheduler::Wrr => "roundrobin",
         Scheduler::Lc | Scheduler::Wlc => "leastconn",
         Scheduler::Sh => "source\n    hash-type consistent",
-        Scheduler::Sed => return cannot(format!("schedule {} by sed", service.name)),
-        Scheduler::Nq => return cannot(format!("schedule {} by nq", service.name)),
-        Scheduler::Mh => return cannot(format!("schedule {} by mh", service.name)),
+        beyond @ (Scheduler::Sed | Scheduler::Nq | Scheduler::Mh) => {
+            return cannot(format!("schedule {} by {}", service.name, beyond.word()));
+        }
     };
     let _ = writeln!(text, "backend {name}\n    balance {balance}");
     match &service.check.probe {

@@ -490,3 +490,47 @@ fn start(
     }
     Ok(spawn.start()?.id() as i32)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A service that ends as soon as it is started, and when it is started again.
+    fn waits(restart: Restart, lives: &[Duration], success: bool) -> Vec<Option<Duration>> {
+        let service = Service {
+            name: "db".parse().unwrap(),
+            run: Run::Command(Vec::new()),
+            listen: Vec::new(),
+            restart,
+        };
+        let mut now = Instant::now();
+        let mut state =
+            State { service, pid: None, started: None, backoff: BACKOFF_MIN, due: None, stopped: false };
+        let wait = |life: &Duration| {
+            (state.started, state.due) = (Some(now), None);
+            now += *life;
+            schedule_restart(&mut state, now, success);
+            state.due.map(|due| due - now)
+        };
+        lives.iter().map(wait).collect()
+    }
+
+    #[test]
+    fn a_service_that_cannot_work_is_started_ever_less_often() {
+        let at_once = [Duration::from_millis(5); 9];
+        let ms: Vec<_> = waits(Restart::Always, &at_once, false)
+            .into_iter()
+            .map(|wait| wait.unwrap().as_millis())
+            .collect();
+        assert_eq!(ms, [100, 200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+    }
+
+    #[test]
+    fn a_service_that_worked_for_a_while_is_started_soon() {
+        let lives = [Duration::ZERO, Duration::ZERO, HEALTHY_AFTER, Duration::ZERO];
+        let waits: Vec<_> = waits(Restart::OnFailure, &lives, false).into_iter().flatten().collect();
+        assert_eq!(waits, [BACKOFF_MIN, BACKOFF_MIN * 2, BACKOFF_MIN, BACKOFF_MIN * 2]);
+        assert_eq!(super::tests::waits(Restart::OnFailure, &lives, true), [None; 4]);
+        assert_eq!(super::tests::waits(Restart::Never, &lives, false), [None; 4]);
+    }
+}

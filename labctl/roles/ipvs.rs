@@ -90,7 +90,7 @@ fn configuration(site: &Site, balancer: &Balancer) -> Result<String, Error> {
 fn write_service(text: &mut String, service: &VirtualService, method: &str) {
     let _ = writeln!(text, "virtual_server {} {} {{", service.address, service.port);
     let _ = writeln!(text, "    delay_loop {}", seconds(service.check.interval));
-    let _ = writeln!(text, "    lvs_sched {}", scheduler(service.scheduler));
+    let _ = writeln!(text, "    lvs_sched {}", service.scheduler.word());
     if service.scheduler == Scheduler::Mh {
         text.push_str("    mh-port\n");
     }
@@ -150,19 +150,6 @@ fn script(real: &RealServer, argv: &[String]) -> String {
 }
 
 /// Its names are those that a topology has.
-fn scheduler(scheduler: Scheduler) -> &'static str {
-    match scheduler {
-        Scheduler::Rr => "rr",
-        Scheduler::Wrr => "wrr",
-        Scheduler::Lc => "lc",
-        Scheduler::Wlc => "wlc",
-        Scheduler::Sed => "sed",
-        Scheduler::Nq => "nq",
-        Scheduler::Sh => "sh",
-        Scheduler::Mh => "mh",
-    }
-}
-
 fn cannot<T>(what: String) -> Result<T, Error> {
     Err(Error::Cannot { engine: ENGINE, what })
 }

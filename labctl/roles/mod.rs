@@ -17,6 +17,7 @@ pub mod keepalived;
 mod listener;
 pub mod load;
 pub mod nginx;
+pub mod patroni;
 pub mod proxy;
 mod random;
 pub mod redis;

@@ -17,6 +17,15 @@ const PACKAGE: &str = "nginx-light";
 /// What proxies bytes instead of requests, a package of its own on Debian.
 const STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 const STREAM_PACKAGE: &str = "libnginx-mod-stream";
+/// What the machine must do for it, since it has no option for that itself.
+const SETTINGS: [(&str, &str); 3] = [
+    // It listens before this machine has the address.
+    ("net.ipv4.ip_nonlocal_bind", "1"),
+    ("?net.ipv6.ip_nonlocal_bind", "1"),
+    // It keeps connections to real servers. That one of them has lost power it would learn only when its patience with an
+    // answer ends, a minute later; so TCP gives up what nobody acknowledges after 3 s, and the request goes to the next.
+    ("net.ipv4.tcp_retries2", "3"),
+];
 /// Connections to real servers that each of its workers keeps.
 const KEEP: u32 = 256;
 /// Between the parts of a request that a rule looks at: no part can contain it.
@@ -40,9 +49,8 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     }
     let path = process::find_program(PROGRAM).ok_or(Error::Missing { program: PROGRAM, package: PACKAGE })?;
     left_out(balancer).iter().for_each(|line| tracing::warn!("{line}"));
-    // It listens before this machine has the address, and has no option for that itself.
-    for key in ["net.ipv4.ip_nonlocal_bind", "?net.ipv6.ip_nonlocal_bind"] {
-        sysctl::write(key, "1")?;
+    for (key, value) in SETTINGS {
+        sysctl::write(key, value)?;
     }
     let tmp = PathBuf::from(foreign::FOLDER).join("tmp");
     std::fs::create_dir_all(&tmp).map_err(|source| Error::Write { path: tmp, source })?;
@@ -96,6 +104,7 @@ http {
     uwsgi_temp_path tmp/uwsgi;
     client_max_body_size 0;
     proxy_request_buffering off;
+    proxy_max_temp_file_size 0;
     client_header_timeout 20s;
     keepalive_timeout 20s;
     keepalive_requests 1000000;
@@ -184,8 +193,9 @@ fn write_upstream<'a>(
         Scheduler::Lc | Scheduler::Wlc => "        least_conn;\n",
         Scheduler::Sh => "        hash $remote_addr consistent;\n",
         Scheduler::Mh => "        hash $remote_addr$remote_port consistent;\n",
-        Scheduler::Sed => return cannot(format!("schedule {} by sed", service.name)),
-        Scheduler::Nq => return cannot(format!("schedule {} by nq", service.name)),
+        beyond @ (Scheduler::Sed | Scheduler::Nq) => {
+            return cannot(format!("schedule {} by {}", service.name, beyond.word()));
+        }
     };
     let _ = write!(text, "    upstream {name} {{\n{balance}");
     // Its smallest unit is a second.

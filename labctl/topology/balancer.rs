@@ -78,6 +78,7 @@ impl Directors<'_, '_> {
         let family = address.map_or(Family::V4, Family::of);
         let reals = self.reals(&Entrance { name, given, family, protocol }, problems);
         let check = check(name, given, protocol, problems);
+        self.method.check_service(given, problems);
         let layer7 = layer7(self.method, self.machines, name, given, problems);
         Some(VirtualService {
             name: name.value.clone(),

@@ -129,5 +129,10 @@ impl<'f> Method<'f> {
                 self.refuse(what, why, span, "remove it, or take another method", problems);
             }
         }
+        let by_rules = backend.filter(|at| at.value.0 == Backend::Nft && self.forward.answers_directly());
+        if let Some(by_rules) = by_rules.filter(|_| self.engine == BalancerEngine::Labctl) {
+            let why = "its rules translate addresses and do nothing else";
+            self.refuse("`backend: nft`", why, &by_rules.span, "take `forward: nat`, or remove it", problems);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! The way of a file: `tree` (YAML with places) -> `read` + `scalars` (typed values, as `file` describes them) ->
 //! `resolve` and its helpers (names found, defaults filled in, contradictions refused) -> [`Topology`].
 
+mod abilities;
 mod addresses;
 mod balancer;
 mod checks;

@@ -1,6 +1,6 @@
 //! What runs on a node: the services of its role, changed by what the file says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::checks::check_program;
 use super::engines::engine_of;
@@ -9,7 +9,7 @@ use super::names::ServiceName;
 use super::nodes::Draft;
 use super::problem::{Problem, ProblemKind, Problems, Span, did_you_mean};
 use super::read::{At, Slot};
-use super::site::{Builtin, Conversation, Restart, Role, Run, Service};
+use super::site::{Builtin, Conversation, Protocol, Restart, Role, Run, Service};
 
 /// Port of the server that tells callers their address: that of HTTP, since it stands for any site of the world.
 const WHOAMI_PORT: u16 = 80;
@@ -61,8 +61,12 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
             let balances = !file.balancer.is_absent();
             let given = file.balancer.value().and_then(|balancer| balancer.engine.value());
             let director = given.map(|choice| choice.0).unwrap_or_default().service();
-            let both = [(engine_of(file, node).service(), elects), (director, balances)];
-            both.into_iter().filter(|(_, wanted)| *wanted).map(|(builtin, _)| (builtin, Vec::new())).collect()
+            let both = [
+                (engine_of(file, node).service(), Vec::new(), elects),
+                (director, proxied(file, director), balances),
+            ];
+            let wanted = both.into_iter().filter(|(.., wanted)| *wanted);
+            wanted.map(|(builtin, listen, _)| (builtin, listen)).collect()
         }
         Some(Role::Web) => vec![(Builtin::Web, vec![conversation.web_port])],
         Some(Role::Db) => conversation.engine.services(conversation.db_port),
@@ -76,6 +80,20 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
         restart,
     };
     builtins.into_iter().map(service).collect()
+}
+
+/// The ports that a program of others accepts connections on in the place of our director, so that it is ready when it does.
+fn proxied(file: &File, director: Builtin) -> Vec<u16> {
+    if !matches!(director, Builtin::Haproxy | Builtin::Nginx) {
+        return Vec::new();
+    }
+    let services = file.balancer.value().and_then(|balancer| balancer.services.value());
+    let given = services.into_iter().flat_map(|services| &services.entries);
+    let tcp = given
+        .filter_map(|(_, slot)| slot.value())
+        .filter(|service| service.protocol.value().is_none_or(|protocol| protocol.0 == Protocol::Tcp));
+    let ports: BTreeSet<u16> = tcp.filter_map(|service| Some(service.port.value()?.0)).collect();
+    ports.into_iter().collect()
 }
 
 fn apply(set: &FileService, service: &mut Service) {

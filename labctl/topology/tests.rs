@@ -243,6 +243,26 @@ fn the_whole_site_with_its_defaults() {
 }
 
 #[test]
+fn services_of_the_databases_follow_from_the_engine() {
+    let runs = |engine: &str| {
+        let more =
+            "  db2: { role: db, on: { data: 10.10.2.32 } }\n  db3: { role: db, on: { data: 10.10.2.33 } }\n";
+        let text = SITE
+            .replace("memory: database", &format!("engine: {engine}"))
+            .replace("failover:", &format!("{more}failover:"));
+        let topology = parse("site.yaml", &text).unwrap_or_else(|invalid| panic!("{invalid}"));
+        assert_eq!(topology.conversation.memory, Memory::Database, "there are database nodes");
+        let services = node(&topology, "db2").services.iter();
+        let words: Vec<String> =
+            services.map(|service| format!("{} {:?}", service.name, service.listen)).collect();
+        words.join(", ")
+    };
+    assert_eq!(runs("embedded"), "db [7000]");
+    assert_eq!(runs("etcd"), "etcd [2379, 2380]");
+    assert_eq!(runs("redis"), "redis [6379], sentinel [26379]");
+}
+
+#[test]
 fn a_range_is_all_its_addresses() {
     let topology = parse("site.yaml", SITE).unwrap();
     let addresses = &node(&topology, "client").interfaces[0].addresses;
@@ -266,6 +286,23 @@ fn a_node_changes_adds_and_leaves_out_services() {
     let topology = site_with("web1: { role: web", "web1: { role: web, services: { web: off }");
     assert_eq!(node(&topology, "web1").services, []);
     assert_eq!(node(&topology, "web2").services.len(), 1);
+}
+
+#[test]
+fn a_balancer_of_others_is_ready_when_it_accepts_connections() {
+    let services = "services: { web: { port: 80 } } }";
+    for (told, expected) in [
+        ("", vec![]),
+        ("engine: nft, ", vec![]),
+        ("engine: haproxy, ", vec![80, 443]),
+        ("engine: nginx, forward: nat, ", vec![80, 443]),
+    ] {
+        let more = "web: { port: 80 }, tls: { port: 443, real_port: 8443 }";
+        let with = format!("{told}{}", services.replace("web: { port: 80 }", more));
+        let topology = site_with(services, &with);
+        let director = node(&topology, "proxy2").services.last().expect("a director");
+        assert_eq!(director.listen, expected, "{told}");
+    }
 }
 
 #[test]

@@ -22,7 +22,7 @@ Prot LocalAddress:Port Scheduler Flags
         let flags = if service.scheduler == Scheduler::Mh { " (mh-port)" } else { "" };
         let open = if service.fail_open { " fail-open" } else { "" };
         let head = head(service, numeric);
-        line(&mut text, &format!("{head} {}{flags}{open}", scheduler(service.scheduler)));
+        line(&mut text, &format!("{head} {}{flags}{open}", service.scheduler.word()));
         for real in &service.reals {
             let ListedReal { weight, active, inactive, .. } = real;
             let at = at(real.address, &real.name, numeric);
@@ -172,19 +172,6 @@ fn forward(forward: Forward) -> &'static str {
         Forward::Tun => "Tunnel",
         Forward::Dr => "Route",
         Forward::Proxy => "Proxy",
-    }
-}
-
-fn scheduler(scheduler: Scheduler) -> &'static str {
-    match scheduler {
-        Scheduler::Rr => "rr",
-        Scheduler::Wrr => "wrr",
-        Scheduler::Lc => "lc",
-        Scheduler::Wlc => "wlc",
-        Scheduler::Sed => "sed",
-        Scheduler::Nq => "nq",
-        Scheduler::Sh => "sh",
-        Scheduler::Mh => "mh",
     }
 }
 

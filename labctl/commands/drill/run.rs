@@ -18,9 +18,10 @@ use super::watch::Watch;
 use super::{Format, REPORTS};
 use crate::drill::{self, Action, Do, Drill, Ending, Input, Runner, Seen};
 use crate::holder::client::{self, Lab, READY_WITHIN};
-use crate::kernel::clock;
+use crate::holder::protocol::NodeStatus;
 use crate::kernel::process::{SELF, Spawn};
-use crate::report::{Began, Cable, Event, What};
+use crate::kernel::{clock, usage};
+use crate::report::{Began, Cable, Event, Usage, What};
 use crate::roles::init::Order;
 use crate::roles::load;
 use crate::topology::{LabName, Node, NodeName, Role, Topology};
@@ -183,11 +184,13 @@ fn conduct(
     let (began, seen) = began(drill, lab, way)?;
     let (mut runner, todo) = Runner::start(drill, now_ns);
     let (spec, watch) = (way.spec(drill), Watch::new(way.vip, seen));
-    let mut hands = Hands { lab, way, spec, say, watch, events: Vec::new(), load: None, broken: None };
+    let mut hands =
+        Hands { lab, way, spec, say, watch, events: Vec::new(), load: None, ends_ns: None, broken: None };
     hands.note(now_ns, What::DrillBegan(Box::new(began)));
     let mut ending = hands.act(todo, &mut runner);
     while ending.is_none() {
         let input = hands.next(heard, &runner);
+        hands.weigh_from(|ends_ns| ends_ns);
         ending = match input {
             Some(input) => hands.act(runner.handle(input, clock::monotonic_ns()), &mut runner),
             None => None,
@@ -253,6 +256,8 @@ struct Hands<'a> {
     watch: Watch,
     events: Vec<Event>,
     load: Option<Child>,
+    /// When the timetable ends, while what it costs without faults is still to be found out.
+    ends_ns: Option<u64>,
     /// Why the events are not all that happened.
     broken: Option<String>,
 }
@@ -284,6 +289,10 @@ impl Hands<'_> {
                 let begins_ns = event.at_ns;
                 let ready = event.what == What::Ready;
                 self.events.push(event);
+                if ready {
+                    self.weigh();
+                    self.ends_ns = Some(begins_ns + self.spec.duration.as_nanos() as u64);
+                }
                 ready.then_some(Input::LoadReady { begins_ns })
             }
             Heard::LoadSilent => {
@@ -297,6 +306,31 @@ impl Hands<'_> {
                 Some(Input::RecordBroken { because })
             }
             Heard::Interrupt => Some(Input::Interrupted),
+        }
+    }
+
+    /// Once, at the first fault or at the end of the timetable.
+    fn weigh_from(&mut self, at_ns: impl FnOnce(u64) -> u64) {
+        if self.ends_ns.is_some_and(|ends_ns| clock::monotonic_ns() >= at_ns(ends_ns)) {
+            self.ends_ns = None;
+            self.weigh();
+        }
+    }
+
+    /// Notes what each node has used so far.
+    fn weigh(&mut self) {
+        let at_ns = clock::monotonic_ns();
+        match weights(self.lab) {
+            Ok(all) => self.events.extend(all.into_iter().map(|(node, usage)| Event {
+                at_ns,
+                node: Some(node.to_string()),
+                source: "drill".to_owned(),
+                what: What::Usage(usage),
+            })),
+            Err(error) => {
+                let text = format!("what the nodes used is not known: {error}");
+                self.note(at_ns, What::Note { text });
+            }
         }
     }
 
@@ -324,6 +358,7 @@ impl Hands<'_> {
     }
 
     fn inject(&mut self, action: &Action, node: &NodeName) -> Result<(), client::Error> {
+        self.weigh_from(|_| 0);
         let at_ns = clock::monotonic_ns();
         self.note(at_ns, What::Fault { action: action.to_string(), target: node.to_string() });
         tell(&format!("{action} of {node}"));
@@ -387,6 +422,27 @@ impl Hands<'_> {
             }
         }
     }
+}
+
+/// What each node that is up has used since it started.
+fn weights(lab: &Lab) -> Result<Vec<(NodeName, Usage)>, String> {
+    let nodes = lab.status().map_err(|error| crate::holder::lab::chain(&error))?.nodes;
+    let inits: Vec<i32> = nodes.iter().filter_map(|node| node.pid).collect();
+    let used = usage::of_machines(&inits).map_err(|error| format!("read /proc: {error}"))?;
+    let of_node = |node: NodeStatus| {
+        let init = node.pid?;
+        let used = used.get(&init)?;
+        let usage = Usage {
+            role: node.role,
+            init,
+            cpu_us: u64::try_from(used.cpu.as_micros()).unwrap_or(u64::MAX),
+            memory_bytes: used.memory_bytes,
+            received_bytes: used.received_bytes,
+            sent_bytes: used.sent_bytes,
+        };
+        Some((node.name, usage))
+    };
+    Ok(nodes.into_iter().filter_map(of_node).collect())
 }
 
 fn number(signal: drill::Signal) -> Signal {

@@ -19,6 +19,8 @@ pub(super) const WAIT_MAX: Duration = Duration::from_secs(20);
 pub(super) const VIP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 10), 80);
 /// The client's addresses on the street end with these.
 const CLIENTS: std::ops::RangeInclusive<u8> = 10..=29;
+/// The line of a site by which a proxy keeps visitors.
+const STICKY: &str = "      sticky: lab_web\n";
 /// What visitors ask for.
 pub(super) const PATH: &str = "/healthz";
 
@@ -52,7 +54,7 @@ impl World {
             }
         }
         self.lab = Some(site::up("balancer", &topology)?);
-        // A lab is ready as soon as programs of others run; when they begin to listen they tell nobody.
+        // keepalived tells nobody when it has put the services into the kernel.
         wait::eventually("the site answers", WAIT_MAX, || self.ask(PATH, None).map(drop))
     }
 
@@ -115,7 +117,11 @@ fn topology(subject: Subject) -> Result<Topology, String> {
     };
     let forward = format!("  forward: {}\n", subject.forward().word());
     let with_engine = format!("{forward}  engine: {}\n", subject.engine().word());
-    let text = text.replacen(&forward, &with_engine, 1);
+    let mut text = text.replacen(&forward, &with_engine, 1);
+    if subject.engine() == BalancerEngine::Nginx {
+        // It cannot keep visitors by a cookie.
+        text = text.replacen(STICKY, "", 1);
+    }
     let mut topology = parse(file, &text).map_err(|invalid| invalid.to_string())?;
     let balancer = topology.balancer.as_mut().ok_or("the site has no balancer")?;
     if balancer.engine != subject.engine() {
@@ -123,10 +129,6 @@ fn topology(subject: Subject) -> Result<Topology, String> {
     }
     for service in &mut balancer.services {
         service.scheduler = Scheduler::Sh;
-        if subject.engine() == BalancerEngine::Nginx {
-            // It refuses to keep visitors by a cookie.
-            service.layer7.sticky = None;
-        }
     }
     Ok(topology)
 }

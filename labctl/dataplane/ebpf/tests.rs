@@ -1,6 +1,7 @@
 //! The programs in the kernel against the specification, by `BPF_PROG_TEST_RUN`: the same frames, the same fate, the
 //! same bytes, the same counts. Where eBPF is not to be had these tests say so on the terminal.
 
+mod tables;
 mod world;
 
 use std::io::Write as _;

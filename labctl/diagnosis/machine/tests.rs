@@ -57,6 +57,9 @@ fn what_no_lab_needs_is_skipped() {
     skipped: no vrrpd (not installed), which is for `engine: frr`
     skipped: no haproxy (not installed), which is for `engine: haproxy`
     skipped: no nginx (not installed), which is for `engine: nginx`
+    skipped: no etcd (not installed), which is for `engine: etcd`, and beside Patroni
+    skipped: no redis-server (not installed), which is for `engine: redis`
+    skipped: no patroni (not installed), which is for `engine: postgres`
     skipped: no clang-19 (not installed), which is for building the eBPF objects anew, which a lab does not need
     skipped: no tcx (operation not supported), which is for the balancer and the lease
     skipped: no macvlan (operation not supported), which is for `mac: virtual`
@@ -95,7 +98,11 @@ fn what_a_lab_needs_is_a_finding() {
 fn a_balancer_needs_its_engine_and_its_backend() {
     const SITE: &str = include_str!("../../../topologies/vs-nat.yaml");
     let needed = |told: &str| {
-        let text = SITE.replace("forward: nat", told).replace("failover: {", "failover: { lease: false,");
+        // A scheduler that everybody has.
+        let site = SITE
+            .replace("scheduler: mh", "scheduler: sh")
+            .replace("failover: {", "failover: { lease: false,");
+        let text = site.replace("forward: nat", told);
         let topology = crate::topology::parse("site.yaml", &text).unwrap_or_else(|bad| panic!("{bad}"));
         needs(&[&topology]).into_iter().filter(|name| !["veth", "bridge", "nft"].contains(name)).collect()
     };
@@ -104,6 +111,7 @@ fn a_balancer_needs_its_engine_and_its_backend() {
         ("forward: nat", nothing.into()),
         ("forward: proxy", nothing.into()),
         ("backend: ebpf", vec!["tcx"]),
+        ("forward: dr, force: true", vec!["tcx"]),
         ("engine: haproxy", vec!["haproxy"]),
         ("engine: nginx", vec!["nginx"]),
         ("engine: ipvs", vec!["ipvs", "keepalived"]),

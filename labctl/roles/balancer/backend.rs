@@ -14,6 +14,8 @@ pub(super) struct Chosen {
     pub(super) plane: Box<dyn Plane>,
     pub(super) switch: Switch,
     pub(super) because: String,
+    /// It is what could be had in the place of something better.
+    pub(super) second_best: bool,
 }
 
 /// Whether it does its work.
@@ -45,7 +47,7 @@ pub(super) fn choose(balancer: &Balancer, settings: Settings) -> Result<Chosen, 
         (Forward::Proxy, _) => {
             let proxy = Proxy::open(&balancer.services)?;
             let switch = Switch::Requests(proxy.gate());
-            Ok(Chosen { plane: Box::new(proxy), switch, because })
+            Ok(Chosen { plane: Box::new(proxy), switch, because, second_best: false })
         }
         (_, BalancerEngine::Nft) => rules(balancer, because),
         _ => packets(balancer, settings),
@@ -60,7 +62,8 @@ fn packets(balancer: &Balancer, settings: Settings) -> Result<Chosen, Error> {
         Backend::Nft => rules(balancer, asked),
         Backend::Auto => match ebpf(settings, "the kernel has it".to_owned()) {
             Err(Error::Dataplane(error)) if error.lacks_ebpf() => {
-                rules(balancer, format!("eBPF is not to be had ({})", described(&error)))
+                let chosen = rules(balancer, format!("eBPF is not to be had ({})", described(&error)))?;
+                Ok(Chosen { second_best: true, ..chosen })
             }
             chosen => chosen,
         },
@@ -69,7 +72,7 @@ fn packets(balancer: &Balancer, settings: Settings) -> Result<Chosen, Error> {
 
 fn ebpf(settings: Settings, because: String) -> Result<Chosen, Error> {
     let (plane, switch) = EbpfPlane::attach(settings)?;
-    Ok(Chosen { plane: Box::new(plane), switch: Switch::Packets(switch), because })
+    Ok(Chosen { plane: Box::new(plane), switch: Switch::Packets(switch), because, second_best: false })
 }
 
 fn rules(balancer: &Balancer, because: String) -> Result<Chosen, Error> {
@@ -78,5 +81,5 @@ fn rules(balancer: &Balancer, because: String) -> Result<Chosen, Error> {
         return Err(Error::NoBackend { because });
     }
     let (plane, switch) = NftPlane::open()?;
-    Ok(Chosen { plane: Box::new(plane), switch: Switch::Rules(switch), because })
+    Ok(Chosen { plane: Box::new(plane), switch: Switch::Rules(switch), because, second_best: false })
 }

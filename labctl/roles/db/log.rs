@@ -1,29 +1,42 @@
-//! The raft log, the vote and the member's identity on disk, in one redb file. One thread writes: it takes all changes
-//! that wait, puts them into one transaction and flushes the disk once. It knows nothing of conversations.
+//! The raft log, the vote and the member's identity on disk, in one redb file, and beside it the tip of the log. One thread
+//! writes: it takes all changes that wait, puts them into one transaction and flushes each file once. It knows nothing of
+//! conversations.
 
 use std::fmt::Debug;
 use std::io::ErrorKind;
 use std::ops::{Range, RangeBounds};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{AnyError, Entry, LogId, OptionalSend, RaftLogReader, StorageError, StorageIOError, Vote};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::directory::RaftId;
+use super::disk::Disk;
+use super::machine::SNAPSHOT;
 use super::protocol::{ClusterId, TypeConfig};
+use super::tip::Tip;
 
 /// Entries by index.
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 /// Everything else by name.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-/// Version of what the tables hold. A file of another version is refused, never guessed at.
-pub(super) const FORMAT: u32 = 1;
+/// Version of what the tables hold. A file of another version is refused, never guessed at. The first had no tip.
+pub(super) const FORMAT: u32 = 2;
+/// The file of the tables.
+pub(super) const LOG_FILE: &str = "raft.redb";
+/// The file of the tip.
+pub(super) const TIP_FILE: &str = "raft.tip";
+/// The name of the number of changes.
+const CHANGES: &str = "changes";
 /// Memory that redb may use to keep pages; the log is short, and a node should be small.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// Most bytes of entries in one message to another member: far below a frame, and sent, flushed and acknowledged well
@@ -31,10 +44,6 @@ const CACHE_BYTES: usize = 4 * 1024 * 1024;
 pub(super) const APPEND_BYTES_MAX: usize = 512 * 1024;
 /// Most changes that wait for the disk. Raft waits for each, so the queue never holds more than a few.
 const QUEUE_MAX: usize = 64;
-
-/// What helps when a disk cannot be used any more: a majority of the others has all that was ever acknowledged. It is
-/// left to people, who know whether the others are well; a database alone has nobody to get anything from.
-pub(super) const WAY_OUT: &str = "remove its folder while the other databases run, and this one rejoins them";
 
 /// Who a member is. Written once on an empty disk and never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,7 +66,7 @@ pub enum LogError {
         #[source]
         source: std::io::Error,
     },
-    /// The file cannot be opened.
+    /// A file cannot be opened.
     #[error("open the raft log {path}")]
     Open {
         /// Which.
@@ -68,7 +77,7 @@ pub enum LogError {
     },
     /// The file is of another version of this program.
     #[error(
-        "the raft log {path} has format {found}, this program reads {FORMAT}; use the version that wrote it, or {WAY_OUT}"
+        "the raft log {path} has format {found}, and this labctl reads format {FORMAT} only; the labctl that wrote it reads it"
     )]
     Format {
         /// Which.
@@ -77,7 +86,7 @@ pub enum LogError {
         found: u32,
     },
     /// The file does not hold what this program wrote.
-    #[error("the raft log {path} is damaged; {WAY_OUT}")]
+    #[error("the raft log {path} is damaged")]
     Damaged {
         /// Which.
         path: PathBuf,
@@ -99,6 +108,30 @@ pub enum LogError {
     WriterGone,
 }
 
+/// What is wrong with a log that can be read.
+#[derive(Debug, thiserror::Error)]
+enum Damage {
+    #[error("it is empty, but {0} has been written")]
+    Gone(PathBuf),
+    #[error("it has {found} changes, and {promised} were promised")]
+    Behind { found: u64, promised: u64 },
+    #[error("the log has {found} changes, and it says {}", said.map_or("nothing".to_owned(), |said| said.to_string()))]
+    Tip { found: u64, said: Option<u64> },
+    #[error("it has entries, and no format")]
+    NoFormat,
+}
+
+impl LogError {
+    /// Whether this disk will never do again, so that there is but one way on.
+    pub(super) fn is_for_good(&self) -> bool {
+        matches!(self, Self::Format { .. } | Self::Damaged { .. })
+    }
+
+    fn damaged(path: PathBuf, damage: Damage) -> Self {
+        Self::Damaged { path, source: damage.into() }
+    }
+}
+
 macro_rules! from_redb {
     ($($type:ident),*) => {
         $(impl From<redb::$type> for LogError {
@@ -108,7 +141,16 @@ macro_rules! from_redb {
         })*
     };
 }
-from_redb!(TransactionError, TableError, StorageError, CommitError);
+from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
+
+/// Where the files are, to name them.
+#[derive(Debug)]
+pub(super) struct Paths {
+    /// The tables.
+    pub log: PathBuf,
+    /// The tip.
+    pub tip: PathBuf,
+}
 
 /// One change to the file.
 enum Change {
@@ -129,31 +171,93 @@ struct Job {
 pub(super) struct Log {
     file: Arc<Database>,
     jobs: mpsc::Sender<Job>,
+    /// Bytes of all entries.
+    bytes: Arc<AtomicU64>,
 }
 
 impl Log {
-    /// Opens the log in a folder, or begins it there.
-    pub(super) fn open(folder: &Path) -> Result<Self, LogError> {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| LogError::Folder { path: folder.to_owned(), source })?;
-        let path = folder.join("raft.redb");
-        let file = redb::Builder::new()
-            .set_cache_size(CACHE_BYTES)
-            // Without it the file is believed, and a damaged page ends the daemon in the midst of its work.
-            .set_check_integrity_on_open(true)
-            .create(&path)
-            .map_err(|error| blame(&path, LogError::Storage(error.into())))?;
-        check_format(&file, &path)?;
+    /// Opens the log of a disk, or begins it there.
+    pub(super) fn open(disk: &Disk) -> Result<Self, LogError> {
+        let open = |name: &str| {
+            disk.open(name).map_err(|source| LogError::Open { path: disk.path(name), source: source.into() })
+        };
+        disk.prepare().map_err(|source| LogError::Folder { path: disk.folder().to_owned(), source })?;
+        let paths = Paths { log: disk.path(LOG_FILE), tip: disk.path(TIP_FILE) };
+        // What only a disk has that was written before.
+        let traces = [SNAPSHOT].into_iter().filter(|name| disk.has(name)).map(|name| disk.path(name));
+        Self::on(|| open(LOG_FILE), open(TIP_FILE)?, &paths, traces.collect())
+    }
+
+    /// The same on any two files. With one of the traces, the log cannot be a new one.
+    pub(super) fn on<B: StorageBackend>(
+        open: impl Fn() -> Result<B, LogError>,
+        tip: B,
+        paths: &Paths,
+        mut traces: Vec<PathBuf>,
+    ) -> Result<Self, LogError> {
+        let mut file = create(open()?).map_err(|error| blame(&paths.log, error));
+        // Whoever has the log open has the tip, too, and may have written it until now.
+        let tip = Tip::new(tip);
+        let unread =
+            |source: std::io::Error| LogError::Open { path: paths.tip.clone(), source: source.into() };
+        let promised = tip.read().map_err(unread)?;
+        if promised.is_some() {
+            traces.push(paths.tip.clone());
+        }
+        if matches!(file, Err(LogError::Damaged { .. })) && traces.is_empty() {
+            // The power failed before the file was complete, and nobody was promised anything.
+            let anew = open()?;
+            let emptied = anew.set_len(0).and_then(|()| anew.sync_data());
+            emptied.map_err(|error| LogError::Storage(error.into()))?;
+            file = create(anew).map_err(|error| blame(&paths.log, error));
+        }
+        let file = file?;
+        let found = begin(&file, &paths.log, &traces)?;
+        match promised {
+            // The last change may be on the disk although its author did not live to hear of it.
+            Some(promised) if found == promised || found == promised + 1 => {}
+            None if found <= 1 => {}
+            Some(promised) if found < promised => {
+                return Err(LogError::damaged(paths.log.clone(), Damage::Behind { found, promised }));
+            }
+            said => return Err(LogError::damaged(paths.tip.clone(), Damage::Tip { found, said })),
+        }
+        // From now on raft may promise what is there.
+        tip.write(found).map_err(unread)?;
+        let bytes = Arc::new(AtomicU64::new(0));
         let file = Arc::new(file);
         let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
-        let written = file.clone();
+        let log = Self { file: file.clone(), jobs, bytes: bytes.clone() };
+        log.check().map_err(|error| blame(&paths.log, error))?;
         thread::Builder::new()
             .name("raft-log".to_owned())
-            .spawn(move || write_until_closed(&written, waiting))
+            .spawn(move || Writer { file, tip, changes: found, bytes }.write_until_closed(waiting))
             .map_err(|_| LogError::WriterGone)?;
-        let log = Self { file, jobs };
-        log.check().map_err(|error| blame(&path, error))?;
         Ok(log)
+    }
+
+    /// Bytes of all entries.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The last entry before the newest ones that have this many bytes together.
+    pub(super) fn last_before(&self, bytes: u64) -> Result<Option<u64>, LogError> {
+        let table = self.file.begin_read()?.open_table(LOG)?;
+        let mut sum = 0;
+        for row in table.iter()?.rev() {
+            let (index, entry) = row?;
+            sum += entry.value().len() as u64;
+            if sum > bytes {
+                return Ok(Some(index.value()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The last entry that is gone because a snapshot has it.
+    pub(super) fn purged(&self) -> Result<Option<LogId<RaftId>>, LogError> {
+        self.meta("purged")
     }
 
     /// Reads what raft will want first.
@@ -161,6 +265,12 @@ impl Log {
         self.identity()?;
         self.vote()?;
         self.state()?;
+        let table = self.file.begin_read()?.open_table(LOG)?;
+        let mut bytes = 0;
+        for row in table.iter()? {
+            bytes += row?.1.value().len() as u64;
+        }
+        self.bytes.store(bytes, Ordering::Relaxed);
         Ok(())
     }
 
@@ -224,7 +334,7 @@ impl Log {
     }
 
     fn state(&self) -> Result<LogState<TypeConfig>, LogError> {
-        let purged: Option<LogId<RaftId>> = self.meta("purged")?;
+        let purged = self.purged()?;
         let table = self.file.begin_read()?.open_table(LOG)?;
         let last = table.last()?;
         let last: Option<Entry<TypeConfig>> =
@@ -235,7 +345,7 @@ impl Log {
 }
 
 /// Tells a file that holds nonsense from one that cannot be had, as when the disk is full: only the first is given up.
-fn blame(path: &Path, error: LogError) -> LogError {
+fn blame(path: &std::path::Path, error: LogError) -> LogError {
     use redb::Error::{
         Corrupted, Io, RepairAborted, TableTypeMismatch, TypeDefinitionChanged, UpgradeRequired,
     };
@@ -263,69 +373,121 @@ fn blame(path: &Path, error: LogError) -> LogError {
     }
 }
 
-fn check_format(file: &Database, path: &Path) -> Result<(), LogError> {
-    match format_of(file).map_err(|error| blame(path, error))? {
-        FORMAT => Ok(()),
-        found => Err(LogError::Format { path: path.to_owned(), found }),
-    }
+fn create<B: StorageBackend>(file: B) -> Result<Database, LogError> {
+    let mut builder = redb::Builder::new();
+    builder.set_cache_size(CACHE_BYTES);
+    // Without it the file is believed, and a damaged page ends the daemon in the midst of its work.
+    builder.set_check_integrity_on_open(true);
+    Ok(builder.create_with_backend(file)?)
 }
 
-/// The format of a file; a new file gets ours.
-fn format_of(file: &Database) -> Result<u32, LogError> {
-    let transaction = file.begin_write()?;
-    {
-        transaction.open_table(LOG)?;
-        let mut meta = transaction.open_table(META)?;
-        let found: Option<u32> =
-            meta.get("format")?.map(|value| postcard::from_bytes(value.value())).transpose()?;
-        match found {
-            Some(found) => return Ok(found),
-            None => meta.insert("format", postcard::to_stdvec(&FORMAT)?.as_slice())?,
-        };
-    }
-    transaction.commit()?;
-    Ok(FORMAT)
-}
-
-fn write_until_closed(file: &Database, mut waiting: mpsc::Receiver<Job>) {
-    let mut jobs = Vec::with_capacity(QUEUE_MAX);
-    while waiting.blocking_recv_many(&mut jobs, QUEUE_MAX) > 0 {
-        let result = write_all(file, &jobs).map_err(|error| match error {
-            LogError::Storage(error) => error.to_string(),
-            other => other.to_string(),
-        });
-        for job in jobs.drain(..) {
-            // Whoever does not wait any more has ended, which is no concern of the disk.
-            let _ = job.done.send(result.clone());
-        }
-    }
-}
-
-/// One transaction, one flush (redb's default durability).
-fn write_all(file: &Database, jobs: &[Job]) -> Result<(), LogError> {
-    let transaction = file.begin_write()?;
-    {
-        let mut log = transaction.open_table(LOG)?;
-        let mut meta = transaction.open_table(META)?;
-        for job in jobs {
-            match &job.change {
-                Change::Append(entries) => {
-                    for (index, entry) in entries {
-                        log.insert(index, entry.as_slice())?;
-                    }
+/// Checks the format of a file, and returns how many changes it has taken. A new file gets our format, which is the first.
+fn begin(file: &Database, path: &std::path::Path, traces: &[PathBuf]) -> Result<u64, LogError> {
+    let failed = |error: LogError| blame(path, error);
+    let found = format_and_changes(file).map_err(failed)?;
+    match (found, traces.first()) {
+        (Some((FORMAT, changes)), _) => Ok(changes),
+        (Some((found, _)), _) => Err(LogError::Format { path: path.to_owned(), found }),
+        (None, Some(trace)) => Err(LogError::damaged(path.to_owned(), Damage::Gone(trace.clone()))),
+        (None, None) => {
+            let first = |file: &Database| -> Result<bool, LogError> {
+                let transaction = file.begin_write()?;
+                let empty = {
+                    let mut meta = transaction.open_table(META)?;
+                    meta.insert("format", postcard::to_stdvec(&FORMAT)?.as_slice())?;
+                    meta.insert(CHANGES, postcard::to_stdvec(&1_u64)?.as_slice())?;
+                    transaction.open_table(LOG)?.first()?.is_none() && meta.len()? == 2
+                };
+                if empty {
+                    transaction.commit()?;
                 }
-                Change::Truncate { from } => log.retain_in(*from.., |_, _| false)?,
-                Change::Purge { upto, purged } => {
-                    meta.insert("purged", purged.as_slice())?;
-                    log.retain_in(..=*upto, |_, _| false)?;
-                }
-                Change::Meta { name, value } => {
-                    meta.insert(*name, value.as_slice())?;
-                }
+                Ok(empty)
+            };
+            match first(file).map_err(failed)? {
+                true => Ok(1),
+                false => Err(LogError::damaged(path.to_owned(), Damage::NoFormat)),
             }
         }
     }
-    Ok(transaction.commit()?)
+}
+
+/// What a file says of itself; nothing if it is new.
+fn format_and_changes(file: &Database) -> Result<Option<(u32, u64)>, LogError> {
+    let meta = match file.begin_read()?.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(format) = meta.get("format")? else { return Ok(None) };
+    let changes = meta.get(CHANGES)?.map(|value| postcard::from_bytes(value.value())).transpose()?;
+    Ok(Some((postcard::from_bytes(format.value())?, changes.unwrap_or(0))))
+}
+
+/// The one that writes.
+struct Writer<B> {
+    file: Arc<Database>,
+    tip: Tip<B>,
+    changes: u64,
+    bytes: Arc<AtomicU64>,
+}
+
+impl<B: StorageBackend> Writer<B> {
+    fn write_until_closed(mut self, mut waiting: mpsc::Receiver<Job>) {
+        let mut jobs = Vec::with_capacity(QUEUE_MAX);
+        while waiting.blocking_recv_many(&mut jobs, QUEUE_MAX) > 0 {
+            let result = self.write_all(&jobs).map_err(|error| match error {
+                LogError::Storage(error) => error.to_string(),
+                other => other.to_string(),
+            });
+            for job in jobs.drain(..) {
+                // Whoever does not wait any more has ended, which is no concern of the disk.
+                let _ = job.done.send(result.clone());
+            }
+        }
+    }
+
+    /// One transaction, flushed (redb's default durability), then the tip.
+    fn write_all(&mut self, jobs: &[Job]) -> Result<(), LogError> {
+        let changes = self.changes + 1;
+        let mut bytes = self.bytes.load(Ordering::Relaxed);
+        let transaction = self.file.begin_write()?;
+        {
+            let mut log = transaction.open_table(LOG)?;
+            let mut meta = transaction.open_table(META)?;
+            meta.insert(CHANGES, postcard::to_stdvec(&changes)?.as_slice())?;
+            for job in jobs {
+                match &job.change {
+                    Change::Append(entries) => {
+                        for (index, entry) in entries {
+                            let before = log.insert(index, entry.as_slice())?;
+                            let before = before.map_or(0, |before| before.value().len());
+                            bytes += entry.len() as u64;
+                            bytes -= before as u64;
+                        }
+                    }
+                    Change::Truncate { from } => log.retain_in(*from.., |_, entry| {
+                        bytes -= entry.len() as u64;
+                        false
+                    })?,
+                    Change::Purge { upto, purged } => {
+                        meta.insert("purged", purged.as_slice())?;
+                        log.retain_in(..=*upto, |_, entry| {
+                            bytes -= entry.len() as u64;
+                            false
+                        })?;
+                    }
+                    Change::Meta { name, value } => {
+                        meta.insert(*name, value.as_slice())?;
+                    }
+                }
+            }
+        }
+        transaction.commit()?;
+        self.tip.write(changes).map_err(|error| LogError::Storage(error.into()))?;
+        self.changes = changes;
+        self.bytes.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 fn read_failed(error: LogError) -> StorageError<RaftId> {

@@ -1,9 +1,8 @@
 //! The replicated store in memory, and its snapshots on disk. It applies what raft has decided and knows nothing of how
 //! that came about.
 
-use std::fs::File;
-use std::io::{self, Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Cursor};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::{RaftStateMachine, Snapshot};
@@ -12,14 +11,22 @@ use openraft::{
     StorageError, StorageIOError, StoredMembership,
 };
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::directory::RaftId;
-use super::log::WAY_OUT;
+use super::disk::Disk;
 use super::protocol::TypeConfig;
 use crate::conversation::{ConversationId, Outcome, Store, Transcript};
 
-/// Version of a snapshot's bytes, on disk and between members.
-const FORMAT: u32 = 1;
+/// The file.
+pub(super) const SNAPSHOT: &str = "snapshot";
+/// How a snapshot begins, on disk and between members.
+const MAGIC: &[u8; 8] = b"labctl/s";
+/// Version of what follows: of the format itself, then a checksum of all that comes after it. The first had no checksum.
+const FORMAT: u32 = 2;
+const FORMAT_BYTES: usize = 4;
+const CHECK_BYTES: usize = 32;
+const HEAD_BYTES: usize = MAGIC.len() + FORMAT_BYTES + CHECK_BYTES;
 
 type Membership = StoredMembership<RaftId, EmptyNode>;
 
@@ -44,24 +51,62 @@ pub enum SnapshotError {
         #[source]
         source: io::Error,
     },
-    /// The file does not hold what this version of the program writes.
-    #[error("the snapshot {path} is damaged or of another version; {WAY_OUT}")]
-    Unusable {
+    /// The file does not hold what this program wrote.
+    #[error("the snapshot {path} is damaged")]
+    Damaged {
         /// Which.
         path: PathBuf,
         /// What is wrong with it.
         #[source]
         source: Box<SnapshotError>,
     },
+    /// The file is of another version of this program.
+    #[error(
+        "the snapshot {path} has format {found}, and this labctl reads format {FORMAT} only; the labctl that wrote it reads it"
+    )]
+    OtherFormat {
+        /// Which.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
     /// Another version of this program wrote it.
-    #[error("the snapshot has format {0}, this program reads {FORMAT}")]
+    #[error("it has format {0}")]
     Format(u32),
+    /// The bytes do not begin like a snapshot.
+    #[error("it is none")]
+    Strange,
+    /// Some bytes are not what they were.
+    #[error("its checksum is wrong")]
+    Checksum,
+    /// The log has less than it should.
+    #[error("it has {found}, and the log begins after entry {purged}", found = found.map_or("nothing".to_owned(), |found| format!("entries up to {found}")))]
+    Behind {
+        /// The last entry in it.
+        found: Option<u64>,
+        /// The last entry that the log has let go.
+        purged: u64,
+    },
     /// The bytes make no sense.
     #[error("understand a snapshot")]
     Codec(#[from] postcard::Error),
     /// The task that did the work was stopped.
     #[error("the work on a snapshot was stopped")]
     Stopped,
+}
+
+impl SnapshotError {
+    /// Whether this disk will never do again, so that there is but one way on.
+    pub(super) fn is_for_good(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::OtherFormat { .. })
+    }
+
+    fn of_file(self, path: PathBuf) -> Self {
+        match self {
+            Self::Format(found) => Self::OtherFormat { path, found },
+            other => Self::Damaged { path, source: Box::new(other) },
+        }
+    }
 }
 
 /// The store and how far it has come.
@@ -96,13 +141,25 @@ impl State {
             membership: &self.membership,
             conversations: self.store.iter().collect(),
         };
-        Ok(postcard::to_extend(&body, postcard::to_stdvec(&FORMAT)?)?)
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(FORMAT.to_be_bytes());
+        bytes.extend([0; CHECK_BYTES]);
+        let mut bytes = postcard::to_extend(&body, bytes)?;
+        let check = Sha256::digest(&bytes[HEAD_BYTES..]);
+        bytes[HEAD_BYTES - CHECK_BYTES..HEAD_BYTES].copy_from_slice(&check);
+        Ok(bytes)
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, SnapshotError> {
-        let (format, body) = postcard::take_from_bytes::<u32>(bytes)?;
-        if format != FORMAT {
-            return Err(SnapshotError::Format(format));
+        let rest = bytes.strip_prefix(MAGIC).ok_or(SnapshotError::Strange)?;
+        let (format, rest) = rest.split_first_chunk::<FORMAT_BYTES>().ok_or(SnapshotError::Strange)?;
+        match u32::from_be_bytes(*format) {
+            FORMAT => {}
+            other => return Err(SnapshotError::Format(other)),
+        }
+        let (check, body) = rest.split_first_chunk::<CHECK_BYTES>().ok_or(SnapshotError::Strange)?;
+        if Sha256::digest(body).as_slice() != check {
+            return Err(SnapshotError::Checksum);
         }
         let body: OwnedBody = postcard::from_bytes(body)?;
         let store = Store::from_conversations(body.conversations);
@@ -137,16 +194,21 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// The machine as its last snapshot left it; raft then applies what the log has beyond that.
-    pub(super) fn open(folder: &Path) -> Result<Self, SnapshotError> {
-        let file = SnapshotFile { path: folder.join("snapshot"), newest: Mutex::default() };
+    /// The machine as its last snapshot left it; raft then applies what the log has beyond that. What the log has let go
+    /// must be in the snapshot, or it is nowhere.
+    pub(super) fn open(disk: &Disk, purged: Option<LogId<RaftId>>) -> Result<Self, SnapshotError> {
+        let file = SnapshotFile { disk: disk.clone(), newest: Mutex::default() };
+        let of_file = |error: SnapshotError| error.of_file(file.path());
         let state = match file.read()? {
-            Some(bytes) => State::from_bytes(&bytes).map_err(|error| SnapshotError::Unusable {
-                path: file.path.clone(),
-                source: Box::new(error),
-            })?,
+            Some(bytes) => State::from_bytes(&bytes).map_err(of_file)?,
             None => State::default(),
         };
+        if let Some(purged) = purged
+            && state.applied < Some(purged)
+        {
+            let found = state.applied.map(|applied| applied.index);
+            return Err(of_file(SnapshotError::Behind { found, purged: purged.index }));
+        }
         *lock(&file.newest) = state.applied;
         Ok(Self { state: Arc::new(Mutex::new(state)), file: Arc::new(file) })
     }
@@ -160,35 +222,27 @@ impl Machine {
 /// The newest snapshot on disk.
 #[derive(Debug)]
 struct SnapshotFile {
-    path: PathBuf,
+    disk: Disk,
     /// What the file holds. Locked while it is replaced, so that of two snapshots the newer one stays.
     newest: Mutex<Option<LogId<RaftId>>>,
 }
 
 impl SnapshotFile {
-    fn read(&self) -> Result<Option<Vec<u8>>, SnapshotError> {
-        match std::fs::read(&self.path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(SnapshotError::Read { path: self.path.clone(), source }),
-        }
+    fn path(&self) -> PathBuf {
+        self.disk.path(SNAPSHOT)
     }
 
-    /// Replaces the file at once and for good: whatever happens, one whole snapshot is there.
+    fn read(&self) -> Result<Option<Vec<u8>>, SnapshotError> {
+        self.disk.read(SNAPSHOT).map_err(|source| SnapshotError::Read { path: self.path(), source })
+    }
+
     fn replace(&self, applied: Option<LogId<RaftId>>, bytes: &[u8]) -> Result<(), SnapshotError> {
         let mut newest = lock(&self.newest);
         if *newest > applied {
             return Ok(());
         }
-        let failed = |source| SnapshotError::Write { path: self.path.clone(), source };
-        let draft = self.path.with_extension("draft");
-        let mut file = File::create(&draft).map_err(failed)?;
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-        std::fs::rename(&draft, &self.path).map_err(failed)?;
-        if let Some(folder) = self.path.parent() {
-            // The new name is only safe once the folder is.
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        }
+        let failed = |source| SnapshotError::Write { path: self.path(), source };
+        self.disk.replace(SNAPSHOT, bytes).map_err(failed)?;
         *newest = applied;
         Ok(())
     }

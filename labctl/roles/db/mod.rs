@@ -2,8 +2,10 @@
 //! serves visitors, other members and raft on one TCP port, and any member takes any request: a follower passes it on
 //! to the leader. It knows nothing of HTTP.
 
+mod compaction;
 mod desk;
 mod directory;
+mod disk;
 mod frame;
 mod joining;
 mod link;
@@ -12,6 +14,7 @@ mod machine;
 mod network;
 mod protocol;
 mod server;
+mod tip;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use directory::{Directory, RaftId, Seat};
+pub use disk::Disk;
 pub use frame::FrameError;
 pub use joining::JoinError;
 pub use link::{Link, LinkError};
@@ -38,7 +42,7 @@ use self::log::Log;
 use self::machine::Machine;
 use self::network::{Links, Network};
 use self::server::{Member, Server};
-use super::{Reporter, Site, stop};
+use super::{Reporter, Site, described, stop};
 use crate::report::What;
 use crate::topology::NodeName;
 
@@ -49,6 +53,9 @@ const HEARTBEAT_MS: u64 = 50;
 const ELECTION_MS: std::ops::Range<u64> = 200..300;
 /// Most entries in one message; of long ones there are fewer ([`log::APPEND_BYTES_MAX`]).
 const ENTRIES_MAX: u64 = 32;
+/// Most bytes of entries in the log: some seconds of the longest turns, and a small part of the disk, which in a lab is
+/// memory.
+const LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of a snapshot in one message.
 const SNAPSHOT_PIECE_BYTES: u64 = 1024 * 1024;
 /// Longest wait for one piece of a snapshot; the last one includes writing the file.
@@ -67,13 +74,15 @@ pub struct Tuning {
     pub snapshot_every: u64,
     /// Entries kept behind a snapshot.
     pub log_kept: u64,
+    /// Bytes of entries beyond which older ones go all the same.
+    pub log_bytes_max: u64,
 }
 
 impl Default for Tuning {
     /// Several seconds of full load are kept: a member that gets a snapshot must find the entries after it still there
     /// when it is through, or it would be given snapshots for ever.
     fn default() -> Self {
-        Self { snapshot_every: 2_000, log_kept: 10_000 }
+        Self { snapshot_every: 2_000, log_kept: 10_000, log_bytes_max: LOG_BYTES_MAX }
     }
 }
 
@@ -101,6 +110,15 @@ pub enum Error {
     /// The snapshot cannot be used.
     #[error("begin with the snapshot")]
     Snapshot(#[from] SnapshotError),
+    /// The disk holds what this program did not write, or not all that it wrote. It is left to people what to do then: a
+    /// majority of the others has all that was ever acknowledged, and they know whether the others are well.
+    #[error("{what}; {way_out}")]
+    Unusable {
+        /// The file, and what is wrong with it.
+        what: String,
+        /// What helps.
+        way_out: String,
+    },
     /// Membership failed.
     #[error("become a member")]
     Join(#[from] JoinError),
@@ -121,13 +139,14 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
         .map_err(Error::Runtime)?;
     runtime.block_on(async {
         let stop = stop::asked().map_err(Error::Runtime)?;
-        serve(site, reporter, Tuning::default(), stop).await
+        serve(site, &Disk::new(site.disk.join(FOLDER)), reporter, Tuning::default(), stop).await
     })
 }
 
-/// Runs a database until the future `stop` is done.
+/// Runs a database on a disk until the future `stop` is done.
 pub async fn serve(
     site: &Site,
+    disk: &Disk,
     reporter: Reporter,
     tuning: Tuning,
     stop: impl Future<Output = ()>,
@@ -135,11 +154,13 @@ pub async fn serve(
     let directory = Arc::new(Directory::of(&site.topology));
     let place = directory.place_of(&site.me).ok_or_else(|| Error::NoSeat(site.me.clone()))?;
     let links: Links = directory.seats().iter().map(|seat| Link::new(seat.address)).collect();
-    let around = Surroundings { directory, links, place };
+    let around = Surroundings { directory: directory.clone(), links, place };
 
-    let folder = site.disk.join(FOLDER);
-    let log = Log::open(&folder)?;
-    let machine = Machine::open(&folder)?;
+    let (log, machine) = open(disk).map_err(|error| match error {
+        Error::Log(error) if error.is_for_good() => unusable(&error, site, &directory, disk),
+        Error::Snapshot(error) if error.is_for_good() => unusable(&error, site, &directory, disk),
+        other => other,
+    })?;
     let address = around.directory.seats()[place].address;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
 
@@ -157,7 +178,6 @@ pub async fn serve(
         () = &mut stop => return Ok(()),
     };
     server.take_part(member.clone());
-    let directory = around.directory.clone();
     let settling = member.clone();
     tasks.spawn(async move { joining::settle(&around, &settling).await });
     let result = tokio::select! {
@@ -167,6 +187,24 @@ pub async fn serve(
     // A raft that hangs on its disk must not keep the daemon from ending.
     let _ = timeout(STOP_MAX, member.raft.shutdown()).await;
     result
+}
+
+/// Opens both that a disk holds.
+fn open(disk: &Disk) -> Result<(Log, Machine), Error> {
+    let log = Log::open(disk)?;
+    let machine = Machine::open(disk, log.purged()?)?;
+    Ok((log, machine))
+}
+
+fn unusable(error: &dyn std::error::Error, site: &Site, directory: &Directory, disk: &Disk) -> Error {
+    let empty = format!("`labctl exec {} -- rm -r {}`", site.me, disk.folder().display());
+    let way_out = match directory.seats().len() {
+        1 => format!("no other database has a copy: {empty} begins anew, with nothing"),
+        _ => format!(
+            "while the other databases run, {empty} lets it join them anew and get everything from them"
+        ),
+    };
+    Error::Unusable { what: described(error), way_out }
 }
 
 /// From an open disk to a running raft; with an empty disk that takes the other databases.
@@ -183,9 +221,10 @@ async fn begin(
         None => joining::become_member(around, &log, wishes).await?,
     };
     let network = Network { directory: around.directory.clone(), links: around.links.clone(), identity };
-    let raft = Raft::new(identity.id, Arc::new(config(tuning)?), network, log, machine.clone())
+    let raft = Raft::new(identity.id, Arc::new(config(tuning)?), network, log.clone(), machine.clone())
         .await
         .map_err(|fatal| Error::Raft(Box::new(fatal)))?;
+    tasks.spawn(compaction::keep_short(raft.clone(), log, tuning.log_bytes_max));
     let desk = Desk::open(raft.clone(), tasks);
     Ok(Member { identity, raft, machine, desk })
 }

@@ -28,7 +28,7 @@ const FORWARD_MAX: Duration = Duration::from_millis(220);
 /// Most connections: two web nodes at full load and all other members, several times over.
 const CONNECTIONS_MAX: usize = 1_024;
 /// Most requests of visitors in work at once.
-const IN_FLIGHT_MAX: usize = 256;
+pub(super) const IN_FLIGHT_MAX: usize = 256;
 /// How long a connection may be open without a request.
 const QUIET_MAX: Duration = Duration::from_secs(120);
 /// How long a peer may take to send the preamble, or to take an answer.

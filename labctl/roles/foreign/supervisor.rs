@@ -72,6 +72,7 @@ pub(in crate::roles) fn supervise_until_ready(
     for program in programs {
         running.push((program, start(program)?));
     }
+    let own = pids(&running);
     started();
     watch.look("it started")?;
     loop {
@@ -88,6 +89,8 @@ pub(in crate::roles) fn supervise_until_ready(
                 return Err(Error::Ended { program, how: status.to_string() });
             }
         }
+        // What a program has left to itself, where this process has asked for that.
+        process::reap_orphans(&own);
     }
 }
 
@@ -102,9 +105,14 @@ fn start(program: &Program) -> Result<Child, Error> {
     spawn.start().map_err(|source| Error::Start { program: program.path.display().to_string(), source })
 }
 
+fn pids(running: &[(&Program, Child)]) -> Vec<i32> {
+    running.iter().map(|(_, child)| child.id() as i32).collect()
+}
+
 /// The last to start is the first to stop.
 fn stop(running: &mut [(&Program, Child)], signals: &SignalFd, watch: &mut Watch) -> Result<(), Error> {
     let deadline = clock::monotonic_ns() + STOP_MAX.as_nanos() as u64;
+    let own = pids(running);
     for (program, child) in running.iter_mut().rev() {
         let _ = process::signal(child.id() as i32, Signal::SIGTERM);
         loop {
@@ -120,6 +128,8 @@ fn stop(running: &mut [(&Program, Child)], signals: &SignalFd, watch: &mut Watch
             }
             wait(signals, watch, Some(left)).map_err(|source| Error::System { act: "wait", source })?;
             while let Ok(Some(_)) = signals.read_signal() {}
+            // Whoever stops may wait for them to be gone.
+            process::reap_orphans(&own);
             watch.look("it was told to stop")?;
         }
     }

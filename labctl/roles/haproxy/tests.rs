@@ -1,78 +1,15 @@
 //! What HAProxy is told of a site, and that it understands it.
 
-use std::ffi::OsStr;
-use std::io::Write as _;
-use std::process::Stdio;
-
 use super::*;
-use crate::kernel::process::Spawn;
-use crate::topology::{Layer7, Topology, parse};
-
-const HA: &str = include_str!("../../../topologies/ha.yaml");
-
-fn site(change: impl FnOnce(&mut Topology)) -> Site {
-    let mut topology = parse("ha.yaml", HA).expect("a topology without mistakes");
-    change(&mut topology);
-    Site { topology, me: "proxy1".parse().expect("a name"), disk: "/nowhere".into() }
-}
-
-fn told(forward: Forward, change: impl FnOnce(&mut VirtualService)) -> Result<String, String> {
-    let site = site(|topology| {
-        let balancer = topology.balancer.as_mut().expect("a balancer");
-        balancer.forward = forward;
-        change(&mut balancer.services[0]);
-    });
-    let balancer = foreign::balancer(&site.topology).map_err(|error| error.to_string())?;
-    configuration(&site, balancer).map_err(|error| error.to_string())
-}
-
-/// One rule of each kind, with values that a careless writer would trip over.
-fn rules() -> Vec<Rule> {
-    let rule = || Rule {
-        host: None,
-        path: None,
-        header: None,
-        cookie: None,
-        reals: vec!["web2".parse().expect("a name")],
-    };
-    vec![
-        Rule { host: Some("www.example".to_owned()), path: Some("/it's/".to_owned()), ..rule() },
-        Rule { header: Some(("X-Tenant".to_owned(), "blue \"$sky\" {1}".to_owned())), ..rule() },
-        Rule { cookie: Some(("beta".to_owned(), "1".to_owned())), ..rule() },
-    ]
-}
-
-/// Has the program itself read what was written for it, where it is installed.
-fn accepted(text: &str, words: &[&str]) {
-    let Some(path) = process::find_program(PROGRAM) else {
-        let _ = writeln!(std::io::stderr(), "skipped: no {PROGRAM}");
-        return;
-    };
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("conf");
-    std::fs::write(&file, text).expect("a file");
-    std::fs::create_dir(folder.path().join("tmp")).expect("a folder");
-    let at = folder.path().display().to_string();
-    let words: Vec<String> = words.iter().map(|word| word.replace("FOLDER", &at)).collect();
-    let spawn = Spawn {
-        program: path.as_os_str(),
-        args: words.iter().map(OsStr::new).collect(),
-        stdout: Stdio::piped(),
-        stderr: Stdio::piped(),
-        die_with_parent: true,
-        ..Spawn::own(&[])
-    };
-    let output = spawn.start().expect("the program").wait_with_output().expect("its end");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("[WARNING]"), "{said}\n{text}");
-}
+use crate::roles::foreign::fixtures::{accepted, rules, site, told};
+use crate::topology::Layer7;
 
 const CHECK: [&str; 3] = ["-c", "-f", "FOLDER/conf"];
 
 #[test]
 fn the_webs_of_the_site_by_connection() {
-    let text = told(Forward::Nat, |_| {}).expect("a configuration");
-    accepted(&text, &CHECK);
+    let text = told(configuration, Forward::Nat, |_| {}).expect("a configuration");
+    accepted(PROGRAM, &text, &CHECK);
     insta::assert_snapshot!(text, @r"
     # Written by labctl for proxy1.
     global
@@ -105,7 +42,7 @@ fn the_webs_of_the_site_by_connection() {
 
 #[test]
 fn everything_that_can_be_told_of_requests() {
-    let text = told(Forward::Proxy, |service| {
+    let text = told(configuration, Forward::Proxy, |service| {
         service.address = "2001:db8::10".parse().expect("an address");
         service.scheduler = Scheduler::Wlc;
         service.check.probe = Probe::Tcp;
@@ -115,7 +52,7 @@ fn everything_that_can_be_told_of_requests() {
         service.reals[1].weight = 7;
     });
     let text = text.expect("a configuration");
-    accepted(&text, &CHECK);
+    accepted(PROGRAM, &text, &CHECK);
     insta::assert_snapshot!(text, @r#"
     # Written by labctl for proxy1.
     global
@@ -177,12 +114,16 @@ fn everything_that_can_be_told_of_requests() {
 #[test]
 fn what_it_cannot_do_is_refused() {
     let refused = [
-        told(Forward::Tun, |_| {}),
-        told(Forward::Dr, |_| {}),
-        told(Forward::Proxy, |service| service.protocol = Protocol::Udp),
-        told(Forward::Nat, |service| service.scheduler = Scheduler::Sed),
-        told(Forward::Nat, |service| (service.scheduler, service.reals[0].weight) = (Scheduler::Wrr, 257)),
-        told(Forward::Nat, |service| service.check.probe = Probe::Command(vec!["true".to_owned()])),
+        told(configuration, Forward::Tun, |_| {}),
+        told(configuration, Forward::Dr, |_| {}),
+        told(configuration, Forward::Proxy, |service| service.protocol = Protocol::Udp),
+        told(configuration, Forward::Nat, |service| service.scheduler = Scheduler::Sed),
+        told(configuration, Forward::Nat, |service| {
+            (service.scheduler, service.reals[0].weight) = (Scheduler::Wrr, 257)
+        }),
+        told(configuration, Forward::Nat, |service| {
+            service.check.probe = Probe::Command(vec!["true".to_owned()])
+        }),
     ];
     let lines: Vec<String> = refused.into_iter().map(|one| one.expect_err("refused")).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"

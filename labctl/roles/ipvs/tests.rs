@@ -1,62 +1,14 @@
 //! What keepalived is told of a site's IPVS, and that it understands it.
 
-use std::ffi::OsStr;
-use std::io::Write as _;
-use std::process::Stdio;
-
 use super::*;
-use crate::kernel::process::Spawn;
-use crate::topology::{Topology, parse};
-
-const HA: &str = include_str!("../../../topologies/ha.yaml");
-
-fn site(change: impl FnOnce(&mut Topology)) -> Site {
-    let mut topology = parse("ha.yaml", HA).expect("a topology without mistakes");
-    change(&mut topology);
-    Site { topology, me: "proxy1".parse().expect("a name"), disk: "/nowhere".into() }
-}
-
-fn told(forward: Forward, change: impl FnOnce(&mut VirtualService)) -> Result<String, String> {
-    let site = site(|topology| {
-        let balancer = topology.balancer.as_mut().expect("a balancer");
-        balancer.forward = forward;
-        change(&mut balancer.services[0]);
-    });
-    let balancer = foreign::balancer(&site.topology).map_err(|error| error.to_string())?;
-    configuration(&site, balancer).map_err(|error| error.to_string())
-}
-
-/// Has the program itself read what was written for it, where it is installed.
-fn accepted(text: &str, words: &[&str]) {
-    let Some(path) = process::find_program(PROGRAM) else {
-        let _ = writeln!(std::io::stderr(), "skipped: no {PROGRAM}");
-        return;
-    };
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("conf");
-    std::fs::write(&file, text).expect("a file");
-    std::fs::create_dir(folder.path().join("tmp")).expect("a folder");
-    let at = folder.path().display().to_string();
-    let words: Vec<String> = words.iter().map(|word| word.replace("FOLDER", &at)).collect();
-    let spawn = Spawn {
-        program: path.as_os_str(),
-        args: words.iter().map(OsStr::new).collect(),
-        stdout: Stdio::piped(),
-        stderr: Stdio::piped(),
-        die_with_parent: true,
-        ..Spawn::own(&[])
-    };
-    let output = spawn.start().expect("the program").wait_with_output().expect("its end");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("[WARNING]"), "{said}\n{text}");
-}
+use crate::roles::foreign::fixtures::{accepted, site, told};
 
 const CHECK: [&str; 4] = ["--config-test", "--check", "--use-file", "FOLDER/conf"];
 
 #[test]
 fn the_webs_of_the_site() {
-    let text = told(Forward::Nat, |_| {}).expect("a configuration");
-    accepted(&text, &CHECK);
+    let text = told(configuration, Forward::Nat, |_| {}).expect("a configuration");
+    accepted(PROGRAM, &text, &CHECK);
     insta::assert_snapshot!(text, @r"
     # Written by labctl for proxy1.
     global_defs {
@@ -100,7 +52,7 @@ fn the_webs_of_the_site() {
 #[test]
 fn everything_else_that_can_be_told() {
     let program = || vec!["dig".to_owned(), "it's me".to_owned()];
-    let text = told(Forward::Dr, |service| {
+    let text = told(configuration, Forward::Dr, |service| {
         service.address = "2001:db8::10".parse().expect("an address");
         (service.port, service.protocol, service.scheduler) = (53, Protocol::Udp, Scheduler::Mh);
         service.check.probe = Probe::Command(program());
@@ -112,7 +64,7 @@ fn everything_else_that_can_be_told() {
         service.reals[0].weight = 0;
     });
     let text = text.expect("a configuration");
-    accepted(&text, &CHECK);
+    accepted(PROGRAM, &text, &CHECK);
     insta::assert_snapshot!(text, @r#"
     # Written by labctl for proxy1.
     global_defs {
@@ -157,7 +109,10 @@ fn everything_else_that_can_be_told() {
 
 #[test]
 fn requests_are_refused() {
-    assert_eq!(told(Forward::Proxy, |_| {}), Err("IPVS cannot understand requests".to_owned()));
+    assert_eq!(
+        told(configuration, Forward::Proxy, |_| {}),
+        Err("IPVS cannot understand requests".to_owned())
+    );
 }
 
 #[test]

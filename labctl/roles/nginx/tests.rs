@@ -1,85 +1,23 @@
 //! What nginx is told of a site, and that it understands it.
 
-use std::ffi::OsStr;
-use std::io::Write as _;
-use std::process::Stdio;
 use std::time::Duration;
 
 use super::*;
-use crate::kernel::process::Spawn;
-use crate::topology::{Layer7, Topology, parse};
-
-const HA: &str = include_str!("../../../topologies/ha.yaml");
-
-fn site(change: impl FnOnce(&mut Topology)) -> Site {
-    let mut topology = parse("ha.yaml", HA).expect("a topology without mistakes");
-    change(&mut topology);
-    Site { topology, me: "proxy1".parse().expect("a name"), disk: "/nowhere".into() }
-}
-
-fn told(forward: Forward, change: impl FnOnce(&mut VirtualService)) -> Result<String, String> {
-    let site = site(|topology| {
-        let balancer = topology.balancer.as_mut().expect("a balancer");
-        balancer.forward = forward;
-        change(&mut balancer.services[0]);
-    });
-    let balancer = foreign::balancer(&site.topology).map_err(|error| error.to_string())?;
-    configuration(&site, balancer).map_err(|error| error.to_string())
-}
-
-/// One rule of each kind, with values that a careless writer would trip over.
-fn rules() -> Vec<Rule> {
-    let rule = || Rule {
-        host: None,
-        path: None,
-        header: None,
-        cookie: None,
-        reals: vec!["web2".parse().expect("a name")],
-    };
-    vec![
-        Rule { host: Some("www.example".to_owned()), path: Some("/it's/".to_owned()), ..rule() },
-        Rule { header: Some(("X-Tenant".to_owned(), "blue \"$sky\" {1}".to_owned())), ..rule() },
-        Rule { cookie: Some(("beta".to_owned(), "1".to_owned())), ..rule() },
-    ]
-}
-
-/// Has the program itself read what was written for it, where it is installed.
-fn accepted(text: &str, words: &[&str]) {
-    let Some(path) = process::find_program(PROGRAM) else {
-        let _ = writeln!(std::io::stderr(), "skipped: no {PROGRAM}");
-        return;
-    };
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("conf");
-    std::fs::write(&file, text).expect("a file");
-    std::fs::create_dir(folder.path().join("tmp")).expect("a folder");
-    let at = folder.path().display().to_string();
-    let words: Vec<String> = words.iter().map(|word| word.replace("FOLDER", &at)).collect();
-    let spawn = Spawn {
-        program: path.as_os_str(),
-        args: words.iter().map(OsStr::new).collect(),
-        stdout: Stdio::piped(),
-        stderr: Stdio::piped(),
-        die_with_parent: true,
-        ..Spawn::own(&[])
-    };
-    let output = spawn.start().expect("the program").wait_with_output().expect("its end");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && !said.contains("[WARNING]"), "{said}\n{text}");
-}
+use crate::roles::foreign::fixtures::{accepted, rules, site, told};
+use crate::topology::Layer7;
 
 const CHECK: [&str; 7] = ["-t", "-p", "FOLDER", "-e", "stderr", "-c", "FOLDER/conf"];
 
 #[test]
 fn the_webs_of_the_site_by_connection() {
-    let text = told(Forward::Nat, |service| {
+    let text = told(configuration, Forward::Nat, |service| {
         // Its check tries to listen, on what every machine has.
         (service.address, service.port) = ("127.0.73.1".parse().expect("an address"), 8073);
         service.scheduler = Scheduler::Mh;
     });
     let text = text.expect("a configuration");
     if missing(Forward::Nat).is_none() {
-        accepted(&text, &CHECK);
+        accepted(PROGRAM, &text, &CHECK);
     }
     insta::assert_snapshot!(text, @r"
     # Written by labctl for proxy1.
@@ -111,7 +49,7 @@ fn the_webs_of_the_site_by_connection() {
 
 #[test]
 fn everything_that_can_be_told_of_requests() {
-    let text = told(Forward::Proxy, |service| {
+    let text = told(configuration, Forward::Proxy, |service| {
         (service.address, service.port) = ("::1".parse().expect("an address"), 8073);
         service.scheduler = Scheduler::Wlc;
         service.layer7 = Layer7 { sticky: None, rules: rules() };
@@ -119,7 +57,7 @@ fn everything_that_can_be_told_of_requests() {
         service.reals[1].weight = 7;
     });
     let text = text.expect("a configuration");
-    accepted(&text, &CHECK);
+    accepted(PROGRAM, &text, &CHECK);
     insta::assert_snapshot!(text, @r#"
     # Written by labctl for proxy1.
     daemon off;
@@ -140,6 +78,7 @@ fn everything_that_can_be_told_of_requests() {
         uwsgi_temp_path tmp/uwsgi;
         client_max_body_size 0;
         proxy_request_buffering off;
+        proxy_max_temp_file_size 0;
         client_header_timeout 20s;
         keepalive_timeout 20s;
         keepalive_requests 1000000;
@@ -194,11 +133,11 @@ fn everything_that_can_be_told_of_requests() {
 fn what_it_cannot_do_is_refused() {
     let sticky = || Layer7 { sticky: Some("lab_real".to_owned()), rules: vec![] };
     let refused = [
-        told(Forward::Tun, |_| {}),
-        told(Forward::Dr, |_| {}),
-        told(Forward::Proxy, |service| service.protocol = Protocol::Udp),
-        told(Forward::Proxy, |service| service.layer7 = sticky()),
-        told(Forward::Nat, |service| service.scheduler = Scheduler::Nq),
+        told(configuration, Forward::Tun, |_| {}),
+        told(configuration, Forward::Dr, |_| {}),
+        told(configuration, Forward::Proxy, |service| service.protocol = Protocol::Udp),
+        told(configuration, Forward::Proxy, |service| service.layer7 = sticky()),
+        told(configuration, Forward::Nat, |service| service.scheduler = Scheduler::Nq),
     ];
     let lines: Vec<String> = refused.into_iter().map(|one| one.expect_err("refused")).collect();
     insta::assert_snapshot!(lines.join("\n"), @r"

@@ -257,6 +257,50 @@ async fn too_many_requests_are_turned_away_and_health_checks_are_not() {
     assert_eq!(web.get("/healthz").await.status(), StatusCode::OK);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_is_told_to_come_back_before_anybody_is_served_and_leaves_nothing_behind() {
+    let topology = cluster::topology(1, topology::Memory::Database);
+    let silent = silent(&topology, 0).await;
+    let web = Web::start(&topology, "web1").await;
+    // One address alone does not get that many connections.
+    let visitors = [2, 3, 4, 5].map(|host| {
+        let visitor = Client::builder().no_proxy().timeout(WAIT_MAX);
+        visitor.local_address(IpAddr::from([127, 0, 0, host])).build().unwrap()
+    });
+    let flood = |count: usize| {
+        let mut requests = tokio::task::JoinSet::new();
+        for n in 0..count {
+            let turns = format!("{}/conversations/{}/turns", web.base, "0".repeat(32));
+            let request = visitors[n % visitors.len()].post(turns).header("idempotency-key", n.to_string());
+            let request = request.body(r#"{"text":"hello"}"#);
+            requests.spawn(async move {
+                let response = request.send().await.unwrap();
+                assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+                assert_eq!(header(&response, "retry-after"), "1");
+                body(response).await["error"].as_str().unwrap().to_owned()
+            });
+        }
+        requests
+    };
+    let over = app::IN_FLIGHT_MAX;
+    let mut requests = flood(app::IN_FLIGHT_MAX + over);
+    let mut answers = Vec::new();
+    while let Some(answer) = requests.join_next().await {
+        answers.push(answer.unwrap());
+    }
+    // Those for whom there was no room did not wait for those who had some.
+    let refused = answers.iter().filter(|answer| *answer == "overloaded").count();
+    assert_eq!(refused, over);
+    assert!(answers[..over].iter().all(|answer| answer == "overloaded"), "{answers:?}");
+    assert!(answers[over..].iter().all(|answer| answer == "databases-unavailable"), "{answers:?}");
+    drop(silent);
+    // All the room is there again.
+    let mut requests = flood(app::IN_FLIGHT_MAX);
+    while let Some(answer) = requests.join_next().await {
+        assert_eq!(answer.unwrap(), "databases-unavailable");
+    }
+}
+
 /// A listener in a database's place that takes connections and says nothing, like a machine that hangs.
 async fn silent(topology: &Topology, place: usize) -> TcpListener {
     let address = crate::roles::db::Directory::of(topology).seats()[place].address;

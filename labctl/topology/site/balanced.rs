@@ -46,7 +46,7 @@ impl Balancer {
         let counts =
             |it: &Scheduler| matches!(it, Scheduler::Lc | Scheduler::Wlc | Scheduler::Sed | Scheduler::Nq);
         let beyond = self.services.iter().map(|service| service.scheduler).find(counts)?;
-        Some(format!("`scheduler: {}`", format!("{beyond:?}").to_lowercase()))
+        Some(format!("`scheduler: {}`", beyond.word()))
     }
 }
 
@@ -242,6 +242,26 @@ impl Forward {
     /// Do real servers answer clients themselves, from the address of the service, without the director?
     pub fn answers_directly(self) -> bool {
         matches!(self, Self::Tun | Self::Dr)
+    }
+}
+
+impl Scheduler {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Rr, Self::Wrr, Self::Lc, Self::Wlc, Self::Sed, Self::Nq, Self::Sh, Self::Mh];
+
+    /// Its word in a topology, which is that of IPVS too.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Rr => "rr",
+            Self::Wrr => "wrr",
+            Self::Lc => "lc",
+            Self::Wlc => "wlc",
+            Self::Sed => "sed",
+            Self::Nq => "nq",
+            Self::Sh => "sh",
+            Self::Mh => "mh",
+        }
     }
 }
 

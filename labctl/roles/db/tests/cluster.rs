@@ -1,5 +1,5 @@
 //! Databases for tests: each in a runtime of its own, on a loopback address of its own, with a disk of its own. A crash
-//! drops the runtime with everything in it; the disk stays.
+//! drops the runtime with everything in it; the disk stays, without what was not flushed.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixDatagram;
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::conversation::{Command, ConversationId, Outcome, Transcript};
 use crate::report::{Event, What};
-use crate::roles::db::{self, Ask, Directory, Link, LogError, Reply, Request, Tuning};
+use crate::roles::db::{self, Ask, Directory, Disk, FOLDER, Link, LogError, Reply, Request, Tuning};
 use crate::roles::web::Databases;
 use crate::roles::{Reporter, Site};
 use crate::topology::*;
@@ -81,6 +81,7 @@ pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
 
 /// One running database.
 struct Running {
+    disk: Disk,
     crash: oneshot::Sender<()>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<Result<(), db::Error>>,
@@ -136,15 +137,20 @@ impl Cluster {
         let (crash, crashed) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let tuning = self.tuning;
-        let thread = std::thread::spawn(move || run(&site, &reporter, tuning, crashed, stopped));
-        self.running[place] = Some(Running { crash, stop, thread, events: ours, leader: None });
+        let disk = Disk::new(self.disk(place).join(FOLDER));
+        let theirs = disk.clone();
+        let thread = std::thread::spawn(move || run(&site, &theirs, &reporter, tuning, crashed, stopped));
+        self.running[place] = Some(Running { disk, crash, stop, thread, events: ours, leader: None });
     }
 
     /// Ends a database without giving it time for anything.
     pub(crate) fn crash(&mut self, place: usize) {
         let running = self.running[place].take().expect("it runs");
-        running.crash.send(()).expect("it has not ended by itself");
-        running.thread.join().unwrap().unwrap();
+        assert!(!running.thread.is_finished(), "it has ended by itself");
+        running.disk.cut();
+        // A database without power may find out by itself, and end with an error before it is told.
+        let _ = running.crash.send(());
+        let _ = running.thread.join().expect("no panic");
     }
 
     /// Asks a database to end, and waits until it has.
@@ -229,6 +235,7 @@ impl Running {
 
 fn run(
     site: &Site,
+    disk: &Disk,
     reporter: &Reporter,
     tuning: Tuning,
     crashed: oneshot::Receiver<()>,
@@ -236,7 +243,7 @@ fn run(
 ) -> Result<(), db::Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let result = runtime.block_on(async {
-        let serving = serve(site, reporter, tuning, stopped);
+        let serving = serve(site, disk, reporter, tuning, stopped);
         tokio::select! {
             result = serving => result,
             Ok(()) = crashed => Ok(()),
@@ -249,6 +256,7 @@ fn run(
 /// A process that was killed has let go of its disk and its port. Threads of this process may need a moment for that.
 async fn serve(
     site: &Site,
+    disk: &Disk,
     reporter: &Reporter,
     tuning: Tuning,
     stopped: oneshot::Receiver<()>,
@@ -261,7 +269,7 @@ async fn serve(
     };
     tokio::pin!(stopped);
     loop {
-        match db::serve(site, reporter.clone(), tuning, &mut stopped).await {
+        match db::serve(site, disk, reporter.clone(), tuning, &mut stopped).await {
             Err(db::Error::Log(LogError::Open { source: redb::Error::DatabaseAlreadyOpen, .. }))
             | Err(db::Error::Bind { .. })
                 if Instant::now() < deadline =>

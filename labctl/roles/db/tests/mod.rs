@@ -1,7 +1,11 @@
 //! Three databases in one process: what they agree on, and what survives.
 
+mod bounds;
 pub(crate) mod cluster;
+mod damage;
+mod membership;
 mod parts;
+mod power;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +27,22 @@ fn id() -> ConversationId {
 }
 
 fn turn(key: &str) -> Command {
-    Command::AppendTurn { id: id(), key: key.parse().unwrap(), body: format!("text of {key}") }
+    turn_of(id(), key)
+}
+
+fn turn_of(id: ConversationId, key: &str) -> Command {
+    Command::AppendTurn { id, key: key.parse().unwrap(), body: format!("text of {key}") }
+}
+
+/// Turns of one writer in one conversation; two writers do not fill it.
+const PART: usize = 400;
+
+/// The conversation of a writer's turn.
+fn part(turn: usize) -> ConversationId {
+    match turn / PART {
+        0 => id(),
+        part => [0x80 + part as u8; 16].into(),
+    }
 }
 
 async fn keys_through(cluster: &Cluster, place: usize) -> Vec<String> {
@@ -45,10 +64,14 @@ impl Writer {
         let task = tokio::spawn(async move {
             let mut acknowledged = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
-                let key = format!("{name}-{}", acknowledged.len());
+                let (n, id) = (acknowledged.len(), part(acknowledged.len()));
+                let key = format!("{name}-{n}");
+                if n > 0 && n % PART == 0 && databases.apply(Command::Create { id }).await.is_err() {
+                    continue;
+                }
                 // What failed is sent again under the same key, as a browser would.
                 if let Ok(Outcome::Appended { .. } | Outcome::Replayed { .. }) =
-                    databases.apply(turn(&key)).await
+                    databases.apply(turn_of(id, &key)).await
                 {
                     acknowledged.push(key);
                     counted.fetch_add(1, Ordering::Relaxed);
@@ -72,6 +95,27 @@ impl Writer {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap()
     }
+}
+
+/// All acknowledged turns are there, each once. Returns how many there were.
+async fn assert_kept(cluster: &Cluster, place: usize, writers: impl IntoIterator<Item = Writer>) -> usize {
+    let mut acknowledged = BTreeSet::new();
+    let mut parts = BTreeSet::new();
+    for writer in writers {
+        let keys = writer.end().await;
+        parts.extend((0..keys.len()).map(part));
+        acknowledged.extend(keys);
+    }
+    let mut kept = BTreeSet::new();
+    for id in parts {
+        let transcript = cluster.read_through(place, id).await.expect("the conversation exists");
+        for turn in transcript.turns() {
+            assert!(kept.insert(turn.key.to_string()), "{} is there twice", turn.key);
+        }
+    }
+    let lost: Vec<_> = acknowledged.difference(&kept).collect();
+    assert!(lost.is_empty(), "lost {lost:?} of {}", acknowledged.len());
+    acknowledged.len()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,15 +157,7 @@ async fn a_dead_leader_costs_no_acknowledged_turn_and_its_disk_catches_up() {
     for writer in &writers {
         writer.more(5).await;
     }
-    let mut acknowledged = BTreeSet::new();
-    for writer in writers {
-        acknowledged.extend(writer.end().await);
-    }
-    let keys = keys_through(&cluster, dead).await;
-    let kept: BTreeSet<_> = keys.iter().cloned().collect();
-    assert_eq!(kept.len(), keys.len(), "a turn is there twice");
-    let lost: Vec<_> = acknowledged.difference(&kept).collect();
-    assert!(lost.is_empty(), "lost {lost:?} of {}", acknowledged.len());
+    assert_kept(&cluster, dead, writers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,15 +209,15 @@ async fn an_emptied_disk_joins_the_cluster_and_never_founds_another() {
 
 /// The last entry on a disk whose database does not run, and the last one that is gone from it.
 async fn log_of(cluster: &Cluster, place: usize) -> (Option<u64>, Option<u64>) {
-    let mut log =
-        eventually("a log that is free", async || Log::open(&cluster.disk(place).join(FOLDER))).await;
+    let disk = Disk::new(cluster.disk(place).join(FOLDER));
+    let mut log = eventually("a log that is free", async || Log::open(&disk)).await;
     let state = log.get_log_state().await.unwrap();
     (state.last_log_id.map(|id| id.index), state.last_purged_log_id.map(|id| id.index))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_misses_more_than_the_log_keeps_gets_a_snapshot_from_the_leader() {
-    let tuning = Tuning { snapshot_every: 10, log_kept: 5 };
+    let tuning = Tuning { snapshot_every: 10, log_kept: 5, ..Tuning::default() };
     let mut cluster = Cluster::tuned(3, tuning);
     (0..3).for_each(|place| cluster.start(place));
     let behind = (cluster.leader().await + 1) % 3;
@@ -209,7 +245,7 @@ async fn who_misses_more_than_the_log_keeps_gets_a_snapshot_from_the_leader() {
     let keys = keys_through(&cluster, behind).await;
     assert_eq!(keys, (0..turns).map(|n| n.to_string()).chain(["after".to_owned()]).collect::<Vec<_>>());
     cluster.stop(behind);
-    let machine = machine::Machine::open(&cluster.disk(behind).join(FOLDER)).unwrap();
+    let machine = Machine::open(&Disk::new(cluster.disk(behind).join(FOLDER)), None).unwrap();
     assert!(machine.transcript(&id()).is_some_and(|kept| !kept.turns().is_empty()), "it kept the snapshot");
 }
 
@@ -240,25 +276,21 @@ async fn turns_that_no_frame_would_hold_together_are_refused_and_cost_no_leader(
     }
 }
 
-/// All that an error says, as the daemon's log has it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(|error| error.to_string()).collect::<Vec<_>>().join(": ")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_disk_is_named_with_the_way_out_and_the_way_leads_out() {
     let mut cluster = Cluster::started(3).await;
     cluster.apply_through(0, Command::Create { id: id() }).await;
     cluster.apply_through(1, turn("before")).await;
-    for file in ["raft.redb", "snapshot"] {
+    for file in ["raft.redb", "raft.tip", "snapshot"] {
         cluster.crash(2);
         let folder = cluster.disk(2).join(FOLDER);
         std::fs::write(folder.join(file), [0xff; 10_000]).unwrap();
         cluster.start(2);
-        let said = chain(&cluster.failure(2).await);
+        let said = described(&cluster.failure(2).await);
         assert!(said.contains(&format!("{}", folder.join(file).display())), "{said}");
-        assert!(said.contains("remove its folder"), "{said}");
+        let way_out = format!("`labctl exec db3 -- rm -r {}`", folder.display());
+        assert!(said.contains(&way_out), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
 
         std::fs::remove_dir_all(folder).unwrap();
         cluster.start(2);

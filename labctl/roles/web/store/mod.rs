@@ -4,6 +4,8 @@
 
 mod etcd;
 mod kept;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 
@@ -13,6 +15,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use self::etcd::Etcd;
+#[cfg(feature = "postgres")]
+use self::postgres::Postgres;
 use super::databases::NoAnswer;
 use crate::conversation::{Command, ConversationId, Outcome, Transcript};
 use crate::roles::db::Directory;
@@ -30,6 +34,8 @@ const REST: Duration = Duration::from_millis(25);
 pub(super) trait Engine {
     /// What an acknowledged turn survives, in a word.
     const DURABILITY: &'static str;
+    /// Patience with one database.
+    const ATTEMPT_MAX: Duration = ATTEMPT_MAX;
 
     /// Has a command carried out through the database of this place, wholly or not at all.
     fn apply(&self, place: usize, command: &Command)
@@ -72,6 +78,8 @@ pub(super) enum Store {
     Etcd(Client<Etcd>),
     #[cfg(feature = "redis")]
     Redis(Client<redis::Redis>),
+    #[cfg(feature = "postgres")]
+    Postgres(Client<Postgres>),
     /// This build has no client for it.
     Unbuilt(StoreEngine),
 }
@@ -87,6 +95,10 @@ impl Store {
             StoreEngine::Redis => {
                 Self::Redis(Client::new(redis::Redis::new(&directory), &directory, favourite))
             }
+            #[cfg(feature = "postgres")]
+            StoreEngine::Postgres => {
+                Self::Postgres(Client::new(Postgres::new(&directory), &directory, favourite))
+            }
             other => Self::Unbuilt(other),
         }
     }
@@ -96,6 +108,8 @@ impl Store {
             Self::Etcd(_) => Etcd::DURABILITY,
             #[cfg(feature = "redis")]
             Self::Redis(_) => redis::Redis::DURABILITY,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Postgres::DURABILITY,
             Self::Unbuilt(_) => "none",
         }
     }
@@ -106,6 +120,8 @@ impl Store {
             Self::Etcd(client) => client.apply(command).await,
             #[cfg(feature = "redis")]
             Self::Redis(client) => client.apply(command).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(client) => client.apply(command).await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
         }
     }
@@ -116,6 +132,8 @@ impl Store {
             Self::Etcd(client) => client.read(id).await,
             #[cfg(feature = "redis")]
             Self::Redis(client) => client.read(id).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(client) => client.read(id).await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
         }
     }
@@ -126,6 +144,8 @@ impl Store {
             Self::Etcd(client) => client.check().await,
             #[cfg(feature = "redis")]
             Self::Redis(client) => client.check().await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(client) => client.check().await,
             Self::Unbuilt(engine) => Err(NoAnswer::Unbuilt(*engine)),
         }
     }
@@ -200,7 +220,7 @@ impl<E: Engine> Client<E> {
                 if left.is_zero() {
                     return Err(last);
                 }
-                let attempt = timeout(ATTEMPT_MAX.min(left), self.put(place, question)).await;
+                let attempt = timeout(E::ATTEMPT_MAX.min(left), self.put(place, question)).await;
                 match attempt.unwrap_or_else(|_| Err(Trouble::unknown("no answer in time"))) {
                     Ok(answer) => {
                         self.first.store(place, Ordering::Relaxed);
@@ -228,3 +248,6 @@ impl<E: Engine> Client<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

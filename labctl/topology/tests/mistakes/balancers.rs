@@ -84,6 +84,45 @@ fn wrong_on_switch(forward: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
+fn what_engines_and_backends_cannot_do_for_a_service() {
+    for good in ["backend: auto,", "backend: ebpf,", "engine: ipvs,"] {
+        assert!(parse("site.yaml", &balanced(good, ", scheduler: nq")).is_ok(), "{good}");
+    }
+    assert_snapshot!(problems(&balanced("backend: nft,", ", scheduler: wlc")), @"
+    13:67 labctl::balancer_cannot at `wlc`
+      `scheduler: wlc` is not for `backend: nft`: its rules count no connections
+      help: `backend: nft` has rr, wrr, sh, mh
+    ");
+    assert_snapshot!(problems(&balanced("engine: nft,", ", scheduler: lc")), @"
+    13:66 labctl::balancer_cannot at `lc`
+      `scheduler: lc` is not for nft: its rules count no connections
+      help: nft has rr, wrr, sh, mh
+    ");
+    assert_snapshot!(problems(&balanced("engine: nginx,", ", scheduler: sed, sticky: sid")), @"
+    13:68 labctl::balancer_cannot at `sed`
+      `scheduler: sed` is not for nginx: it has nothing like that
+      help: nginx has rr, wrr, lc, wlc, sh, mh
+    13:81 labctl::balancer_cannot at `sid`
+      `sticky` is not for nginx: free nginx has no cookie of its own
+      help: remove it, or take another `engine`
+    ");
+    assert_snapshot!(problems(&balanced("engine: haproxy,", ", scheduler: mh, check: { run: [x] }")), @"
+    13:70 labctl::balancer_cannot at `mh`
+      `scheduler: mh` is not for haproxy: it has nothing like that
+      help: haproxy has rr, wrr, lc, wlc, sh
+    13:83 labctl::balancer_cannot at `run`
+      a check by a program is not for haproxy: it asks by TCP and HTTP itself
+      help: remove it, or take another `engine`
+    ");
+    let udp = balanced("engine: haproxy, forward: nat,", ", protocol: udp, check: {}");
+    assert_snapshot!(problems(&udp), @"
+    13:83 labctl::balancer_cannot at `udp`
+      `protocol: udp` is not for haproxy: it balances TCP
+      help: remove it, or take another `engine`
+    ");
+}
+
+#[test]
 fn methods_and_engines() {
     for good in
         ["engine: haproxy,", "engine: nginx, forward: proxy,", "engine: nft,", "engine: ipvs, forward: nat,"]
@@ -121,6 +160,12 @@ fn methods_and_engines() {
     13:50 labctl::balancer_cannot at `true`
       `sync: true` is not for `forward: proxy`: connections end at the director, and no packet is forwarded
       help: remove it, or take another method
+    ");
+    let by_rules = wrong_on_switch("dr", "forward: dr,", "forward: dr, backend: nft,");
+    assert_snapshot!(by_rules, @"
+    13:35 labctl::balancer_cannot at `nft`
+      `backend: nft` is not for `forward: dr`: its rules translate addresses and do nothing else
+      help: take `forward: nat`, or remove it
     ");
     assert_snapshot!(problems(&balanced("engine: varnish,", "")), @"
     13:21 labctl::unknown_word at `varnish`
