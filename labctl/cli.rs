@@ -54,6 +54,8 @@ enum Verb {
     Exec(commands::exec::Args),
     /// Have a conversation with the site
     Talk(commands::talk::Args),
+    /// Have many conversations with the site, and check its memory
+    Load(commands::load::Args),
     /// Make one HTTP request from a node
     Fetch(commands::fetch::Args),
     /// Show the way of one request, packet by packet and hop by hop
@@ -70,6 +72,12 @@ enum Verb {
     Power(commands::power::Args),
     /// Kill a node or signal one of its services
     Kill(commands::kill::Args),
+    /// Cut nodes off from all others, or from each other
+    Cut(commands::cut::Args),
+    /// Have nodes that were cut off reach everybody again
+    Heal(commands::heal::Args),
+    /// Wipe a node's disk, fill it, or give it its room back
+    Disk(commands::disk::Args),
     /// Check topology files
     Validate(commands::validate::Args),
     /// Decide whether a history of conversations is consistent
@@ -144,7 +152,11 @@ pub fn run() -> ExitCode {
         Verb::Logs(args) => commands::logs::run(&args),
         Verb::Events(args) => commands::events::run(&args),
         Verb::Power(args) => commands::power::run(&args),
+        Verb::Load(args) => commands::load::run(&args),
         Verb::Kill(args) => commands::kill::run(&args),
+        Verb::Cut(args) => commands::cut::run(&args),
+        Verb::Heal(args) => commands::heal::run(&args),
+        Verb::Disk(args) => commands::disk::run(&args),
         Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
         Verb::Check(args) => commands::check::run(&args),
         Verb::Drill(args) => commands::drill::run(&args),

@@ -11,6 +11,7 @@ pub mod floating;
 pub mod forwarding;
 pub mod kernel;
 pub mod lab;
+pub mod peers;
 pub mod receptionist;
 pub mod safety;
 pub mod services;

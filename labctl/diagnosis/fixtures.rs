@@ -102,6 +102,7 @@ pub(super) fn topology() -> Topology {
             engine: StoreEngine::default(),
             web_port: 8080,
             db_port: 5432,
+            peers: None,
         },
     }
 }

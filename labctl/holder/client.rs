@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::protocol::{ADDRESS_PREFIX, Answer, Cable, Progress, Request, StartSpec, Status, address};
+use super::protocol::{
+    ADDRESS_PREFIX, Answer, ApartFrom, Cable, Disk, Progress, Request, StartSpec, Status, address,
+};
 use super::tripwire::{self, Watcher};
 use crate::kernel::process::{PidFd, SELF, Spawn};
 use crate::kernel::{socket, wait};
@@ -336,6 +338,26 @@ impl Lab {
     /// Breaks or mends one of a node's cables.
     pub fn cable(&self, node: &NodeName, network: &NetworkName, becomes: Cable) -> Result<(), Error> {
         self.tell(&Request::Cable { node: node.clone(), network: network.clone(), becomes })
+    }
+
+    /// Cuts nodes off from all others or from each other, on one network or on all.
+    pub fn set_apart(
+        &self,
+        nodes: &[NodeName],
+        from: ApartFrom,
+        network: Option<&NetworkName>,
+    ) -> Result<(), Error> {
+        self.tell(&Request::SetApart { nodes: nodes.to_vec(), from, network: network.cloned() })
+    }
+
+    /// Has all processes of a node hang, or go on.
+    pub fn hang(&self, node: &NodeName, hangs: bool) -> Result<(), Error> {
+        self.tell(&Request::Hang { node: node.clone(), hangs })
+    }
+
+    /// Does something to a node's disk.
+    pub fn disk(&self, node: &NodeName, becomes: Disk) -> Result<(), Error> {
+        self.tell(&Request::Disk { node: node.clone(), becomes })
     }
 
     /// Takes the floating addresses of a network from a node behind its daemon's back.

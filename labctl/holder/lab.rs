@@ -2,6 +2,7 @@
 //! the network (the plan does) and says nothing to people (commands do).
 
 mod cable;
+mod disk;
 mod grave;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,6 +113,31 @@ pub enum Error {
         node: NodeName,
         /// The network.
         network: NetworkName,
+    },
+    /// Isolation knows one group a network.
+    #[error("on {network}, {node} is cut off from another node already; `heal` it first")]
+    CutAlready {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
+    },
+    /// Nodes that have nothing to do with each other.
+    #[error("there is no network on which these nodes could be cut off")]
+    NothingBetween,
+    /// The disk of a node that runs is its own.
+    #[error("{0} is up; `labctl power off {0}` first")]
+    DiskInUse(NodeName),
+    /// The disk does not take what is done to it.
+    #[error("{act} of {node}")]
+    Disk {
+        /// What was tried.
+        act: &'static str,
+        /// The node.
+        node: NodeName,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
     },
     /// A descriptor cannot be handed out.
     #[error("open {path}")]
@@ -318,6 +344,19 @@ impl Lab {
             }
             Request::Cable { node, network, becomes } => {
                 self.change_cable(&node, &network, becomes)?;
+                Answer::Done.into()
+            }
+            Request::SetApart { nodes, from, network } => {
+                self.set_apart(&nodes, from, network.as_ref())?;
+                Answer::Done.into()
+            }
+            Request::Hang { node, hangs } => {
+                self.running(&node)?.hang(hangs)?;
+                self.note(&node, What::Hung { hangs });
+                Answer::Done.into()
+            }
+            Request::Disk { node, becomes } => {
+                self.change_disk(&node, becomes)?;
                 Answer::Done.into()
             }
             Request::DeleteFloating { node, network } => {

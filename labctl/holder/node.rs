@@ -28,6 +28,9 @@ const EXIT_WAIT_MAX: Duration = Duration::from_secs(10);
 const ORDER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What one node's log may take: a node that writes more is refused, and the rest of the lab does not notice.
 const LOG_MIB: u32 = 16;
+/// What one node's disk may take: a node that writes more is refused, and the others do not notice. It takes memory only as
+/// it fills.
+pub const DISK_MIB: u32 = 512;
 /// Largest answer to an order.
 const ANSWER_BYTES_MAX: usize = 4096;
 
@@ -107,6 +110,11 @@ pub struct Home<'a> {
     pub fabric: BorrowedFd<'a>,
 }
 
+/// The disk of a node.
+pub fn disk_path(disks: &Path, node: &NodeName) -> PathBuf {
+    disks.join(node.as_str())
+}
+
 /// The log of a node.
 pub fn log_path(logs: &Path, node: &NodeName) -> PathBuf {
     logs.join(node.as_str()).join("log")
@@ -123,8 +131,11 @@ impl Running {
         exits: SyncSender<T>,
     ) -> Result<Self, Error> {
         let failed = |source: io::Error| Error::Start { node: name.clone(), source };
-        let disk = home.disks.join(name.as_str());
-        fs::create_dir_all(&disk).map_err(failed)?;
+        let disk = disk_path(home.disks, name);
+        if !disk.exists() {
+            fs::create_dir_all(&disk).map_err(failed)?;
+            mount::tmpfs(&disk, "755", DISK_MIB).map_err(|error| failed(io::Error::other(error)))?;
+        }
         let log = open_log(home.logs, name).map_err(failed)?;
         let (orders, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -181,9 +192,15 @@ impl Running {
 
     /// Stops all of its processes for ever. Only [`Running::kill`] comes after it.
     pub fn stop(&self) -> Result<(), Error> {
+        self.hang(true)
+    }
+
+    /// Has all of its processes hang, or go on: its kernel still answers for it.
+    pub fn hang(&self, hangs: bool) -> Result<(), Error> {
         let failed = |source| Error::Stop { node: self.name.clone(), source };
         let head = self.pidfd.pid().ok_or_else(|| failed(Errno::ESRCH.into()))?;
-        process::signal_family(head, Signal::SIGSTOP).map_err(failed)
+        let signal = if hangs { Signal::SIGSTOP } else { Signal::SIGCONT };
+        process::signal_family(head, signal).map_err(failed)
     }
 
     /// Gives its PID 1 an order, and returns its answer.

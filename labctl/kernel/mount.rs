@@ -50,6 +50,19 @@ pub fn tmpfs(path: &Path, mode: &str, mib: u32) -> Result<(), Error> {
         .map_err(failed("tmpfs", path))
 }
 
+/// Gives a file system in memory another size. It refuses one that is smaller than what is on it.
+pub fn resize_tmpfs(path: &Path, bytes: u64) -> Result<(), Error> {
+    let options = format!("size={bytes}");
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(NONE, path, NONE, flags, Some(options.as_str())).map_err(failed("another size", path))
+}
+
+/// What lies on the file system of a path.
+pub fn used_bytes(path: &Path) -> std::io::Result<u64> {
+    let found = nix::sys::statvfs::statvfs(path)?;
+    Ok((found.blocks() - found.blocks_free()) * found.fragment_size())
+}
+
 /// The file or folder `from` is seen at `to` as well.
 pub fn bind(from: &Path, to: &Path) -> Result<(), Error> {
     mount(Some(from), to, NONE, MsFlags::MS_BIND, NONE).map_err(failed(&from.display().to_string(), to))

@@ -26,6 +26,7 @@ mod stop;
 pub mod vrrpd;
 pub mod web;
 pub mod whoami;
+pub mod witness;
 
 use std::path::{Path, PathBuf};
 

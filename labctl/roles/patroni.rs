@@ -148,7 +148,8 @@ fn configuration(site: &Site, directory: &Directory, me: &Seat, places: &Places)
     let _ = writeln!(text, "    ttl: {TTL_S}\n    loop_wait: {LOOP_S}\n    retry_timeout: {RETRY_S}");
     // What is acknowledged is on the primary and on the one standby that may take over from it.
     text += "    synchronous_mode: true\n    synchronous_mode_strict: true\n";
-    text += "    postgresql:\n      use_pg_rewind: true\n      use_slots: true\n      parameters:\n";
+    // A new primary makes slots in its second round only, and until then nobody could follow it.
+    text += "    postgresql:\n      use_pg_rewind: true\n      use_slots: false\n      parameters:\n";
     for (name, value) in PARAMETERS {
         let _ = writeln!(text, "        {name}: \"{value}\"");
     }
@@ -183,16 +184,15 @@ fn configuration(site: &Site, directory: &Directory, me: &Seat, places: &Places)
 }
 
 /// Of PostgreSQL, the same on all of them.
-const PARAMETERS: [(&str, &str); 17] = [
+const PARAMETERS: [(&str, &str); 16] = [
     // On the disk of the standby, too.
     ("synchronous_commit", "on"),
     ("max_connections", "100"),
     ("shared_buffers", "16MB"),
-    // The disks of a lab are small. A standby that is away for longer is copied anew.
+    // The disks of a lab are small. A standby that is away while more than this is written does not find back.
     ("min_wal_size", "32MB"),
     ("max_wal_size", "64MB"),
-    ("wal_keep_size", "32MB"),
-    ("max_slot_wal_keep_size", "96MB"),
+    ("wal_keep_size", "128MB"),
     ("wal_sender_timeout", SILENCE_MAX),
     ("wal_receiver_timeout", SILENCE_MAX),
     ("wal_retrieve_retry_interval", "250ms"),

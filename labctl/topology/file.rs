@@ -11,8 +11,8 @@ use super::scalars::{
     Switch, Token, Weight,
 };
 use super::site::{
-    Backend, BalancerEngine, Checksum, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart, Role,
-    Scheduler, StoreEngine, VrrpVersion,
+    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart,
+    Role, Scheduler, StoreEngine, VrrpVersion,
 };
 use super::tree::{Tree, Value};
 
@@ -275,9 +275,19 @@ record! {
     FileConversation = "the conversation"
     required {}
     optional {
-        /// `database` keeps turns in the database nodes, `none` in the one web process only. Default: `database` if
-        /// there are database nodes.
+        /// `database` keeps turns in the database nodes, `peer` in both of two webs, `none` in the one web process only.
+        /// Default: `database` if there are database nodes.
         memory: Choice<Memory>,
+        /// What a web does that has lost its peer: `never` go on, go on with a lease from the `witness`, or `always` go
+        /// on, at the price of two memories where both live. Only for `memory: peer`. Default: witness.
+        degrade: Choice<Degrade>,
+        /// The node that keeps the record of who has everything, and with `degrade: witness` has the third vote; then it is
+        /// no web. It shares a network with both. Default: the last database node by name; without a vote, the first web.
+        witness: NodeName,
+        /// Port on which the first web by name hears the other. Default: 7100.
+        peer_port: Port,
+        /// Port of the witness. Default: 7101.
+        witness_port: Port,
         /// Which databases keep them with `memory: database`: our own (`embedded`), or PostgreSQL with Patroni (`postgres`),
         /// `etcd`, or `redis` with Sentinel from the machine, which `labctl engines` compares. Default: embedded.
         engine: Choice<StoreEngine>,

@@ -18,6 +18,7 @@ mod methods;
 mod names;
 mod networks;
 mod nodes;
+mod peers;
 mod problem;
 mod read;
 mod reals;

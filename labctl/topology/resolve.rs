@@ -13,6 +13,7 @@ use super::gateways::gateways;
 use super::methods::kept_port;
 use super::networks::{Book, Networks};
 use super::nodes::Machines;
+use super::peers::peers;
 use super::problem::{Problem, ProblemKind, Problems};
 use super::services::services;
 use super::site::{Conversation, Memory, Node, Role, Topology};
@@ -81,12 +82,13 @@ fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -
     let given = file.conversation.value();
     let memory = given.and_then(|given| given.memory.given());
     let has_db = machines.of(Role::Db).next().is_some();
+    let kept = match memory {
+        Some(memory) => memory.value.0,
+        None if has_db => Memory::Database,
+        None => Memory::None,
+    };
     let conversation = Conversation {
-        memory: match memory {
-            Some(memory) => memory.value.0,
-            None if has_db => Memory::Database,
-            None => Memory::None,
-        },
+        memory: kept,
         engine: given.and_then(|given| given.engine.value()).map(|engine| engine.0).unwrap_or_default(),
         web_port: given
             .and_then(|given| given.web_port.value())
@@ -94,6 +96,7 @@ fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -
             .or_else(|| kept_port(file))
             .unwrap_or(WEB_PORT_DEFAULT),
         db_port: given.and_then(|given| given.db_port.value()).map_or(DB_PORT_DEFAULT, |port| port.0),
+        peers: peers(given, kept, machines, problems),
     };
     if conversation.memory == Memory::Database {
         if let Some(memory) = memory.filter(|_| machines.lacks(Role::Db)) {

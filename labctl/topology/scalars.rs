@@ -13,8 +13,8 @@ use super::names::{LabName, NameError, NetworkName, NodeName, ServiceName, Vrid}
 use super::problem::{ProblemKind, did_you_mean};
 use super::read::{Refusal, Scalar, not_a};
 use super::site::{
-    Backend, BalancerEngine, Checksum, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart, Role,
-    Scheduler, StoreEngine, VrrpVersion,
+    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart,
+    Role, Scheduler, StoreEngine, VrrpVersion,
 };
 
 /// Gives a type its schema, in place wherever it is used.
@@ -286,6 +286,7 @@ words! {
     Protocol = "protocol of a virtual service", "a protocol";
     Scheduler = "scheduler", "a scheduler";
     Memory = "kind of memory", "a kind of memory";
+    Degrade = "way to degrade", "a way to degrade";
     StoreEngine = "known database", "an engine";
     Engine = "known engine", "an engine";
     Profile = "profile", "a profile";

@@ -24,9 +24,8 @@ pub(super) fn services(
     let restart = node.file.and_then(|file| file.restart.value()).map(|choice| choice.0).unwrap_or_default();
     let mut services = of_role(file, conversation, node, restart);
     let changes = node.file.and_then(|file: &FileNode| file.services.value());
-    let Some(changes) = changes else { return services };
     let mut spans: BTreeMap<&ServiceName, &Span> = BTreeMap::new();
-    for (name, slot) in &changes.entries {
+    for (name, slot) in changes.into_iter().flat_map(|changes| &changes.entries) {
         let Some(change) = slot.given() else { continue };
         spans.insert(&name.value, &name.span);
         if let ServiceChange::Set(FileService { run: Slot::Given(run), .. }) = &change.value {
@@ -55,7 +54,7 @@ pub(super) fn services(
 }
 
 fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: Restart) -> Vec<Service> {
-    let builtins: Vec<(Builtin, Vec<u16>)> = match node.role {
+    let mut builtins: Vec<(Builtin, Vec<u16>)> = match node.role {
         Some(Role::Proxy) => {
             let elects = !file.failover.is_absent();
             let balances = !file.balancer.is_absent();
@@ -68,11 +67,19 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
             let wanted = both.into_iter().filter(|(.., wanted)| *wanted);
             wanted.map(|(builtin, listen, _)| (builtin, listen)).collect()
         }
-        Some(Role::Web) => vec![(Builtin::Web, vec![conversation.web_port])],
+        Some(Role::Web) => {
+            // The first listens for the second.
+            let first = conversation.peers.as_ref().filter(|peers| peers.webs[0] == node.name.value);
+            let peer_port = first.map(|peers| peers.port);
+            vec![(Builtin::Web, [conversation.web_port].into_iter().chain(peer_port).collect())]
+        }
         Some(Role::Db) => conversation.engine.services(conversation.db_port),
         Some(Role::Remote) => vec![(Builtin::Whoami, vec![WHOAMI_PORT])],
         Some(Role::Client | Role::Router) | None => Vec::new(),
     };
+    if let Some(peers) = conversation.peers.as_ref().filter(|peers| peers.witness == node.name.value) {
+        builtins.push((Builtin::Witness, vec![peers.witness_port]));
+    }
     let service = |(builtin, listen): (Builtin, Vec<u16>)| Service {
         name: builtin.into(),
         run: Run::Builtin(builtin),

@@ -126,6 +126,8 @@ pub enum Builtin {
     Web,
     /// A member of the embedded database.
     Db,
+    /// The third voter of two webs that remember for each other.
+    Witness,
     /// A member of etcd, with a configuration written for the site.
     Etcd,
     /// A Redis, primary or replica.
@@ -334,6 +336,8 @@ pub struct Conversation {
     pub web_port: u16,
     /// Port of the embedded database on the database nodes.
     pub db_port: u16,
+    /// Which webs remember for each other; with [`Memory::Peer`] alone.
+    pub peers: Option<Peers>,
 }
 
 /// Where turns are kept.
@@ -344,6 +348,38 @@ pub enum Memory {
     None,
     /// In the replicated database.
     Database,
+    /// In both web processes, and in no database.
+    Peer,
+}
+
+/// Two webs that remember for each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peers {
+    /// The two, in the order of their names.
+    pub webs: [NodeName; 2],
+    /// The network on which they and the witness talk; all three have an address there.
+    pub network: NetworkName,
+    /// The port on which the first hears the second.
+    pub port: u16,
+    /// What one of them may do that has lost the other.
+    pub degrade: Degrade,
+    /// The node that keeps the record of who has everything; with [`Degrade::Witness`] it has the third vote.
+    pub witness: NodeName,
+    /// Its port.
+    pub witness_port: u16,
+}
+
+/// Whether a web may go on that has lost its peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Degrade {
+    /// No: it refuses until the peer is back.
+    Never,
+    /// With a lease from the witness, which gives it to one of the two.
+    #[default]
+    Witness,
+    /// Yes. If both live and do not hear each other, both go on, and what one of them took in is lost.
+    Always,
 }
 
 impl Failover {
@@ -466,6 +502,7 @@ impl Builtin {
             Self::Ipvs => "ipvs",
             Self::Web => "web",
             Self::Db => "db",
+            Self::Witness => "witness",
             Self::Etcd => "etcd",
             Self::Redis => "redis",
             Self::Sentinel => "sentinel",

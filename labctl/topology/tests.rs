@@ -239,7 +239,7 @@ fn the_whole_site_with_its_defaults() {
       ]
     }
     "#);
-    insta::assert_snapshot!(serde_json::to_string(&topology.conversation).unwrap(), @r#"{"memory":"database","engine":"embedded","web_port":8080,"db_port":7000}"#);
+    insta::assert_snapshot!(serde_json::to_string(&topology.conversation).unwrap(), @r#"{"memory":"database","engine":"embedded","web_port":8080,"db_port":7000,"peers":null}"#);
 }
 
 #[test]
@@ -349,4 +349,26 @@ fn the_order_of_the_file_is_kept() {
     assert_eq!(names, ["client", "remote", "router", "proxy1", "proxy2", "web1", "web2", "db1"]);
     let floating = topology.failover.unwrap().addresses;
     assert_eq!(floating[0].network.as_str(), "front");
+}
+
+#[test]
+fn two_webs_remember_for_each_other_where_a_witness_hears_them() {
+    let peers = |conversation: &str| site_with("{ memory: database }", conversation);
+    let defaults = peers("{ memory: peer }");
+    insta::assert_snapshot!(serde_json::to_string(&defaults.conversation.peers).unwrap(), @r#"{"webs":["web1","web2"],"network":"data","port":7100,"degrade":"witness","witness":"db1","witness_port":7101}"#);
+    // The webs share `back`, too, which the witness is not on.
+    let services = |topology: &Topology, name| {
+        let of: Vec<_> =
+            node(topology, name).services.iter().map(|it| (it.name.to_string(), it.listen.clone())).collect();
+        format!("{of:?}")
+    };
+    insta::assert_snapshot!(services(&defaults, "web1"), @r#"[("web", [8080, 7100])]"#);
+    insta::assert_snapshot!(services(&defaults, "db1"), @r#"[("db", [7000]), ("witness", [7101])]"#);
+
+    let elsewhere = peers("{ memory: peer, witness: proxy1, peer_port: 71, witness_port: 72 }");
+    insta::assert_snapshot!(serde_json::to_string(&elsewhere.conversation.peers).unwrap(), @r#"{"webs":["web1","web2"],"network":"back","port":71,"degrade":"witness","witness":"proxy1","witness_port":72}"#);
+    insta::assert_snapshot!(services(&elsewhere, "proxy1"), @r#"[("vrrpd", []), ("balancer", []), ("witness", [72])]"#);
+    let alone = peers("{ memory: peer, degrade: always }");
+    insta::assert_snapshot!(serde_json::to_string(&alone.conversation.peers).unwrap(), @r#"{"webs":["web1","web2"],"network":"data","port":7100,"degrade":"always","witness":"web1","witness_port":7101}"#);
+    assert_eq!(peers("{ memory: database }").conversation.peers, None);
 }

@@ -130,6 +130,7 @@ impl Setup {
                 engine: StoreEngine::default(),
                 web_port: 8080,
                 db_port: 5432,
+                peers: None,
             },
         };
         for (name, prefix, prefix6) in networks {

@@ -3,6 +3,7 @@
 
 mod balancers;
 mod elections;
+mod peers;
 
 use insta::assert_snapshot;
 
@@ -37,6 +38,7 @@ fn every_kind_is_shown_here() {
         include_str!("mistakes.rs"),
         include_str!("mistakes/balancers.rs"),
         include_str!("mistakes/elections.rs"),
+        include_str!("mistakes/peers.rs"),
     ];
     let shown = parts.concat();
     let missing: Vec<_> =

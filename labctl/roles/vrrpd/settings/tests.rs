@@ -56,6 +56,7 @@ fn site() -> Site {
             engine: StoreEngine::default(),
             web_port: 8080,
             db_port: 5432,
+            peers: None,
         },
     };
     Site { topology, me: "proxy1".parse().unwrap(), disk: "/nowhere".into() }
