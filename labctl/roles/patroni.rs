@@ -20,7 +20,8 @@ use crate::topology::{ETCD_PORT, PATRONI_PORT, POSTGRES_PORT};
 
 const PROGRAM: &str = "patroni";
 const PACKAGE: &str = "patroni";
-const POSTGRES: &str = "postgres";
+/// What Patroni looks after.
+pub const POSTGRES: &str = "postgres";
 const POSTGRES_PACKAGE: &str = "postgresql";
 /// Where Debian keeps every version of PostgreSQL, in a folder of its number.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -70,6 +71,11 @@ fn binaries() -> Option<PathBuf> {
     let numbers = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let folder = |number: u32| Path::new(VERSIONS).join(number.to_string()).join("bin");
     numbers.filter(|number| folder(*number).join(POSTGRES).is_file()).max().map(folder)
+}
+
+/// Where PostgreSQL itself is, if it is installed.
+pub fn server() -> Option<PathBuf> {
+    binaries().map(|folder| folder.join(POSTGRES))
 }
 
 /// Runs Patroni until SIGTERM.
