@@ -56,11 +56,6 @@ impl Talk {
 }
 
 impl Talk {
-    /// Its identifier.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
     /// How many turns were acknowledged.
     pub fn acknowledged(&self) -> usize {
         self.acknowledged.len()

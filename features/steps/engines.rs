@@ -7,7 +7,7 @@ use labctl::kernel::clock;
 use labctl::topology::{NodeName, Role};
 use serde_json::{Value, json};
 
-use super::conversation::try_to_say;
+use super::conversation::{Talk, VIP, talk, try_to_say};
 use super::traffic::fetch;
 use crate::world::{Said, World, labctl};
 
@@ -66,6 +66,19 @@ fn takes_nothing(world: &mut World) -> Result<(), String> {
         Err(answer) if answer.contains("databases-unavailable") => Ok(()),
         other => Err(format!("{other:?}")),
     }
+}
+
+/// What it was may count later, under the same key: nobody promised anything.
+#[then("the site neither reads nor takes the next thing that the client will say")]
+fn refuses_the_next(world: &mut World) -> Result<(), String> {
+    let key = Talk::key(talk(world)?.acknowledged());
+    match try_to_say(world, &key) {
+        Err(answer) if answer.contains("databases-unavailable") => {}
+        other => return Err(format!("{other:?}")),
+    }
+    let answer = fetch(world, "client", &format!("{VIP}/conversations/{}", talk(world)?.id()), &[])?;
+    let to_come = !answer["headers"]["retry-after"].is_null();
+    if answer["status"] == 503 && to_come { Ok(()) } else { Err(answer.to_string()) }
 }
 
 /// What each web remembers in the end, asked past the balancer.

@@ -4,10 +4,10 @@
 
 mod etcd;
 mod kept;
-#[cfg(feature = "redis")]
-mod redis;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
