@@ -65,7 +65,7 @@ Feature: Databases that others wrote take the place of ours
     When the database leader hangs
     Then the databases follow another leader
     When the client says 3 more things
-    And it goes on
+    And the one that hangs goes on
     Then the lab is ready
     And the databases follow another leader
     And the site remembers all of it, in order

@@ -130,7 +130,7 @@ fn leader_hangs(world: &mut World) -> Result<(), String> {
     signal_main(world, &leader, Signal::SIGSTOP)
 }
 
-#[when("it goes on")]
+#[when("the one that hangs goes on")]
 fn it_goes_on(world: &mut World) -> Result<(), String> {
     let victim = world.victim.clone().ok_or("nothing hangs")?;
     signal_main(world, &victim, Signal::SIGCONT)

@@ -30,10 +30,6 @@ const USER: &str = "postgres";
 const FOLDER: &str = "postgres";
 /// Its part of the node's `/run`: sockets and what changes.
 const RUN: &str = "/run/labctl/postgres";
-/// The user as whom the webs come.
-pub(in crate::roles) const CLIENT: &str = "labctl";
-/// The database, which every PostgreSQL begins with.
-pub(in crate::roles) const DATABASE: &str = "postgres";
 /// Tables of the conversations, made once by whoever bootstraps.
 const SCHEMA: &str = include_str!("patroni/schema.sql");
 
@@ -121,7 +117,7 @@ fn await_etcd(me: &Seat) -> Result<(), Error> {
 }
 
 /// How many standbys make a majority together with the primary.
-pub(in crate::roles) fn standbys(directory: &Directory) -> usize {
+pub(super) fn standbys(directory: &Directory) -> usize {
     directory.seats().len() / 2
 }
 

@@ -13,9 +13,11 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 
 use super::{APPENDED, HEAD, HEAD_LOCKED, LONGER, MARK, NEW, TURN, TURNS, Trouble, refused, unknown};
-use crate::roles::patroni::{CLIENT, DATABASE};
 use crate::topology::POSTGRES_PORT;
 
+/// The webs' user, as roles/patroni/schema.sql made it, and the database that every PostgreSQL begins with.
+const USER: &str = "labctl";
+const DATABASE: &str = "postgres";
 /// Most connections of one web. A hundred are allowed, and those that a dead web leaves behind count for some seconds.
 const CONNECTIONS_MAX: usize = 16;
 /// Patience with a machine that does not take a connection, and with its first words.
@@ -37,7 +39,7 @@ pub(super) struct Pool {
 impl Pool {
     pub(super) fn new(ip: IpAddr, standbys: i64) -> Self {
         let mut config = Config::new();
-        config.host(ip.to_string()).port(POSTGRES_PORT).user(CLIENT).dbname(DATABASE).application_name("web");
+        config.host(ip.to_string()).port(POSTGRES_PORT).user(USER).dbname(DATABASE).application_name("web");
         config.connect_timeout(CONNECT_MAX).target_session_attrs(TargetSessionAttrs::ReadWrite);
         Self {
             config,
