@@ -32,3 +32,21 @@ Feature: A drill breaks the site and reports what survived
     When I run the drill topologies/drills/proxy-crash.yaml with "target: holdr" instead of "target: holder"
     Then it ends with 2
     And it says "holdr"
+
+  Scenario: A database comes back with an empty disk, and the history of all conversations is consistent
+    When I run the drill topologies/drills/disk-wiped.yaml
+    Then it ends with 0
+    And the report says pass
+    And the checker finds its history consistent, with reads and acknowledgements of "db-quorum"
+
+  Scenario: The leader and the web that serves are cut off together, and nothing that they acknowledged is lost
+    When I run the drill topologies/drills/leader-and-web-cut.yaml
+    Then it ends with 0
+    And the report says pass
+    And the checker finds its history consistent, with reads and acknowledgements of "db-quorum"
+
+  Scenario: A site that keeps conversations in its webs loses them, and the checker says which
+    When I run the drill topologies/drills/control-none.yaml
+    Then it ends with 0
+    And the report says pass
+    And the checker finds a contradiction in its history

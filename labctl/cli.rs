@@ -54,6 +54,8 @@ enum Verb {
     Exec(commands::exec::Args),
     /// Have a conversation with the site
     Talk(commands::talk::Args),
+    /// Have many conversations with the site, and check its memory
+    Load(commands::load::Args),
     /// Make one HTTP request from a node
     Fetch(commands::fetch::Args),
     /// Show the way of one request, packet by packet and hop by hop
@@ -70,6 +72,14 @@ enum Verb {
     Power(commands::power::Args),
     /// Kill a node or signal one of its services
     Kill(commands::kill::Args),
+    /// Cut nodes off from all others, or from each other
+    Cut(commands::cut::Args),
+    /// Have nodes that were cut off reach everybody again
+    Heal(commands::heal::Args),
+    /// Wipe a node's disk, fill it, or give it its room back
+    Disk(commands::disk::Args),
+    /// Use up what a node has, for a bounded time
+    Hog(commands::hog::Args),
     /// Check topology files
     Validate(commands::validate::Args),
     /// Decide whether a history of conversations is consistent
@@ -88,6 +98,10 @@ enum Verb {
     Holder,
     #[command(name = "__node", hide = true)]
     Node,
+    #[command(name = crate::roles::hog::VERB, hide = true)]
+    Eat(commands::hog::Hunger),
+    #[command(name = crate::holder::sweeper::VERB, hide = true)]
+    Sweep { lab: crate::topology::LabName },
     #[command(name = "__scenario", hide = true)]
     Scenario(commands::conformance::One),
     #[command(name = "__role", hide = true)]
@@ -144,7 +158,13 @@ pub fn run() -> ExitCode {
         Verb::Logs(args) => commands::logs::run(&args),
         Verb::Events(args) => commands::events::run(&args),
         Verb::Power(args) => commands::power::run(&args),
+        Verb::Load(args) => commands::load::run(&args),
         Verb::Kill(args) => commands::kill::run(&args),
+        Verb::Cut(args) => commands::cut::run(&args),
+        Verb::Heal(args) => commands::heal::run(&args),
+        Verb::Disk(args) => commands::disk::run(&args),
+        Verb::Hog(args) => commands::hog::run(&args),
+        Verb::Eat(hunger) => commands::hog::eat(&hunger),
         Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
         Verb::Check(args) => commands::check::run(&args),
         Verb::Drill(args) => commands::drill::run(&args),
@@ -155,6 +175,7 @@ pub fn run() -> ExitCode {
         Verb::Completions(args) => commands::completions::run::<Cli>(&args),
         Verb::Holder => return crate::holder::run(),
         Verb::Node => commands::role::node(),
+        Verb::Sweep { lab } => return crate::holder::sweeper::run(&lab),
         Verb::Role(args) => commands::role::run(&args),
         Verb::Ask(args) => commands::ask::run(&args),
     };

@@ -19,9 +19,11 @@ const WRITES_GO_ON_WITHIN: Duration = Duration::from_secs(2);
 /// What the client remembers.
 #[derive(Debug)]
 pub struct Talk {
-    id: String,
+    pub id: String,
     /// Keys of acknowledged turns, in order.
-    acknowledged: Vec<String>,
+    pub acknowledged: Vec<String>,
+    /// What the last acknowledgement is worth, in the site's own words.
+    pub durability: String,
     /// Who answered last.
     pub served_by: Option<NodeName>,
     /// Who answered before that.
@@ -53,9 +55,7 @@ impl Talk {
         }
         self.history.push(line);
     }
-}
 
-impl Talk {
     /// How many turns were acknowledged.
     pub fn acknowledged(&self) -> usize {
         self.acknowledged.len()
@@ -71,6 +71,10 @@ fn served_by(answer: &Value) -> Option<NodeName> {
     answer["headers"]["x-served-by"].as_str()?.parse().ok()
 }
 
+fn durability(answer: &Value) -> String {
+    answer["headers"]["x-lab-durability"].as_str().unwrap_or_default().to_owned()
+}
+
 fn begin(world: &mut World) -> Result<(), String> {
     let answer =
         fetch(world, "client", &format!("{VIP}/conversations"), &["-X", "POST", SOURCE[0], SOURCE[1]])?;
@@ -80,8 +84,15 @@ fn begin(world: &mut World) -> Result<(), String> {
     let body: Value =
         serde_json::from_str(answer["body"].as_str().unwrap_or_default()).map_err(|e| e.to_string())?;
     let id = body["id"].as_str().ok_or_else(|| body.to_string())?.to_owned();
-    world.talk =
-        Some(Talk { id, acknowledged: vec![], served_by: served_by(&answer), before: None, history: vec![] });
+    let durability = durability(&answer);
+    world.talk = Some(Talk {
+        id,
+        acknowledged: vec![],
+        durability,
+        served_by: served_by(&answer),
+        before: None,
+        history: vec![],
+    });
     Ok(())
 }
 
@@ -90,21 +101,30 @@ pub fn talk(world: &World) -> Result<&Talk, String> {
     world.talk.as_ref().ok_or_else(|| "there is no conversation".to_owned())
 }
 
-/// One attempt to say something; the same key means the same words.
 pub fn try_to_say(world: &mut World, key: &str) -> Result<(), String> {
-    let url = format!("{VIP}/conversations/{}/turns", talk(world)?.id);
+    try_to_say_at(world, ("client", VIP, &SOURCE), key)
+}
+
+/// One attempt to say something; the same key means the same words. Who says it, to whom, and how it is asked.
+pub fn try_to_say_at(
+    world: &mut World,
+    (from, base, how): (&str, &str, &[&str]),
+    key: &str,
+) -> Result<(), String> {
+    let url = format!("{base}/conversations/{}/turns", talk(world)?.id);
     let words = format!("words of {key}");
     let data = json!({ "text": words }).to_string();
     let header = format!("Idempotency-Key: {key}");
+    let said = ["-X", "POST", "-H", &header, "-d", &data];
     let began_ns = clock::monotonic_ns();
-    let answer =
-        fetch(world, "client", &url, &["-X", "POST", "-H", &header, "-d", &data, SOURCE[0], SOURCE[1]]);
+    let answer = fetch(world, from, &url, &[&said, how].concat());
     world.talk.as_mut().ok_or("there is no conversation")?.note(key, &words, began_ns, &answer);
     let answer = answer?;
     match answer["status"].as_u64() {
         Some(200 | 201) => {
             let talk = world.talk.as_mut().ok_or("there is no conversation")?;
             talk.acknowledged.push(key.to_owned());
+            talk.durability = durability(&answer);
             talk.before = talk.served_by.take();
             talk.served_by = served_by(&answer);
             Ok(())

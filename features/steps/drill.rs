@@ -18,8 +18,9 @@ fn run(world: &mut World, file: &str, change: Option<(&str, &str)>) -> Result<()
         return Err(format!("{file} has no {old:?}"));
     }
     // The topology's path is relative to the drill's.
-    let topology = original.parent().unwrap_or(root()).join("../ha.yaml");
-    let text = text.replace(old, new).replace("../ha.yaml", &topology.display().to_string());
+    let folder = original.parent().unwrap_or(root()).join("..");
+    let text = text.replace(old, new);
+    let text = text.replace("topology: ../", &format!("topology: {}/", folder.display()));
     let drill = scratch.path().join("drill.yaml");
     std::fs::write(&drill, text).map_err(failed)?;
     let out = scratch.path().join("reports");
@@ -111,5 +112,40 @@ fn same(world: &mut World) -> Result<(), String> {
     match world.said.as_ref() {
         Some(said) if said.code == 0 => Ok(()),
         other => Err(format!("{other:?}")),
+    }
+}
+
+/// What `labctl check` makes of the history in the report's folder: its exit code and its words.
+fn check(world: &mut World) -> Result<(i32, String), String> {
+    let history = folder(world)?.join("history.jsonl");
+    let said = world.run(&["check", &history.display().to_string()])?;
+    Ok((said.code, said.stdout))
+}
+
+#[then(expr = "the checker finds its history consistent, with reads and acknowledgements of {string}")]
+fn consistent(world: &mut World, durability: String) -> Result<(), String> {
+    let report = report(world)?;
+    let (code, words) = check(world)?;
+    let reads = report["memory"]["reads"].as_u64().unwrap_or(0);
+    let (kept, acknowledged) =
+        (&report["turns"]["durability"][&durability], &report["turns"]["acknowledged"]);
+    if code == 0 && report["memory"]["consistent"] == true && reads > 0 && kept == acknowledged {
+        Ok(())
+    } else {
+        Err(format!("exit {code}: {words}\n{}\n{}", report["memory"], report["turns"]["durability"]))
+    }
+}
+
+#[then("the checker finds a contradiction in its history")]
+fn contradiction(world: &mut World) -> Result<(), String> {
+    let report = report(world)?;
+    let (code, words) = check(world)?;
+    // The report tells the same story as the checker does.
+    let told = report["memory"]["story"].as_array().cloned().unwrap_or_default();
+    let same = !told.is_empty() && told.iter().filter_map(Value::as_str).all(|line| words.contains(line));
+    if code == 1 && same && report["memory"]["consistent"] == false {
+        Ok(())
+    } else {
+        Err(format!("exit {code}: {words}\n{}", report["memory"]))
     }
 }

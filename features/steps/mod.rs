@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod conversation;
+pub mod coupling;
 pub mod databases;
 pub mod diagnosis;
 pub mod drill;
@@ -11,6 +12,7 @@ pub mod floating;
 pub mod forwarding;
 pub mod kernel;
 pub mod lab;
+pub mod peers;
 pub mod receptionist;
 pub mod safety;
 pub mod services;

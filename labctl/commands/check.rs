@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use miette::{Diagnostic, MietteDiagnostic, Report};
 
 use super::{Failure, Format, Outcome};
-use crate::conversation::checker::{self, Balance, Demand, Judgement, Story, Verdict, Window};
+use crate::conversation::checker::{self, Balance, Demand, Judgement, Verdict, Window};
 use crate::conversation::history::{HISTORY_BYTES_MAX, History, Invalid, Problem};
 use crate::topology::duration;
 
@@ -118,7 +118,7 @@ fn render(judgement: &Judgement) -> String {
         text += &format!("\nand {} reasons more", judgement.shortfalls_left_out);
     }
     if let Some(story) = &judgement.story {
-        text += &tell(story);
+        text += &format!("\n\n{story}");
     }
     text
 }
@@ -143,15 +143,6 @@ fn balance(of: &Balance) -> String {
         if of.webs.is_empty() { String::new() } else { format!(" from {}", of.webs.join(", ")) },
         of.faults,
     )
-}
-
-fn tell(story: &Story) -> String {
-    let mut text =
-        format!("\n\nThe first contradiction ({}), in conversation {}:", story.claim, story.conversation);
-    for fact in &story.facts {
-        text += &format!("\n  line {}: {}", fact.line, fact.text);
-    }
-    text + &format!("\n  So {}.", story.follows)
 }
 
 /// All problems of a history, each with its line and a way out.

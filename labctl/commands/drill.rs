@@ -5,6 +5,8 @@ mod compare;
 mod run;
 mod watch;
 
+pub(super) use run::under_load;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +17,7 @@ use comfy_table::{Table, presets};
 
 use super::{Failure, Outcome};
 use crate::drill::{self, Drill};
-use crate::report::{Event, Report, markdown, render};
+use crate::report::{Event, Report, history, markdown, render, targets};
 
 /// Where drills are looked for.
 const DRILLS: &str = "topologies/drills";
@@ -26,6 +28,7 @@ const TWINS_MAX: u32 = 100;
 /// The longest drill file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const EVENTS: &str = "events.jsonl";
+const HISTORY: &str = "history.jsonl";
 const JSON: &str = "report.json";
 const SUMMARY: &str = "summary.md";
 
@@ -84,7 +87,7 @@ enum Verb {
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people: Markdown.
     #[default]
     Text,
@@ -131,7 +134,7 @@ fn list(dir: &Path) -> Outcome {
         let file = path.display().to_string();
         match load(&path) {
             Ok(drill) => {
-                let fault = |fault: &drill::Fault| format!("{} of {}", fault.action, fault.target);
+                let fault = |fault: &drill::Fault| format!("{} of {}", fault.action, targets(&fault.targets));
                 let faults = drill.faults.iter().map(fault).collect::<Vec<_>>().join(", ");
                 table.add_row([drill.name.to_string(), format!("{:?}", drill.duration), faults, file]);
             }
@@ -156,13 +159,14 @@ fn replay(dir: &Path, format: Format) -> Outcome {
         events.push(event.map_err(|error| named(format!("{error}: understand line {} of", index + 1)))?);
     }
     let report = render(&events).map_err(|error| named(format!("{error}:")))?;
-    let same = [(JSON, report.to_json()), (SUMMARY, markdown(&report))]
+    let history = history(&events).map_err(|error| named(format!("{error}:")))?;
+    let same = [(JSON, report.to_json()), (SUMMARY, markdown(&report)), (HISTORY, history.clone())]
         .iter()
         .all(|(name, text)| fs::read_to_string(dir.join(name)).is_ok_and(|on_file| &on_file == text));
     if same {
         eprintln!("the report in {} is what its events say", dir.display());
     } else {
-        write_report(dir, &report)?;
+        write_report(dir, &report, &history)?;
         eprintln!("the report in {} was not what its events say, and is written anew", dir.display());
     }
     print(&report, format)?;
@@ -194,19 +198,20 @@ fn write_all(dir: &Path, events: &[Event]) -> Result<Report, Failure> {
         out.write_all(b"\n")?;
     }
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    let report =
-        render(events).map_err(|error| Failure::machine(error.to_string(), "this is a bug in labctl"))?;
-    write_report(dir, &report)?;
+    let bug = |error: crate::report::Missing| Failure::machine(error.to_string(), "this is a bug in labctl");
+    let report = render(events).map_err(bug)?;
+    write_report(dir, &report, &history(events).map_err(bug)?)?;
     Ok(report)
 }
 
-fn write_report(dir: &Path, report: &Report) -> Result<(), Failure> {
+fn write_report(dir: &Path, report: &Report, history: &str) -> Result<(), Failure> {
+    fs::write(dir.join(HISTORY), history)?;
     fs::write(dir.join(JSON), report.to_json())?;
     fs::write(dir.join(SUMMARY), markdown(report))?;
     Ok(())
 }
 
-fn print(report: &Report, format: Format) -> io::Result<()> {
+pub(super) fn print(report: &Report, format: Format) -> io::Result<()> {
     let text = match format {
         Format::Text => markdown(report),
         Format::Json => report.to_json(),

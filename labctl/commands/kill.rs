@@ -14,6 +14,7 @@ Examples:
   labctl kill proxy1                               the whole machine, cables still in
   labctl kill web1/web                             one service; its restart policy decides what follows
   labctl kill db1/db --signal STOP                 hang it; `--signal CONT` lets it go on
+  labctl kill web1 --signal STOP                   hang all of the machine's processes; its kernel answers on
   labctl kill proxy1/vrrpd --signal TERM
 
 KILL, STOP and CONT reach every process of a service, other signals the first of them.";
@@ -62,9 +63,14 @@ pub fn run(args: &Args) -> Outcome {
             lab.order(&args.target.node, order)?;
         }
         None if args.signal == Signal::SIGKILL => lab.kill(&args.target.node)?,
+        None if args.signal == Signal::SIGSTOP => lab.hang(&args.target.node, true)?,
+        None if args.signal == Signal::SIGCONT => lab.hang(&args.target.node, false)?,
         None => {
             return Err(Failure::usage(
-                format!("a whole node can only be killed; {} is for a service", args.signal),
+                format!(
+                    "a whole node can be killed, stopped and continued; {} is for a service",
+                    args.signal
+                ),
                 format!("name one: `labctl kill {}/SERVICE --signal {}`", args.target.node, args.signal),
             ));
         }

@@ -8,12 +8,11 @@ mod problem;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-pub use line::schema;
+pub use line::{AppendLine, FaultLine, Line, ReadLine, Reply, TranscriptLine, schema};
 pub use problem::{Invalid, Kind, Problem};
 
 use super::names::{ConversationId, KEY_BYTES_MAX, TurnKey};
 use super::transcript::{TURN_BYTES_MAX, TURNS_MAX};
-use line::Line;
 
 /// The longest line: a transcript of as many turns as a conversation may have, or the longest turn with each of its
 /// characters escaped, and room for the other fields.
@@ -132,10 +131,12 @@ pub struct Fault {
     pub what: String,
     /// When it began.
     pub began_ns: MonotonicNs,
-    /// When it was over.
-    pub ended_ns: MonotonicNs,
+    /// When it was over, if it was.
+    pub ended_ns: Option<MonotonicNs>,
     /// Whether somebody else than who did it saw it take place.
     pub seen: bool,
+    /// How many turns must have been acknowledged before, during and after it, if that is not for the checker to say.
+    pub acknowledged_min: Option<u64>,
 }
 
 impl Append {

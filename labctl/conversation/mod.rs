@@ -6,6 +6,7 @@
 pub mod checker;
 pub mod history;
 mod names;
+pub mod peer;
 mod store;
 mod transcript;
 

@@ -2,6 +2,7 @@
 //! what a web node without databases keeps for itself. It knows nothing of replication, disks or HTTP.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -70,34 +71,36 @@ impl Store {
 
     /// Applies one command, wholly or not at all.
     pub fn apply(&mut self, command: Command) -> Outcome {
-        let bytes = command.text_bytes();
-        let outcome = match command {
-            Command::Create { id } => self.create(id),
-            Command::AppendTurn { id, key, body } => self.append(id, key, body),
+        let full = match &command {
+            Command::Create { id } => self.len() >= CONVERSATIONS_MAX && self.get(id).is_none(),
+            Command::AppendTurn { id, key, body } => {
+                self.text_bytes + command.text_bytes() > STORE_BYTES_MAX
+                    && self.get(id).is_some_and(|transcript| transcript.settled(key, body).is_none())
+            }
         };
-        if let Outcome::Appended { .. } = outcome {
-            self.text_bytes += bytes;
-        }
-        outcome
+        if full { Outcome::StoreFull } else { self.adopt(command) }
     }
 
-    fn create(&mut self, id: ConversationId) -> Outcome {
-        if !self.conversations.contains_key(&id) && self.conversations.len() >= CONVERSATIONS_MAX {
-            return Outcome::StoreFull;
+    /// Applies what another store has decided on. The bounds of the whole store do not count: two stores that see the commands of
+    /// several conversations in different order would disagree about the last of them.
+    pub fn adopt(&mut self, command: Command) -> Outcome {
+        let bytes = command.text_bytes();
+        match command {
+            Command::Create { id } => {
+                self.conversations.entry(id).or_default();
+                Outcome::Created
+            }
+            Command::AppendTurn { id, key, body } => {
+                let Some(transcript) = self.conversations.get_mut(&id) else {
+                    return Outcome::NoSuchConversation;
+                };
+                if let Some(outcome) = transcript.settled(&key, &body) {
+                    return outcome;
+                }
+                self.text_bytes += bytes;
+                Arc::make_mut(transcript).append(key, body)
+            }
         }
-        self.conversations.entry(id).or_default();
-        Outcome::Created
-    }
-
-    fn append(&mut self, id: ConversationId, key: TurnKey, body: String) -> Outcome {
-        let Some(transcript) = self.conversations.get_mut(&id) else { return Outcome::NoSuchConversation };
-        if let Some(outcome) = transcript.settled(&key, &body) {
-            return outcome;
-        }
-        if self.text_bytes + key.as_str().len() + body.len() > STORE_BYTES_MAX {
-            return Outcome::StoreFull;
-        }
-        Arc::make_mut(transcript).append(key, body)
     }
 
     /// One conversation.
@@ -108,6 +111,15 @@ impl Store {
     /// All conversations in order of identifier.
     pub fn iter(&self) -> impl Iterator<Item = (&ConversationId, &Transcript)> {
         self.conversations.iter().map(|(id, transcript)| (id, transcript.as_ref()))
+    }
+
+    /// The conversations behind this one in order of identifier, or all.
+    pub fn iter_after(
+        &self,
+        id: Option<ConversationId>,
+    ) -> impl Iterator<Item = (&ConversationId, &Arc<Transcript>)> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.conversations.range((from, Bound::Unbounded))
     }
 
     /// How many conversations there are.

@@ -243,6 +243,7 @@ fn recently(facts: &Facts<'_>) -> Vec<String> {
         | What::AddressAdded { .. }
         | What::AddressRemoved { .. }
         | What::RaftLeader { .. }
+        | What::MemoryState { .. }
         | What::RealUp { .. }
         | What::RealDown { .. }
         | What::FailOpen { .. }
@@ -270,6 +271,9 @@ fn happened(event: &Event) -> String {
         }
         What::RaftLeader { leader: None, term } => {
             format!("it knows no leader of the databases in term {term}")
+        }
+        What::MemoryState { state, because } => {
+            format!("its memory is {state}, because {because}")
         }
         What::RealUp { service, real } => format!("{real} gets connections of {service}"),
         What::RealDown { service, real, because } => {

@@ -85,6 +85,7 @@ pub(super) fn topology() -> Topology {
         gateway: None,
         gateway6: None,
         services: vec![],
+        limits: Default::default(),
     };
     Topology {
         name: "ha".parse().unwrap(),
@@ -102,6 +103,7 @@ pub(super) fn topology() -> Topology {
             engine: StoreEngine::default(),
             web_port: 8080,
             db_port: 5432,
+            peers: None,
         },
     }
 }

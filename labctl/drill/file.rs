@@ -26,7 +26,7 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// The longest drill.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Every fault that there is.
-const FAULTS: [&str; 11] = [
+const FAULTS: [&str; 18] = [
     "power-off",
     "power-on",
     "kill-node",
@@ -37,6 +37,13 @@ const FAULTS: [&str; 11] = [
     "link-up",
     "partition",
     "heal",
+    "split",
+    "cut-link",
+    "freeze",
+    "thaw",
+    "wipe-disk",
+    "fill-disk",
+    "free-disk",
     "delete-address",
 ];
 /// A word this similar (Jaro-Winkler) to one that is known is taken for a slip of the pen.
@@ -93,6 +100,23 @@ pub fn parse(name: &str, text: &str) -> Result<Drill, Problems> {
 
 type Word = Spanned<String>;
 
+/// One word or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Words {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Words {
+    fn all(self) -> Vec<String> {
+        match self {
+            Self::One(word) => vec![word],
+            Self::Many(words) => words,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawDrill {
@@ -113,6 +137,7 @@ struct RawLoad {
     turns_per_s: Option<Spanned<u32>>,
     timeout: Option<Word>,
     probe_interval: Option<Word>,
+    reads: Option<Word>,
 }
 
 #[derive(Deserialize)]
@@ -121,7 +146,7 @@ struct RawFault {
     at: Word,
     #[serde(rename = "do")]
     action: Word,
-    target: Word,
+    target: Spanned<Words>,
     service: Option<Word>,
     network: Option<Word>,
     signal: Option<Word>,
@@ -141,8 +166,11 @@ struct RawExpect {
     pause_max: Option<Word>,
     p99_max: Option<Word>,
     lost_turns: Option<u64>,
+    lost_turns_min: Option<Spanned<u64>>,
+    consistent: Option<bool>,
     duplicate_turns: Option<u64>,
     unacknowledged_turns: Option<u64>,
+    refusals_min: Option<u64>,
     holder_changes_min: Option<u64>,
     holder_changes_max: Option<u64>,
     holders_max: Option<u64>,
@@ -216,6 +244,7 @@ impl Reader<'_> {
             turns_per_s: self.count(raw.turns_per_s, usual.turns_per_s, TURNS_PER_S_MAX),
             timeout: self.optional(raw.timeout).unwrap_or(usual.timeout),
             probe_interval: self.optional(raw.probe_interval).unwrap_or(usual.probe_interval),
+            reads_percent: raw.reads.and_then(|word| self.percent(&word)).unwrap_or(usual.reads_percent),
         };
         if load.timeout > TIMEOUT_MAX {
             let message =
@@ -264,16 +293,38 @@ impl Reader<'_> {
         }
         let more = More { service: raw.service, network: raw.network, signal: raw.signal };
         let action = self.action(&raw.action, more);
-        let target = self.name::<NodeName>(raw.target).map(Target::from);
-        if first && target == Some(Target::Same) {
+        let targets = self.targets(raw.target);
+        if first && targets.contains(&Target::Same) {
             let help = Some("write `holder`, `raft-leader` or a node".to_owned());
             self.problem(target_at, "the first fault has none before it to be `same` as".to_owned(), help);
         }
-        if action == Some(Action::PowerOn) && matches!(target, Some(Target::Holder | Target::RaftLeader)) {
+        let living = |target: &Target| !matches!(target, Target::Same | Target::Node(_));
+        if action.as_ref().is_some_and(Action::wants_dead) && targets.iter().any(living) {
             let help = Some("write `same` or a node".to_owned());
             self.problem(target_at, "a node that is off holds and leads nothing".to_owned(), help);
         }
-        Some(Fault { at: at?, action: action?, target: target? })
+        if matches!(action, Some(Action::CutLink(_))) && targets.len() < 2 && !targets.contains(&Target::Same)
+        {
+            let help = Some("write for instance `target: [web1, web2]`".to_owned());
+            self.problem(target_at, "a link has two ends".to_owned(), help);
+        }
+        Some(Fault { at: at?, action: action?, targets })
+    }
+
+    fn targets(&mut self, words: Spanned<Words>) -> Vec<Target> {
+        let at = words.referenced;
+        let words = words.value.all();
+        if words.is_empty() {
+            self.problem(at, "nobody is hit".to_owned(), Some("name a node".to_owned()));
+        }
+        let mut targets = Vec::with_capacity(words.len());
+        for word in words {
+            match word.parse::<NodeName>() {
+                Ok(name) => targets.push(Target::from(name)),
+                Err(error) => self.problem(at, error.to_string(), None),
+            }
+        }
+        targets
     }
 
     fn action(&mut self, word: &Word, mut more: More) -> Option<Action> {
@@ -292,7 +343,14 @@ impl Reader<'_> {
             "link-down" => self.network(word, &mut more).map(Action::LinkDown),
             "link-up" => self.network(word, &mut more).map(Action::LinkUp),
             "partition" => self.network(word, &mut more).map(Action::Partition),
-            "heal" => self.network(word, &mut more).map(Action::Heal),
+            "heal" => Some(Action::Heal(self.some_network(&mut more))),
+            "split" => Some(Action::Split(self.some_network(&mut more))),
+            "cut-link" => Some(Action::CutLink(self.some_network(&mut more))),
+            "freeze" => Some(Action::Freeze),
+            "thaw" => Some(Action::Thaw),
+            "wipe-disk" => Some(Action::WipeDisk),
+            "fill-disk" => Some(Action::FillDisk),
+            "free-disk" => Some(Action::FreeDisk),
             "delete-address" => self.network(word, &mut more).map(Action::DeleteAddress),
             unknown => {
                 let message = format!("there is no fault `{unknown}`");
@@ -319,6 +377,12 @@ impl Reader<'_> {
         self.name(word)
     }
 
+    /// A network where there is one; without it, all are meant.
+    fn some_network(&mut self, more: &mut More) -> Option<NetworkName> {
+        let word = more.network.take()?;
+        self.name(word)
+    }
+
     fn signal(&mut self, of: &Word, more: &mut More) -> Option<Signal> {
         let word = self.needed(of, more.signal.take(), "signal", "STOP")?;
         let found = Signal::ALL.into_iter().find(|signal| signal.word() == word.value);
@@ -339,13 +403,26 @@ impl Reader<'_> {
 
     fn expect(&mut self, raw: RawExpect) -> Expect {
         let usual = Expect::default();
+        // A control that must lose something is not held to losing nothing, unless it says how much is too much.
+        let lost_turns = raw.lost_turns.unwrap_or(match &raw.lost_turns_min {
+            Some(_) => u64::MAX,
+            None => usual.lost_turns,
+        });
+        if let Some(min) = raw.lost_turns_min.as_ref().filter(|min| min.value > lost_turns) {
+            let message =
+                format!("at least {} lost turns and at most {lost_turns} cannot both be", min.value);
+            self.problem(min.referenced, message, Some("leave `lost_turns` out".to_owned()));
+        }
         Expect {
             outage_max: self.optional(raw.outage_max).unwrap_or(usual.outage_max),
             pause_max: self.optional(raw.pause_max),
             p99_max: self.optional(raw.p99_max),
-            lost_turns: raw.lost_turns.unwrap_or(usual.lost_turns),
+            lost_turns,
+            lost_turns_min: raw.lost_turns_min.map(|min| min.value),
+            consistent: raw.consistent.unwrap_or(usual.consistent),
             duplicate_turns: raw.duplicate_turns.unwrap_or(usual.duplicate_turns),
             unacknowledged_turns: raw.unacknowledged_turns.unwrap_or(usual.unacknowledged_turns),
+            refusals_min: raw.refusals_min,
             holder_changes_min: raw.holder_changes_min.unwrap_or(usual.holder_changes_min),
             holder_changes_max: raw.holder_changes_max,
             holders_max: raw.holders_max,
@@ -359,6 +436,16 @@ impl Reader<'_> {
             self.problem(number.referenced, format!("{} is not between 1 and {max}", number.value), None);
         }
         number.value
+    }
+
+    fn percent(&mut self, word: &Word) -> Option<u32> {
+        let number = word.value.strip_suffix('%').and_then(|number| number.trim_end().parse().ok());
+        let percent = number.filter(|number| (0..=100).contains(number));
+        if percent.is_none() {
+            let message = format!("`{}` is no share of the turns", word.value);
+            self.problem(word.referenced, message, Some("write for instance 10%".to_owned()));
+        }
+        percent
     }
 
     fn optional(&mut self, word: Option<Word>) -> Option<Duration> {
@@ -399,7 +486,10 @@ fn takes(fault: &str, key: &str) -> bool {
     match key {
         "service" => matches!(fault, "kill-service" | "stop" | "signal"),
         "signal" => fault == "signal",
-        _ => matches!(fault, "link-down" | "link-up" | "partition" | "heal" | "delete-address"),
+        _ => matches!(
+            fault,
+            "link-down" | "link-up" | "partition" | "heal" | "split" | "cut-link" | "delete-address"
+        ),
     }
 }
 

@@ -21,6 +21,10 @@ pub struct Seen {
     pub holder: Option<NodeName>,
     /// The leader of the databases.
     pub leader: Option<NodeName>,
+    /// The first of the databases that follow it.
+    pub follower: Option<NodeName>,
+    /// The web that acknowledged the last turn.
+    pub serving: Option<NodeName>,
 }
 
 /// What happened.
@@ -57,12 +61,12 @@ pub enum Input {
 pub enum Do {
     /// Start the load in the client node.
     StartLoad,
-    /// Do this to this node, and note it as an event at the time it began.
+    /// Do this to these nodes, and note it as an event at the time it began.
     Inject {
         /// What.
         action: Action,
-        /// To whom.
-        node: NodeName,
+        /// To whom, one after the other.
+        nodes: Vec<NodeName>,
     },
     /// End the load's process.
     StopLoad,
@@ -99,7 +103,7 @@ enum State {
 pub struct Runner {
     duration: Duration,
     timetable: Timetable,
-    last: Option<NodeName>,
+    last: Vec<NodeName>,
     state: State,
 }
 
@@ -109,7 +113,7 @@ impl Runner {
         let runner = Self {
             duration: drill.duration,
             timetable: Timetable::new(drill.faults.clone()),
-            last: None,
+            last: Vec::new(),
             state: State::Opening { until_ns: after(now_ns, LOAD_READY_MAX) },
         };
         (runner, vec![Do::StartLoad])
@@ -168,9 +172,9 @@ impl Runner {
         let mut todo = Vec::new();
         while let Some(fault) = self.timetable.due(elapsed) {
             match self.resolve(&fault, seen) {
-                Ok(node) => {
-                    self.last = Some(node.clone());
-                    todo.push(Do::Inject { action: fault.action, node });
+                Ok(nodes) => {
+                    self.last = nodes.clone();
+                    todo.push(Do::Inject { action: fault.action, nodes });
                 }
                 Err(because) => {
                     todo.extend(self.abort(because));
@@ -184,14 +188,28 @@ impl Runner {
         todo
     }
 
-    fn resolve(&self, fault: &Fault, seen: &Seen) -> Result<NodeName, String> {
-        let missing = match &fault.target {
-            Target::Node(name) => return Ok(name.clone()),
-            Target::Holder => seen.holder.clone().ok_or("no node holds the VIP"),
-            Target::RaftLeader => seen.leader.clone().ok_or("the databases have no leader"),
-            Target::Same => self.last.clone().ok_or("no fault came before it"),
-        };
-        missing.map_err(|why| format!("{} of {} at {:?}: {why}", fault.action, fault.target, fault.at))
+    /// The nodes that a fault hits now, each once.
+    fn resolve(&self, fault: &Fault, seen: &Seen) -> Result<Vec<NodeName>, String> {
+        let mut nodes: Vec<NodeName> = Vec::new();
+        let refused = |target: &Target, why| format!("{} of {target} at {:?}: {why}", fault.action, fault.at);
+        for target in &fault.targets {
+            let found = match target {
+                Target::Node(name) => Ok(vec![name.clone()]),
+                Target::Holder => one(&seen.holder, "no node holds the VIP"),
+                Target::RaftLeader => one(&seen.leader, "the databases have no leader"),
+                Target::RaftFollower => one(&seen.follower, "no database follows a leader"),
+                Target::ServingWeb => one(&seen.serving, "no turn was acknowledged yet"),
+                Target::Same if self.last.is_empty() => Err("no fault came before it"),
+                Target::Same => Ok(self.last.clone()),
+            };
+            let found = found.map_err(|why| refused(target, why))?;
+            let fresh: Vec<NodeName> = found.into_iter().filter(|node| !nodes.contains(node)).collect();
+            nodes.extend(fresh);
+        }
+        match (&fault.action, nodes.as_slice(), fault.targets.first()) {
+            (Action::CutLink(_), [_], Some(target)) => Err(refused(target, "both ends are one node")),
+            _ => Ok(nodes),
+        }
     }
 
     fn load_ended_early(&mut self) -> Vec<Do> {
@@ -211,6 +229,10 @@ impl Runner {
         self.state = State::Over;
         vec![Do::Finish(ending)]
     }
+}
+
+fn one(node: &Option<NodeName>, missing: &'static str) -> Result<Vec<NodeName>, &'static str> {
+    node.clone().map(|node| vec![node]).ok_or(missing)
 }
 
 fn after(at_ns: u64, wait: Duration) -> u64 {

@@ -41,6 +41,9 @@ pub struct Load {
     /// From one probe of the VIP to the next.
     #[serde(with = "required")]
     pub probe_interval: Duration,
+    /// Of each hundred turns, so many are followed by a read of the whole conversation, from another of the client's addresses.
+    #[serde(default)]
+    pub reads_percent: u32,
 }
 
 /// One thing broken, or mended, on purpose.
@@ -51,8 +54,9 @@ pub struct Fault {
     pub at: Duration,
     /// What is done.
     pub action: Action,
-    /// To whom.
-    pub target: Target,
+    /// To whom; who is named first is hit first.
+    #[serde(rename = "target", with = "one_or_many")]
+    pub targets: Vec<Target>,
 }
 
 /// What is done to a node.
@@ -77,8 +81,23 @@ pub enum Action {
     LinkUp(NetworkName),
     /// A network lets nothing through to it or from it, and both sides see a carrier.
     Partition(NetworkName),
-    /// The end of that.
-    Heal(NetworkName),
+    /// The end of that, on this network or on all: everybody reaches the node again.
+    Heal(Option<NetworkName>),
+    /// On this network or on all, nothing gets through between these nodes and all others; among themselves they reach each
+    /// other, and their links are up.
+    Split(Option<NetworkName>),
+    /// On this network or on all, nothing gets through from one of these nodes to another; everybody else reaches them.
+    CutLink(Option<NetworkName>),
+    /// All processes of it hang; its kernel and its connections stay.
+    Freeze,
+    /// They go on.
+    Thaw,
+    /// The disk of a node that is off is emptied.
+    WipeDisk,
+    /// Its disk has no room any more.
+    FillDisk,
+    /// Its disk has room again.
+    FreeDisk,
     /// The floating addresses that it holds on a network are deleted behind its daemon's back.
     DeleteAddress(NetworkName),
 }
@@ -111,7 +130,11 @@ pub enum Target {
     Holder,
     /// The leader of the databases at that time.
     RaftLeader,
-    /// The node that the fault before this one hit.
+    /// A database that follows the leader at that time, the first by name.
+    RaftFollower,
+    /// The web that acknowledged the last turn before.
+    ServingWeb,
+    /// The nodes that the fault before this one hit.
     Same,
     /// This node.
     Node(NodeName),
@@ -126,6 +149,8 @@ impl From<Word> for Target {
         match name.as_str() {
             "holder" => Self::Holder,
             "raft-leader" => Self::RaftLeader,
+            "raft-follower" => Self::RaftFollower,
+            "serving-web" => Self::ServingWeb,
             "same" => Self::Same,
             _ => Self::Node(name),
         }
@@ -144,6 +169,34 @@ impl From<Target> for Word {
     }
 }
 
+/// A list of one is written as that one, as it was before there were lists.
+mod one_or_many {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Target;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMany {
+        One(Target),
+        Many(Vec<Target>),
+    }
+
+    pub(super) fn serialize<S: Serializer>(targets: &[Target], into: S) -> Result<S::Ok, S::Error> {
+        match targets {
+            [one] => one.serialize(into),
+            many => many.serialize(into),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Target>, D::Error> {
+        Ok(match OneOrMany::deserialize(from)? {
+            OneOrMany::One(one) => vec![one],
+            OneOrMany::Many(many) => many,
+        })
+    }
+}
+
 /// What must hold for a drill to pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Expect {
@@ -158,10 +211,19 @@ pub struct Expect {
     pub p99_max: Option<Duration>,
     /// Acknowledged turns that may be missing from the transcripts in the end.
     pub lost_turns: u64,
+    /// Acknowledged turns that must be missing in the end: a control that keeps them all proves nothing by losing none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost_turns_min: Option<u64>,
+    /// Whether one order must explain every answer, or none may, as of a control.
+    #[serde(default = "yes")]
+    pub consistent: bool,
     /// Turns that may be in a transcript more than once.
     pub duplicate_turns: u64,
     /// Turns of the timetable that may stay without an acknowledgement for good.
     pub unacknowledged_turns: u64,
+    /// Attempts that the site must refuse with 503, as one does that cannot keep what it is told; unchecked if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusals_min: Option<u64>,
     /// The VIP moves at least so often.
     pub holder_changes_min: u64,
     /// The VIP moves at most so often; unchecked if absent.
@@ -189,8 +251,14 @@ impl Default for Load {
             turns_per_s: 100,
             timeout: Duration::from_secs(1),
             probe_interval: Duration::from_millis(1),
+            reads_percent: 0,
         }
     }
+}
+
+/// What a drill expects that does not say otherwise, as those of older versions do not.
+fn yes() -> bool {
+    true
 }
 
 impl Default for Expect {
@@ -200,8 +268,11 @@ impl Default for Expect {
             pause_max: None,
             p99_max: None,
             lost_turns: 0,
+            lost_turns_min: None,
+            consistent: true,
             duplicate_turns: 0,
             unacknowledged_turns: 0,
+            refusals_min: None,
             holder_changes_min: 0,
             holder_changes_max: None,
             holders_max: None,
@@ -224,6 +295,13 @@ impl Action {
             Self::LinkUp(_) => "link-up",
             Self::Partition(_) => "partition",
             Self::Heal(_) => "heal",
+            Self::Split(_) => "split",
+            Self::CutLink(_) => "cut-link",
+            Self::Freeze => "freeze",
+            Self::Thaw => "thaw",
+            Self::WipeDisk => "wipe-disk",
+            Self::FillDisk => "fill-disk",
+            Self::FreeDisk => "free-disk",
             Self::DeleteAddress(_) => "delete-address",
         }
     }
@@ -232,14 +310,7 @@ impl Action {
     pub fn service(&self) -> Option<&ServiceName> {
         match self {
             Self::KillService(service) | Self::Stop(service) | Self::Signal(service, _) => Some(service),
-            Self::PowerOff
-            | Self::PowerOn
-            | Self::KillNode
-            | Self::LinkDown(_)
-            | Self::LinkUp(_)
-            | Self::Partition(_)
-            | Self::Heal(_)
-            | Self::DeleteAddress(_) => None,
+            _ => None,
         }
     }
 
@@ -249,15 +320,15 @@ impl Action {
             Self::LinkDown(network)
             | Self::LinkUp(network)
             | Self::Partition(network)
-            | Self::Heal(network)
             | Self::DeleteAddress(network) => Some(network),
-            Self::PowerOff
-            | Self::PowerOn
-            | Self::KillNode
-            | Self::KillService(_)
-            | Self::Stop(_)
-            | Self::Signal(..) => None,
+            Self::Heal(network) | Self::Split(network) | Self::CutLink(network) => network.as_ref(),
+            _ => None,
         }
+    }
+
+    /// Whether it is done to a node that is off, which holds and leads nothing.
+    pub fn wants_dead(&self) -> bool {
+        matches!(self, Self::PowerOn | Self::WipeDisk)
     }
 }
 
@@ -298,6 +369,8 @@ impl fmt::Display for Target {
         match self {
             Self::Holder => f.pad("holder"),
             Self::RaftLeader => f.pad("raft-leader"),
+            Self::RaftFollower => f.pad("raft-follower"),
+            Self::ServingWeb => f.pad("serving-web"),
             Self::Same => f.pad("same"),
             Self::Node(name) => name.fmt(f),
         }
@@ -374,21 +447,27 @@ impl Drill {
                 misfits.push(Misfit::NoSuchNetwork { at, network, topology: site() });
                 continue;
             }
-            let Target::Node(name) = &fault.target else { continue };
-            let Some(node) = topology.node(name) else {
-                misfits.push(Misfit::NoSuchNode { at: fault.at, node: name.clone(), topology: site() });
-                continue;
-            };
-            if let Some(network) = fault.action.network().filter(|network| node.on(network).is_none()) {
-                let (node, network) = (name.clone(), network.clone());
-                misfits.push(Misfit::NotPlugged { at: fault.at, node, network });
-            }
-            let Some(service) = fault.action.service() else { continue };
-            if !node.services.iter().any(|running| &running.name == service) {
-                let (node, service) = (name.clone(), service.clone());
-                misfits.push(Misfit::NoSuchService { at: fault.at, node, service });
-            }
+            misfits.extend(fault.targets.iter().flat_map(|target| target_misfits(fault, target, topology)));
         }
         misfits
     }
+}
+
+/// What a fault asks of one of its targets and the site does not have.
+fn target_misfits(fault: &Fault, target: &Target, topology: &Topology) -> Vec<Misfit> {
+    let mut misfits = Vec::new();
+    let Target::Node(name) = target else { return misfits };
+    let Some(node) = topology.node(name) else {
+        let topology = topology.name.to_string();
+        return vec![Misfit::NoSuchNode { at: fault.at, node: name.clone(), topology }];
+    };
+    if let Some(network) = fault.action.network().filter(|network| node.on(network).is_none()) {
+        let (node, network) = (name.clone(), network.clone());
+        misfits.push(Misfit::NotPlugged { at: fault.at, node, network });
+    }
+    let missing = |service: &&ServiceName| !node.services.iter().any(|running| &running.name == *service);
+    if let Some(service) = fault.action.service().filter(missing) {
+        misfits.push(Misfit::NoSuchService { at: fault.at, node: name.clone(), service: service.clone() });
+    }
+    misfits
 }

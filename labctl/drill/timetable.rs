@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     fn fault(at_ms: u64, action: Action) -> Fault {
-        Fault { at: Duration::from_millis(at_ms), action, target: Target::Holder }
+        Fault { at: Duration::from_millis(at_ms), action, targets: vec![Target::Holder] }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! the network (the plan does) and says nothing to people (commands do).
 
 mod cable;
+mod disk;
 mod grave;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,12 +18,13 @@ use super::network::{self, Network};
 use super::node::{self, Exit, Home, Running, log_path};
 use super::protocol::{Answer, NodeState, NodeStatus, Request, Status};
 use super::record::Record;
+use super::shares::Shares;
 use super::tripwire;
-use crate::kernel::clock;
+use crate::kernel::{cgroup, clock};
 use crate::plan::{Observed, Step, Wanted, between};
 use crate::report::{Event, What};
 use crate::roles::init::Order;
-use crate::topology::{LabName, NetworkName, NodeName, Topology};
+use crate::topology::{LabName, Limits, NetworkName, NodeName, Topology};
 use grave::Grave;
 
 /// What the owner is told.
@@ -83,6 +85,9 @@ pub enum Error {
     /// A node.
     #[error(transparent)]
     Node(#[from] node::Error),
+    /// A limit.
+    #[error(transparent)]
+    Limit(#[from] cgroup::Error),
     /// A name that the topology does not have.
     #[error("the lab has no node {name}; it has {known}")]
     NoSuchNode {
@@ -113,6 +118,31 @@ pub enum Error {
         /// The network.
         network: NetworkName,
     },
+    /// Isolation knows one group a network.
+    #[error("on {network}, {node} is cut off from another node already; `heal` it first")]
+    CutAlready {
+        /// The node.
+        node: NodeName,
+        /// The network.
+        network: NetworkName,
+    },
+    /// Nodes that have nothing to do with each other.
+    #[error("there is no network on which these nodes could be cut off")]
+    NothingBetween,
+    /// The disk of a node that runs is its own.
+    #[error("{0} is up; `labctl power off {0}` first")]
+    DiskInUse(NodeName),
+    /// The disk does not take what is done to it.
+    #[error("{act} of {node}")]
+    Disk {
+        /// What was tried.
+        act: &'static str,
+        /// The node.
+        node: NodeName,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// A descriptor cannot be handed out.
     #[error("open {path}")]
     Open {
@@ -133,6 +163,7 @@ pub struct Lab {
     name: LabName,
     topology: Topology,
     network: Network,
+    shares: Shares,
     /// Nodes that are switched on.
     on: BTreeSet<NodeName>,
     running: BTreeMap<NodeName, Running>,
@@ -163,6 +194,7 @@ impl Lab {
             name,
             topology,
             network,
+            shares: Shares::default(),
             running: BTreeMap::new(),
             down: BTreeMap::new(),
             record: Record::default(),
@@ -175,8 +207,9 @@ impl Lab {
         }
     }
 
-    /// The network part of it.
+    /// The network part of it, and what its nodes may use.
     pub fn build(&mut self) -> Result<(), Error> {
+        self.shares = Shares::make(&self.name, &self.topology)?;
         self.take_steps(|_| true)
     }
 
@@ -220,7 +253,9 @@ impl Lab {
         let Some(netns) = self.network.node(name) else { return Ok(()) };
         self.lives += 1;
         let fabric = self.network.fabric();
-        let home = Home { disks: &self.disks, logs: &self.logs, events: &self.events, fabric };
+        let doors = self.topology.node(name).map_or(Ok(Vec::new()), |node| self.shares.doors(node))?;
+        let (disks, logs, events) = (&self.disks, &self.logs, &self.events);
+        let home = Home { disks, logs, events, fabric, doors: &doors };
         let running = Running::start(name, self.lives, &self.topology, netns, &home, self.inputs.clone())?;
         self.running.insert(name.clone(), running);
         self.down.remove(name);
@@ -318,6 +353,19 @@ impl Lab {
             }
             Request::Cable { node, network, becomes } => {
                 self.change_cable(&node, &network, becomes)?;
+                Answer::Done.into()
+            }
+            Request::SetApart { nodes, from, network } => {
+                self.set_apart(&nodes, from, network.as_ref())?;
+                Answer::Done.into()
+            }
+            Request::Hang { node, hangs } => {
+                self.running(&node)?.hang(hangs)?;
+                self.note(&node, What::Hung { hangs });
+                Answer::Done.into()
+            }
+            Request::Disk { node, becomes } => {
+                self.change_disk(&node, becomes)?;
                 Answer::Done.into()
             }
             Request::DeleteFloating { node, network } => {
@@ -435,6 +483,8 @@ impl Lab {
             addresses: addresses.collect(),
             default_routes,
             services: services.collect(),
+            limits: (node.limits != Limits::default()).then_some(node.limits),
+            counters: self.shares.counters(node),
         }
     }
 }

@@ -21,6 +21,8 @@ const BRIDGES: u32 = 1000;
 const CABLES: u32 = 1000;
 /// First index of a port in the fabric: above all bridges.
 const PORTS: u32 = 100_000;
+/// First index of a bridge for nodes that are cut off together, between the two.
+const SIDES: u32 = 50_000;
 /// A bridge port is up within a millisecond; after this long something is wrong with the kernel.
 const CARRIER_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -111,6 +113,11 @@ impl Numbers {
     fn port(&self, node: &NodeName, network: &NetworkName) -> u32 {
         let row = self.networks.len() as u32 + 1;
         PORTS + position(&self.nodes, node) * row + position(&self.networks, network)
+    }
+
+    /// The bridge on which this node and those cut off with it are, where there is one.
+    fn side(&self, node: &NodeName, network: &NetworkName) -> u32 {
+        self.port(node, network) - PORTS + SIDES
     }
 
     fn cable(&self, node: &NodeName, network: &NetworkName) -> u32 {
@@ -305,8 +312,56 @@ impl Network {
     /// Takes a node's cable out of a network, and leaves the carrier.
     pub fn cut(&mut self, node: &NodeName, network: &NetworkName) -> Result<(), Error> {
         let request = link::leave(self.numbers.port(node, network));
+        self.fabric_requests(node, network, &[request])
+    }
+
+    /// Puts these nodes on a bridge of their own in the place of a network's, and leaves the carriers.
+    pub fn split(&mut self, nodes: &[&NodeName], network: &NetworkName) -> Result<(), Error> {
+        let Some(&first) = nodes.first() else { return Ok(()) };
+        let side = self.numbers.side(first, network);
+        let links = link::links(&mut self.fabric.netlink)?;
+        let mut requests = Vec::new();
+        // One of an earlier cut lies there still; removing it would take the kernel's lock for longer than this.
+        if !links.iter().any(|link| link.index == side) {
+            requests.push(link::add_bridge(side, &format!("side{side}:{network}")));
+        }
+        requests.extend(nodes.iter().map(|node| link::join(self.numbers.port(node, network), side)));
+        self.fabric_requests(first, network, &requests)
+    }
+
+    /// Lets nothing through between these nodes on a network.
+    pub fn isolate(&mut self, nodes: &[&NodeName], network: &NetworkName) -> Result<(), Error> {
+        let Some(&first) = nodes.first() else { return Ok(()) };
+        let requests: Vec<_> =
+            nodes.iter().map(|node| link::isolate(self.numbers.port(node, network), true)).collect();
+        self.fabric_requests(first, network, &requests)
+    }
+
+    /// Who is isolated on a network.
+    pub fn isolated(&mut self, network: &NetworkName) -> Result<Vec<NodeName>, Error> {
+        let links = link::links(&mut self.fabric.netlink)?;
+        let port = |node: &NodeName| self.numbers.port(node, network);
+        let isolated = |node: &&NodeName| links.iter().any(|link| link.index == port(node) && link.isolated);
+        Ok(self.numbers.nodes.iter().filter(isolated).cloned().collect())
+    }
+
+    /// The end of isolation for one node.
+    pub fn associate(&mut self, node: &NodeName, network: &NetworkName) -> Result<(), Error> {
+        if !self.isolated(network)?.contains(node) {
+            return Ok(());
+        }
+        let request = link::isolate(self.numbers.port(node, network), false);
+        self.fabric_requests(node, network, &[request])
+    }
+
+    fn fabric_requests(
+        &mut self,
+        node: &NodeName,
+        network: &NetworkName,
+        requests: &[Request],
+    ) -> Result<(), Error> {
         let refused = |source| Error::Cable { node: node.clone(), network: network.clone(), source };
-        self.fabric.netlink.run(&[request])?.into_iter().collect::<Result<(), _>>().map_err(refused)
+        self.fabric.netlink.run(requests)?.into_iter().collect::<Result<(), _>>().map_err(refused)
     }
 
     /// Waits until packets pass on every cable that there is.
@@ -378,7 +433,10 @@ impl Network {
             let mut node = observe_node(&mut namespace.netlink, ours, numbers.v6.contains(name), floating)?;
             for (network, interface) in &mut node.interfaces {
                 let port = numbers.port(name, network);
-                interface.cut = in_fabric.iter().any(|link| link.index == port && link.controller.is_none());
+                let bridge = Some(numbers.bridge(network));
+                interface.cut = in_fabric
+                    .iter()
+                    .any(|link| link.index == port && (link.controller != bridge || link.isolated));
             }
             node.running = running(name);
             observed.nodes.insert(name.clone(), node);

@@ -28,6 +28,9 @@ const EXIT_WAIT_MAX: Duration = Duration::from_secs(10);
 const ORDER_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What one node's log may take: a node that writes more is refused, and the rest of the lab does not notice.
 const LOG_MIB: u32 = 16;
+/// What one node's disk may take: a node that writes more is refused, and the others do not notice. It takes memory only as
+/// it fills.
+pub const DISK_MIB: u32 = 512;
 /// Largest answer to an order.
 const ANSWER_BYTES_MAX: usize = 4096;
 
@@ -105,6 +108,13 @@ pub struct Home<'a> {
     pub events: &'a UnixDatagram,
     /// The namespace of the lab's bridges.
     pub fabric: BorrowedFd<'a>,
+    /// The ways into the control groups that limit it.
+    pub doors: &'a [File],
+}
+
+/// The disk of a node.
+pub fn disk_path(disks: &Path, node: &NodeName) -> PathBuf {
+    disks.join(node.as_str())
 }
 
 /// The log of a node.
@@ -123,8 +133,9 @@ impl Running {
         exits: SyncSender<T>,
     ) -> Result<Self, Error> {
         let failed = |source: io::Error| Error::Start { node: name.clone(), source };
-        let disk = home.disks.join(name.as_str());
-        fs::create_dir_all(&disk).map_err(failed)?;
+        let disk = disk_path(home.disks, name);
+        let limit = topology.node(name).and_then(|node| node.limits.disk_bytes);
+        make_disk(&disk, limit).map_err(failed)?;
         let log = open_log(home.logs, name).map_err(failed)?;
         let (orders, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -141,6 +152,7 @@ impl Running {
         let mut spawn = Spawn::own(&["__node"]);
         spawn.clean_environment();
         spawn.keep = vec![netns.as_fd(), home.events.as_fd(), theirs.as_fd(), home.fabric];
+        spawn.join = home.doors.iter().map(|door| door.as_fd()).collect();
         spawn.stdin = Stdio::piped();
         spawn.stdout = Stdio::from(log.try_clone().map_err(failed)?);
         spawn.stderr = Stdio::from(log);
@@ -181,9 +193,15 @@ impl Running {
 
     /// Stops all of its processes for ever. Only [`Running::kill`] comes after it.
     pub fn stop(&self) -> Result<(), Error> {
+        self.hang(true)
+    }
+
+    /// Has all of its processes hang, or go on: its kernel still answers for it.
+    pub fn hang(&self, hangs: bool) -> Result<(), Error> {
         let failed = |source| Error::Stop { node: self.name.clone(), source };
         let head = self.pidfd.pid().ok_or_else(|| failed(Errno::ESRCH.into()))?;
-        process::signal_family(head, Signal::SIGSTOP).map_err(failed)
+        let signal = if hangs { Signal::SIGSTOP } else { Signal::SIGCONT };
+        process::signal_family(head, signal).map_err(failed)
     }
 
     /// Gives its PID 1 an order, and returns its answer.
@@ -208,6 +226,17 @@ impl Running {
                 return answer.content.map_err(Error::Refused);
             }
         }
+    }
+}
+
+/// A disk with a size is a file system of its own, and outlives its node as the others do.
+fn make_disk(disk: &Path, limit: Option<u64>) -> io::Result<()> {
+    let is_new = !disk.exists();
+    fs::create_dir_all(disk)?;
+    match limit {
+        _ if !is_new => Ok(()),
+        Some(bytes) => mount::tmpfs_of(disk, "755", bytes).map_err(io::Error::other),
+        None => mount::tmpfs(disk, "755", DISK_MIB).map_err(io::Error::other),
     }
 }
 

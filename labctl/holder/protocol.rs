@@ -6,9 +6,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::report::Cable;
+use crate::kernel::cgroup::Counters;
+pub use crate::report::{ApartFrom, Cable};
 use crate::roles::init::Order;
-use crate::topology::{LabName, NetworkName, NodeName, Role, ServiceName, Topology};
+use crate::topology::{LabName, Limits, NetworkName, NodeName, Role, ServiceName, Topology};
 
 /// Every lab of a network namespace listens on this and its name.
 pub const ADDRESS_PREFIX: &str = "labctl/";
@@ -69,6 +70,29 @@ pub enum Request {
         /// What becomes of it.
         becomes: Cable,
     },
+    /// Cut nodes off, from all others or from each other, links up. Healing their cables mends it.
+    SetApart {
+        /// The nodes.
+        nodes: Vec<NodeName>,
+        /// From whom.
+        from: ApartFrom,
+        /// Where; on every network without it.
+        network: Option<NetworkName>,
+    },
+    /// Have all processes of a node hang or go on, its kernel and its cables as they are.
+    Hang {
+        /// The node.
+        node: NodeName,
+        /// Which of the two.
+        hangs: bool,
+    },
+    /// Do something to a node's disk.
+    Disk {
+        /// The node.
+        node: NodeName,
+        /// What.
+        becomes: Disk,
+    },
     /// Take the floating addresses of a network from a node behind its daemon's back.
     DeleteFloating {
         /// The node.
@@ -88,6 +112,18 @@ pub enum Request {
     Tie,
     /// End the lab.
     Down,
+}
+
+/// What may be done to a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Disk {
+    /// Emptied; the node must be off.
+    Wiped,
+    /// Left without room for one byte more.
+    Full,
+    /// Given its room back.
+    Free,
 }
 
 /// The first line of an answer.
@@ -156,6 +192,12 @@ pub struct NodeStatus {
     pub default_routes: Vec<(IpAddr, u32)>,
     /// Its services.
     pub services: BTreeMap<ServiceName, ServiceStatus>,
+    /// What it may use, where that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// What the kernel counted of that since the lab is up, whether the node was off meanwhile or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
 }
 
 /// Whether a node runs.

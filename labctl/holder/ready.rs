@@ -7,6 +7,9 @@ use super::record::Record;
 use crate::plan::Observed;
 use crate::topology::{Builtin, Failover, Node, NodeName, Run, Service, Topology};
 
+/// The state in which both webs keep everything.
+const PAIRED: &str = "paired";
+
 /// What the decision rests on.
 pub struct Facts<'a> {
     /// What should be there.
@@ -33,6 +36,7 @@ pub fn waiting_for(facts: &Facts) -> Vec<String> {
         }
     }
     database(facts, &mut missing);
+    peers(facts, &mut missing);
     floating(facts, &mut missing);
     missing
 }
@@ -70,6 +74,20 @@ fn database(facts: &Facts, missing: &mut Vec<String>) {
             if behind > 0 {
                 missing.push(format!("{behind} of {members} databases to follow {leader}"));
             }
+        }
+    }
+}
+
+/// Two webs that remember for each other do so once both say it.
+fn peers(facts: &Facts, missing: &mut Vec<String>) {
+    if facts.topology.conversation.peers.is_none() {
+        return;
+    }
+    for web in facts.topology.nodes.iter().filter(|node| runs(node, Builtin::Web)) {
+        match facts.record.memory(&web.name) {
+            Some(PAIRED) => {}
+            Some(state) => missing.push(format!("{} ({state}) to be paired", web.name)),
+            None => missing.push(format!("{} to be paired", web.name)),
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Record {
     gave_up: BTreeMap<(NodeName, ServiceName), String>,
     /// Per database node: whom it follows.
     leaders: BTreeMap<NodeName, (u64, Option<NodeName>)>,
+    /// Per web with a peer: what has become of its memory.
+    memories: BTreeMap<NodeName, String>,
     /// Per proxy: which real servers of which service are in.
     reals: BTreeMap<NodeName, BTreeMap<(String, String), bool>>,
 }
@@ -62,6 +64,7 @@ impl Record {
             }
         }
         self.leaders.remove(node);
+        self.memories.remove(node);
         self.reals.remove(node);
     }
 
@@ -80,6 +83,11 @@ impl Record {
     /// Databases that follow `leader`.
     pub fn followers_of(&self, leader: &NodeName) -> usize {
         self.leaders.values().filter(|(_, follows)| follows.as_ref() == Some(leader)).count()
+    }
+
+    /// What a web last said of the memory that it has with its peer.
+    pub fn memory(&self, web: &NodeName) -> Option<&str> {
+        self.memories.get(web).map(String::as_str)
     }
 
     /// Real servers that a proxy does not give new connections to, of those that the topology names.
@@ -117,6 +125,7 @@ impl Record {
                 status.running = false;
                 status.ready = false;
                 status.says = None;
+                self.memories.remove(&node);
                 status.last_exit = Some(match self.gave_up.remove(&name) {
                     Some(because) => format!("{how}: {because}"),
                     None => how.clone(),
@@ -136,6 +145,10 @@ impl Record {
                 let leader = leader.as_deref().and_then(|leader| leader.parse().ok());
                 self.leaders.insert(node, (*term, leader));
             }
+            What::MemoryState { state, .. } => {
+                status.says = Some(state.clone());
+                self.memories.insert(node, state.clone());
+            }
             What::RealUp { service, real } => {
                 self.reals.entry(node).or_default().insert((service.clone(), real.clone()), true);
             }
@@ -144,5 +157,25 @@ impl Record {
             }
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_of_a_service_say_why_it_ended_that_time() {
+        let mut record = Record::default();
+        let mut tell = |what: What| {
+            let (node, source) = (Some("db1".to_owned()), "db".to_owned());
+            record.add(Event { at_ns: 0, node, source, what });
+            record.service(&"db1".parse().unwrap(), &"db".parse().unwrap()).last_exit
+        };
+        let exited = |how: &str| What::ServiceExited { how: how.to_owned() };
+        assert_eq!(tell(What::GaveUp { because: "the disk is damaged".to_owned() }), None);
+        assert_eq!(tell(exited("exit status 4")).as_deref(), Some("exit status 4: the disk is damaged"));
+        tell(What::ServiceStarted { pid: 7 });
+        assert_eq!(tell(exited("signal SIGKILL")).as_deref(), Some("signal SIGKILL"));
     }
 }

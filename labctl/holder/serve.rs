@@ -42,8 +42,8 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 /// What the holder's own log may take, beside which each node's log has a file system of its own.
 const LOGS_MIB: u32 = 16;
-/// What all disks of a lab may take.
-const DISKS_MIB: u32 = 1024;
+/// What lies beside the disks of the nodes, each of which is a file system of its own.
+const DISKS_MIB: u32 = 16;
 /// Where the lab's private file system is mounted, and the parts of it.
 const HOME: &str = "/run/labctl-lab";
 const LOGS: &str = "/run/labctl-lab/logs";

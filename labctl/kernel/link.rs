@@ -8,11 +8,13 @@ use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use rtnetlink::packet_route::link::{
-    BridgeStpState, InfoBridge, InfoData, InfoVeth, LinkAttribute, LinkFlags, LinkMessage, State,
+    BridgeStpState, InfoBridge, InfoBridgePort, InfoData, InfoPortData, InfoVeth, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage, State,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric};
 use rtnetlink::{
-    AddressMessageBuilder, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    AddressMessageBuilder, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth,
+    RouteMessageBuilder,
 };
 
 use super::netlink::{Error, Netlink, Request};
@@ -97,6 +99,14 @@ pub fn down(index: u32) -> Request {
 pub fn join(index: u32, bridge: u32) -> Request {
     let message = LinkUnspec::new_with_index(index).controller(bridge).build();
     Request { message: RouteNetlinkMessage::SetLink(message), flags: 0 }
+}
+
+/// Lets nothing through between a port of a bridge and the other ports that this was done to, or lets it through again.
+pub fn isolate(index: u32, isolated: bool) -> Request {
+    let isolated = InfoBridgePort::Isolated(isolated);
+    let message = LinkBridgePort::new(index).append_info_data(isolated).build();
+    // What a port is like is a matter of its bridge, which the kernel asks only in a message that could make a link.
+    Request { message: RouteNetlinkMessage::NewLink(message), flags: 0 }
 }
 
 /// Takes a link out of its bridge, and leaves it up: its other end still has a carrier, and nobody hears what it sends. (The
@@ -206,6 +216,8 @@ pub struct Link {
     pub operational: bool,
     /// The bridge that it is a port of.
     pub controller: Option<u32>,
+    /// As a port of a bridge, it reaches no other port of which the same is true.
+    pub isolated: bool,
     /// The link of the same namespace that it sits on, as a macvlan does.
     pub lower: Option<u32>,
     /// The longest packet that it takes.
@@ -255,6 +267,7 @@ fn read_link(message: LinkMessage) -> Link {
         admin_up: message.header.flags.contains(LinkFlags::Up),
         operational: false,
         controller: None,
+        isolated: false,
         lower: None,
         mtu: 0,
     };
@@ -265,6 +278,7 @@ fn read_link(message: LinkMessage) -> Link {
             LinkAttribute::IfName(name) => link.name = name,
             LinkAttribute::OperState(state) => link.operational = state == State::Up,
             LinkAttribute::Controller(index) => link.controller = Some(index),
+            LinkAttribute::LinkInfo(infos) => link.isolated = infos.iter().any(is_isolated),
             LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Link(index) => link.lower = Some(index),
             LinkAttribute::LinkNetNsId(_) => elsewhere = true,
@@ -273,6 +287,11 @@ fn read_link(message: LinkMessage) -> Link {
     }
     link.lower = link.lower.filter(|_| !elsewhere);
     link
+}
+
+fn is_isolated(info: &LinkInfo) -> bool {
+    let LinkInfo::PortData(InfoPortData::BridgePort(port)) = info else { return false };
+    port.contains(&InfoBridgePort::Isolated(true))
 }
 
 /// All IPv4 addresses of a namespace but those of loopback.

@@ -45,9 +45,27 @@ pub fn sysfs() -> Result<(), Error> {
 
 /// An empty file system in memory of at most `mib` MiB.
 pub fn tmpfs(path: &Path, mode: &str, mib: u32) -> Result<(), Error> {
-    let options = format!("mode={mode},size={mib}m");
+    tmpfs_of(path, mode, u64::from(mib) << 20)
+}
+
+/// The same, in bytes, of which the kernel makes whole pages.
+pub fn tmpfs_of(path: &Path, mode: &str, bytes: u64) -> Result<(), Error> {
+    let options = format!("mode={mode},size={bytes}");
     mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options.as_str()))
         .map_err(failed("tmpfs", path))
+}
+
+/// Gives a file system in memory another size. It refuses one that is smaller than what is on it.
+pub fn resize_tmpfs(path: &Path, bytes: u64) -> Result<(), Error> {
+    let options = format!("size={bytes}");
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(NONE, path, NONE, flags, Some(options.as_str())).map_err(failed("another size", path))
+}
+
+/// What lies on the file system of a path.
+pub fn used_bytes(path: &Path) -> std::io::Result<u64> {
+    let found = nix::sys::statvfs::statvfs(path)?;
+    Ok((found.blocks() - found.blocks_free()) * found.fragment_size())
 }
 
 /// The file or folder `from` is seen at `to` as well.

@@ -62,6 +62,30 @@ pub enum What {
         /// What became of it.
         becomes: Cable,
     },
+    /// Nodes cannot reach each other any more, or not the others, and all their links are up.
+    Apart {
+        /// The nodes.
+        nodes: BTreeSet<String>,
+        /// Whom they do not reach.
+        from: ApartFrom,
+        /// The networks on which that is so.
+        networks: BTreeSet<String>,
+    },
+    /// All processes of a node hang, or go on.
+    Hung {
+        /// Whether they hang.
+        hangs: bool,
+    },
+    /// Somebody emptied the disk of a node that was off.
+    DiskWiped {
+        /// Files and folders that were on it.
+        entries: u64,
+    },
+    /// Somebody left a node's disk without room, or gave it its room back.
+    DiskFull {
+        /// Whether it is full.
+        full: bool,
+    },
     /// Somebody took a floating address from an interface behind its daemon's back.
     AddressDeleted {
         /// The interface's network.
@@ -108,6 +132,13 @@ pub enum What {
         leader: Option<String>,
         /// Raft term.
         term: u64,
+    },
+    /// A web's part in a memory of two changed.
+    MemoryState {
+        /// `paired`, `alone`, `joining` or `fenced`.
+        state: String,
+        /// Why, in words for people.
+        because: String,
     },
     /// A real server gets new connections from now on.
     RealUp {
@@ -177,6 +208,36 @@ pub enum What {
         /// The web node that answered.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         served_by: Option<String>,
+        /// Where the turn stands, from 0, as its acknowledgement said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        position: Option<u64>,
+        /// The epoch of the conversation's owner, as the answer said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
+        /// Where what was acknowledged is kept, as the answer said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        durability: Option<String>,
+    },
+    /// A conversation was read in the middle of the load.
+    Read {
+        /// When it began.
+        started_ns: MonotonicNs,
+        /// How it ended. A web node that knows of no such conversation has told one without turns.
+        outcome: Outcome,
+        /// The conversation.
+        conversation: String,
+        /// The web node that answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        served_by: Option<String>,
+        /// The epoch of the conversation's owner, as the answer said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        epoch: Option<u64>,
+        /// How safe the answer is, as it said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        durability: Option<String>,
+        /// Keys of its turns, in order, if it was answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keys: Option<Vec<String>>,
     },
     /// A 1 ms probe of the VIP was sent; `answered_ns` says when it came back.
     Probe {
@@ -194,6 +255,9 @@ pub enum What {
         conversation: String,
         /// The web node that was asked.
         served_by: String,
+        /// When it was asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_ns: Option<MonotonicNs>,
         /// Keys of its turns, in order.
         keys: Vec<String>,
     },
@@ -228,6 +292,16 @@ pub enum Cable {
     Partition,
     /// The end of that.
     Heal,
+}
+
+/// Whom nodes that were cut off do not reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApartFrom {
+    /// Everybody else; they reach each other.
+    TheRest,
+    /// Each other; they reach everybody else.
+    EachOther,
 }
 
 /// The circumstances of a drill.

@@ -7,10 +7,12 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use super::event::{Began, Event, MonotonicNs, Outcome, What};
+use super::history::{self, Recorded};
 use super::outage::{self, Outage, Pause, Probed};
 use super::phases::{self, Move, Phases, Window};
 use super::turns::{self, Turns};
 use super::usage::{self, NodeUsage};
+use crate::conversation::checker::{self, Demand, Judgement};
 
 /// The pacer's lateness counts from this long before an outage to this long after it.
 const AROUND: Duration = Duration::from_millis(100);
@@ -94,6 +96,12 @@ pub struct Findings {
     pub lateness_around: Quantiles,
     /// The way of the VIP.
     pub moves: Vec<Move>,
+    /// Acknowledged turns by where the answer said that they are kept.
+    pub durability: BTreeMap<String, u64>,
+    /// The history of all conversations.
+    pub recorded: Recorded,
+    /// What the checker says of it, or why it says nothing.
+    pub judgement: Result<Judgement, String>,
     /// The nodes that had the VIP at one time, when these were most.
     pub most_holders: BTreeSet<String>,
     /// What each node used before the first fault, or in the whole timetable where there was none.
@@ -126,6 +134,11 @@ impl Findings {
         let acknowledged = outage::acknowledgements(events);
         let windows = phases::windows(events, end_of_load(events).unwrap_or(zero_ns));
         let before_ns = windows.first().map_or(MonotonicNs::MAX, |window| window.from_ns);
+        let recorded = history::recorded(events, &windows, began.drill.expect.acknowledged_min);
+        let judgement = match &recorded.history {
+            Ok(history) => Ok(checker::check(history, &Demand::default())),
+            Err(why) => Err(why.clone()),
+        };
         let lateness_around = lateness_around(&probes, &outages, &windows, began.drill.expect.outage_max);
         let aftermaths = windows
             .into_iter()
@@ -157,7 +170,10 @@ impl Findings {
             turns: turns::turns(events, &webs_up),
             webs_down,
             outcomes: outcomes(events),
-            served_by: served_by(events),
+            served_by: acknowledged_by(events, |served_by, _| served_by),
+            durability: acknowledged_by(events, |_, durability| durability),
+            recorded,
+            judgement,
             latency: latency(events),
             latency_before: latency(&events[..events.partition_point(|event| event.at_ns < before_ns)]),
             lateness: lateness(probes.iter()),
@@ -264,11 +280,19 @@ fn outcomes(events: &[Event]) -> BTreeMap<String, u64> {
     counts
 }
 
-fn served_by(events: &[Event]) -> BTreeMap<String, u64> {
+/// Acknowledgements by something that the answers said: who served them, or where the turn is kept.
+fn acknowledged_by(
+    events: &[Event],
+    said: for<'a> fn(&'a Option<String>, &'a Option<String>) -> &'a Option<String>,
+) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for event in events {
-        if let What::Request { outcome: Outcome::Ok, key: Some(_), served_by: Some(web), .. } = &event.what {
-            *counts.entry(web.clone()).or_default() += 1;
+        let What::Request { outcome: Outcome::Ok, key: Some(_), served_by, durability, .. } = &event.what
+        else {
+            continue;
+        };
+        if let Some(word) = said(served_by, durability) {
+            *counts.entry(word.clone()).or_default() += 1;
         }
     }
     counts

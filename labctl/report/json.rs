@@ -12,6 +12,7 @@ use super::findings::{Aftermath, Findings, Quantiles};
 use super::outage::Outage;
 use super::usage::NodeUsage;
 use super::verdict::{self, Check, Verdict};
+use crate::conversation::checker;
 
 /// Name and version of the shape.
 pub const SCHEMA: &str = "labctl.report/1";
@@ -37,6 +38,10 @@ pub struct Report {
     pub pause: Option<PauseFacts>,
     /// What became of the turns.
     pub turns: TurnFacts,
+    /// What the checker says of the history of all conversations: `labctl check` on `history.jsonl` says the same.
+    /// Nothing in reports of before it was asked.
+    #[serde(default)]
+    pub memory: MemoryFacts,
     /// Acknowledged turns, from their place on the timetable to the answer. Turns that were never acknowledged are not in
     /// it: see `turns`.
     pub latency: QuantileFacts,
@@ -151,6 +156,9 @@ pub struct TurnFacts {
     pub attempts: BTreeMap<String, u64>,
     /// Acknowledged turns by the web node that answered.
     pub served_by: BTreeMap<String, u64>,
+    /// Acknowledged turns by where the answer said that they are kept.
+    #[serde(default)]
+    pub durability: BTreeMap<String, u64>,
     /// Acknowledged turns that are missing in the end, as `conversation/key`.
     pub lost: Vec<String>,
     /// Turns that are in one transcript more than once.
@@ -173,6 +181,29 @@ pub struct TurnFacts {
     pub transcripts_by: Vec<String>,
     /// Web nodes that were down in the end and could not be asked.
     pub webs_down: Vec<String>,
+}
+
+/// What the checker says of the history.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MemoryFacts {
+    /// Whether one order of all that was asked explains every answer; null where the history shows too little for a word.
+    pub consistent: Option<bool>,
+    /// Conversations that contradict themselves, by the first claim that each breaks.
+    pub contradictions: BTreeMap<String, u64>,
+    /// The first contradiction, a line each.
+    pub story: Vec<String>,
+    /// Why the history shows too little, where it does.
+    pub shortfalls: Vec<String>,
+    /// Attempts to append and reads, answered or not.
+    pub operations: u64,
+    /// Reads in the middle of the run that were answered.
+    pub reads: u64,
+    /// Reads that were not.
+    pub unanswered_reads: u64,
+    /// Turns of which nobody knows from an answer whether they were taken.
+    pub unknown_turns: u64,
+    /// Those of them that were told later on.
+    pub unknown_turns_kept: u64,
 }
 
 /// Quantiles of a set of times.
@@ -248,6 +279,7 @@ impl Report {
                 .pause
                 .map(|pause| PauseFacts { from_us: at(pause.from_ns), length_us: us(pause.length()) }),
             turns: turn_facts(findings),
+            memory: memory_facts(findings),
             latency: findings.latency.into(),
             latency_before_faults: findings.latency_before.into(),
             holder_changes: findings
@@ -342,6 +374,7 @@ fn turn_facts(findings: &Findings) -> TurnFacts {
         acknowledged_before_faults: findings.acknowledged_before,
         attempts: findings.outcomes.clone(),
         served_by: findings.served_by.clone(),
+        durability: findings.durability.clone(),
         lost: turns.lost,
         duplicated: turns.duplicated,
         phantoms: turns.phantoms,
@@ -353,6 +386,32 @@ fn turn_facts(findings: &Findings) -> TurnFacts {
         transcripts: turns.transcripts,
         transcripts_by: turns.asked.into_iter().collect(),
         webs_down: findings.webs_down.iter().cloned().collect(),
+    }
+}
+
+fn memory_facts(findings: &Findings) -> MemoryFacts {
+    let judgement = match &findings.judgement {
+        Ok(judgement) => judgement,
+        Err(why) => return MemoryFacts { shortfalls: vec![why.clone()], ..MemoryFacts::default() },
+    };
+    let counts = judgement.contradictions.iter().map(|(claim, count)| (claim.to_string(), *count));
+    let story = judgement.story.as_ref().map(ToString::to_string).unwrap_or_default();
+    let balance = &judgement.balance;
+    MemoryFacts {
+        consistent: match judgement.verdict {
+            checker::Verdict::Consistent => Some(true),
+            checker::Verdict::Contradiction => Some(false),
+            checker::Verdict::Vacuous => None,
+        },
+        contradictions: counts.collect(),
+        story: story.lines().map(str::to_owned).collect(),
+        // A contradiction stands, however little else there is.
+        shortfalls: if judgement.story.is_some() { Vec::new() } else { judgement.shortfalls.clone() },
+        operations: balance.operations,
+        reads: balance.reads,
+        unanswered_reads: balance.unanswered_reads,
+        unknown_turns: balance.unknown_turns,
+        unknown_turns_kept: balance.unknown_turns_kept,
     }
 }
 

@@ -7,6 +7,7 @@ mod comparison;
 mod event;
 mod figure;
 mod findings;
+mod history;
 mod json;
 mod outage;
 mod phases;
@@ -18,13 +19,19 @@ mod verdict;
 pub use comparison::{Comparison, Row, Side};
 pub use event::*;
 pub use findings::{Aftermath, Findings, Missing, Quantiles};
+pub use history::Recorded;
 pub use json::*;
 pub use outage::{Outage, PROBE_PATIENCE, Pause, Probed, outages};
-pub use phases::{Move, Phases, Window};
+pub use phases::{Move, Phases, Window, targets};
 pub use summary::markdown;
 pub use turns::Turns;
 pub use usage::NodeUsage;
 pub use verdict::{Check, Claim, Verdict};
+
+/// The bytes of `history.jsonl`, from the events of a drill in any order.
+pub fn history(events: &[Event]) -> Result<String, Missing> {
+    Ok(Findings::of(events)?.recorded.text)
+}
 
 /// The report on a drill, from its events in any order.
 pub fn render(events: &[Event]) -> Result<Report, Missing> {

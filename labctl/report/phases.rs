@@ -4,11 +4,19 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use super::event::{Cable, Event, MonotonicNs, What};
+use super::event::{ApartFrom, Cable, Event, MonotonicNs, What};
 use super::outage::{Outage, Probed};
 
 /// The service on a web node that tells conversations, as its events name it.
 const WEB_SERVICE: &str = "web";
+
+/// Between the names of nodes that one fault hits.
+const SEPARATOR: &str = ", ";
+
+/// The nodes that a fault hits as its event and its report name them.
+pub fn targets<N: ToString>(nodes: &[N]) -> String {
+    nodes.iter().map(N::to_string).collect::<Vec<_>>().join(SEPARATOR)
+}
 
 /// A fault and the time until the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +27,17 @@ pub struct Window {
     pub to_ns: MonotonicNs,
     /// In the words of the drill file.
     pub action: String,
-    /// The node.
+    /// The nodes, as [`targets`] writes them.
     pub target: String,
     /// Whether the lab itself saw the fault take place, which a drill that broke nothing must not pass without.
     pub seen: bool,
+}
+
+impl Window {
+    /// The nodes that were hit.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.target.split(SEPARATOR)
+    }
 }
 
 /// When each phase after a fault was reached; `None` if it was not.
@@ -75,22 +90,51 @@ pub(super) fn windows(events: &[Event], end_ns: MonotonicNs) -> Vec<Window> {
     let mut proofs = BTreeSet::new();
     for window in &mut windows {
         // Faults at the same time have empty windows; what they did shows shortly after.
-        let mut after = events.iter().enumerate().skip_while(|(_, event)| event.at_ns < window.from_ns);
-        let proof = after.find(|(place, event)| !proofs.contains(place) && shows(event, window));
-        window.seen = proof.is_some_and(|(place, _)| proofs.insert(place));
+        let after = events.iter().enumerate().skip_while(|(_, event)| event.at_ns < window.from_ns);
+        window.seen = match is_between(&window.action) {
+            true => after.clone().any(|(_, event)| shows_apart(event, window)),
+            false => window.nodes().all(|node| {
+                let mut proof = after.clone();
+                let proof = proof
+                    .find(|(place, event)| !proofs.contains(place) && shows(event, &window.action, node));
+                proof.is_some_and(|(place, _)| proofs.insert(place))
+            }),
+        };
     }
     windows
 }
 
-/// Whether an event shows that a fault took place.
-fn shows(event: &Event, fault: &Window) -> bool {
-    if event.node.as_deref() != Some(&fault.target) {
+/// Whether a fault is one between nodes, and not of each.
+fn is_between(action: &str) -> bool {
+    matches!(action.split_whitespace().next(), Some("split" | "cut-link"))
+}
+
+/// Whether an event shows that nodes were cut off.
+fn shows_apart(event: &Event, fault: &Window) -> bool {
+    let mut words = fault.action.split_whitespace();
+    let wanted = if words.next() == Some("split") { ApartFrom::TheRest } else { ApartFrom::EachOther };
+    let What::Apart { nodes, from, networks } = &event.what else { return false };
+    let on = words.next();
+    *from == wanted
+        && nodes.iter().map(String::as_str).eq(fault.nodes().collect::<BTreeSet<_>>())
+        && on.is_none_or(|on| networks.iter().all(|network| network == on))
+}
+
+/// Whether an event shows that a fault took place on a node.
+fn shows(event: &Event, action: &str, node: &str) -> bool {
+    if event.node.as_deref() != Some(node) {
         return false;
     }
-    let mut words = fault.action.split_whitespace();
+    let mut words = action.split_whitespace();
     match (words.next(), words.next()) {
         (Some("power-off" | "kill-node"), None) => matches!(event.what, What::NodeDown { .. }),
         (Some("power-on"), None) => matches!(event.what, What::NodeUp),
+        (Some("wipe-disk"), None) => matches!(event.what, What::DiskWiped { .. }),
+        (Some("fill-disk"), None) => event.what == What::DiskFull { full: true },
+        (Some("free-disk"), None) => event.what == What::DiskFull { full: false },
+        (Some("freeze"), None) => event.what == What::Hung { hangs: true },
+        (Some("thaw"), None) => event.what == What::Hung { hangs: false },
+        (Some("heal"), None) => matches!(event.what, What::Cable { becomes: Cable::Heal, .. }),
         (Some("kill-service" | "stop"), Some(service)) => {
             matches!(event.what, What::ServiceExited { .. }) && event.source == service
         }
@@ -216,7 +260,7 @@ pub(super) fn most_holders(events: &[Event], vip: Ipv4Addr, at_first: Option<&st
                 holders.remove(node);
             }
             What::Fault { action, target } if action == "power-off" => {
-                holders.remove(target);
+                holders.retain(|holder| !target.split(SEPARATOR).any(|node| node == holder));
             }
             _ => {}
         }

@@ -38,6 +38,7 @@ fn write(report: &Report, out: &mut String) -> fmt::Result {
     checks(report, out)?;
     faults(report, out)?;
     load(report, out)?;
+    memory(report, out)?;
     usage(report, out)?;
     measurement(report, out)?;
     next(report, out)
@@ -171,6 +172,42 @@ fn load(report: &Report, out: &mut String) -> fmt::Result {
             let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
             writeln!(out, "- {what}: {named}{rest}.")?;
         }
+    }
+    writeln!(out)
+}
+
+fn memory(report: &Report, out: &mut String) -> fmt::Result {
+    let memory = &report.memory;
+    writeln!(out, "## Memory\n")?;
+    let consistent = match memory.consistent {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "nobody can tell",
+    };
+    writeln!(
+        out,
+        "- Consistent: {consistent}; {} operations, {} reads ({} not answered); {} turns of unknown outcome, {} of them kept.",
+        memory.operations,
+        memory.reads + memory.unanswered_reads,
+        memory.unanswered_reads,
+        memory.unknown_turns,
+        memory.unknown_turns_kept,
+    )?;
+    writeln!(
+        out,
+        "- Where acknowledged turns are kept, as the answers said: {}.",
+        counts(&report.turns.durability)
+    )?;
+    if !memory.contradictions.is_empty() {
+        writeln!(out, "- Conversations that contradict themselves: {}.", counts(&memory.contradictions))?;
+    }
+    for shortfall in &memory.shortfalls {
+        writeln!(out, "- Shows too little: {shortfall}.")?;
+    }
+    if !memory.story.is_empty() {
+        // As it stands: what is said of keys and nodes must not become markup.
+        let story = memory.story.join("\n").replace("```", "``");
+        writeln!(out, "\n```\n{story}\n```")?;
     }
     writeln!(out)
 }

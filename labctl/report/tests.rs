@@ -16,7 +16,10 @@ fn recorded() -> Vec<Event> {
 #[test]
 fn the_sample_is_what_its_events_say() {
     let report = render(&recorded()).expect("the record is of a drill");
-    for (name, text) in [("summary.md", markdown(&report)), ("report.json", report.to_json())] {
+    let history = history(&recorded()).expect("the record is of a drill");
+    let files =
+        [("summary.md", markdown(&report)), ("report.json", report.to_json()), ("history.jsonl", history)];
+    for (name, text) in files {
         assert_current(&format!("{SAMPLE}/{name}"), &text);
     }
 }

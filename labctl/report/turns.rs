@@ -71,7 +71,7 @@ pub(super) fn turns(events: &[Event], webs: &BTreeSet<String>) -> Turns {
                     acknowledged.insert(turn);
                 }
             }
-            What::Transcript { conversation, keys, served_by } => {
+            What::Transcript { conversation, keys, served_by, .. } => {
                 transcripts.entry(conversation).or_default().push((served_by, keys));
             }
             _ => {}

@@ -8,8 +8,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::event::Outcome;
 use super::figure;
 use super::findings::Findings;
+use crate::conversation::checker;
 
 /// Where the pacer's lateness could change a result, it may be at most this part of what is measured.
 const LATENESS_PART: u32 = 10;
@@ -40,12 +42,16 @@ pub enum Claim {
     Latency,
     /// Every turn of the timetable is acknowledged in the end.
     UnacknowledgedTurns,
+    /// The site says so where it cannot keep what it is told.
+    Refusals,
     /// No acknowledged turn is lost.
     LostTurns,
     /// No turn is there twice.
     DuplicateTurns,
     /// All web nodes tell the same, in the order in which it was said, and nothing that nobody said.
     Agreement,
+    /// One order explains every answer that anybody got.
+    Consistency,
     /// The VIP moved as often as it should.
     HolderChanges,
     /// No more nodes have the VIP at one time than may.
@@ -75,7 +81,12 @@ pub(super) fn checks(findings: &Findings) -> Vec<Check> {
     let mut checks = vec![outage(findings)];
     checks.extend(expect.pause_max.map(|max| pause(findings, max)));
     checks.extend(expect.p99_max.map(|max| latency(findings, max)));
-    checks.extend([unacknowledged(findings), lost(findings), duplicates(findings), agreement(findings)]);
+    checks.push(unacknowledged(findings));
+    checks.extend(expect.refusals_min.map(|min| refusals(findings, min)));
+    checks.extend([lost(findings), duplicates(findings)]);
+    // Of a memory that is expected to fail, webs tell what they please.
+    checks.extend(expect.consistent.then(|| agreement(findings)));
+    checks.push(consistency(findings));
     if expect.holder_changes_min > 0 || expect.holder_changes_max.is_some() {
         checks.push(holder_changes(findings));
     }
@@ -186,16 +197,35 @@ fn unacknowledged(findings: &Findings) -> Check {
     }
 }
 
+fn refusals(findings: &Findings, min: u64) -> Check {
+    let count = findings.outcomes.get(&Outcome::Status(503).to_string()).copied().unwrap_or(0);
+    Check {
+        claim: Claim::Refusals,
+        expected: format!("at least {min} answers of status 503"),
+        measured: count.to_string(),
+        result: limit(count >= min),
+    }
+}
+
 fn lost(findings: &Findings) -> Check {
-    let (turns, max) = (&findings.turns, findings.began.drill.expect.lost_turns);
+    let (turns, expect) = (&findings.turns, &findings.began.drill.expect);
     let (count, unread) = (turns.lost.len() as u64, turns.unread.len());
-    let (measured, result) = match (count > max, unread) {
+    let min = expect.lost_turns_min.unwrap_or(0);
+    let expected = match (expect.lost_turns_min, expect.lost_turns) {
+        (None, max) => format!("at most {max}"),
+        (Some(min), u64::MAX) => format!("at least {min}"),
+        (Some(min), max) => format!("{min} to {max}"),
+    };
+    let (measured, result) = match (count > expect.lost_turns, unread) {
         (true, _) => (format!("{count} of {}", turns.acknowledged), Verdict::Fail),
+        (false, 0) if turns.acknowledged > 0 && count < min => {
+            (format!("{count} of {}", turns.acknowledged), Verdict::Fail)
+        }
         (false, 0) if turns.acknowledged == 0 => ("no acknowledged turn".to_owned(), Verdict::Unknown),
         (false, 0) => (format!("{count} of {}", turns.acknowledged), Verdict::Pass),
         (false, _) => (format!("{unread} conversations could not be read back"), Verdict::Unknown),
     };
-    Check { claim: Claim::LostTurns, expected: format!("at most {max}"), measured, result }
+    Check { claim: Claim::LostTurns, expected, measured, result }
 }
 
 fn duplicates(findings: &Findings) -> Check {
@@ -233,6 +263,35 @@ fn agreement(findings: &Findings) -> Check {
     };
     let expected = "all transcripts agree, by every web that is up".to_owned();
     Check { claim: Claim::Agreement, expected, measured, result }
+}
+
+/// The checker's word on the history. A control that must lose its memory passes by a contradiction.
+fn consistency(findings: &Findings) -> Check {
+    let wanted = findings.began.drill.expect.consistent;
+    let (measured, result) = match &findings.judgement {
+        Err(why) => (format!("the record is no history: {why}"), Verdict::Unknown),
+        Ok(judgement) => {
+            let (operations, reads) = (judgement.balance.operations, judgement.balance.reads);
+            match judgement.verdict {
+                checker::Verdict::Consistent => {
+                    let text = format!("consistent: {operations} operations, {reads} of them reads");
+                    (text, limit(wanted))
+                }
+                checker::Verdict::Contradiction => {
+                    let broken = judgement.contradictions.iter();
+                    let broken = broken.map(|(claim, count)| format!("{claim} in {count} conversations"));
+                    let text = format!("contradiction: {}", broken.collect::<Vec<_>>().join(", "));
+                    (text, limit(!wanted))
+                }
+                checker::Verdict::Vacuous => {
+                    let first = judgement.shortfalls.first().cloned().unwrap_or_default();
+                    (format!("shows too little: {first}"), Verdict::Unknown)
+                }
+            }
+        }
+    };
+    let expected = if wanted { "a consistent history" } else { "a contradiction" };
+    Check { claim: Claim::Consistency, expected: expected.to_owned(), measured, result }
 }
 
 /// What is missing of the final transcripts: every conversation by every web node that is up. One that is down cannot be
@@ -349,6 +408,10 @@ impl Claim {
             Self::UnacknowledgedTurns => {
                 "Search events.jsonl for the last `request` events: their outcomes say how the site ceased to answer."
             }
+            Self::Refusals => {
+                "The site kept quiet where it should have said no: see `attempts` in report.json for what clients got \
+                 instead. A `timeout` of the load that is shorter than the site's patience hides refusals."
+            }
             Self::LostTurns => {
                 "Search events.jsonl for the first lost key: who acknowledged it, and was that node hit by a fault?"
             }
@@ -359,6 +422,10 @@ impl Claim {
                 "Compare the `transcript` events of one conversation: a web node answers from its own memory, or \
                  reads from a database that lags. Not read by every web: the balancer leads all addresses of the client \
                  to one, or a web was out in the end."
+            }
+            Self::Consistency => {
+                "`labctl check history.jsonl` tells the first contradiction with the lines of the history that do not go \
+                 together. Shows too little: it says what the run lacks."
             }
             Self::HolderChanges => "Read the `vrrp-state` events: each says why.",
             Self::Holders => {
@@ -381,9 +448,11 @@ impl fmt::Display for Claim {
             Self::Pause => "pause of the turns",
             Self::Latency => "latency of turns, p99",
             Self::UnacknowledgedTurns => "unacknowledged turns",
+            Self::Refusals => "refusals",
             Self::LostTurns => "lost turns",
             Self::DuplicateTurns => "duplicate turns",
             Self::Agreement => "transcripts",
+            Self::Consistency => "history",
             Self::HolderChanges => "moves of the VIP",
             Self::Holders => "holders of the VIP",
             Self::Faults => "faults",

@@ -156,7 +156,12 @@ pub fn missing(topology: &Topology) -> Option<(&'static str, &'static str)> {
         Builtin::Etcd => super::etcd::missing(),
         Builtin::Redis | Builtin::Sentinel => super::redis::missing(),
         Builtin::Patroni => super::patroni::missing(),
-        Builtin::Vrrpd | Builtin::Balancer | Builtin::Web | Builtin::Db | Builtin::Whoami => None,
+        Builtin::Vrrpd
+        | Builtin::Balancer
+        | Builtin::Web
+        | Builtin::Db
+        | Builtin::Witness
+        | Builtin::Whoami => None,
     })
 }
 

@@ -482,6 +482,8 @@ fn start(
     };
     spawn.stdin = Stdio::null();
     spawn.keep.push(fabric);
+    // Where memory is limited, the kernel looks for somebody to kill: as on any machine, not for PID 1.
+    spawn.expendable = true;
     for (variable, fd) in [(EVENTS_FD, reporter.fd()), (LEASES_FD, leases)] {
         if let Some(fd) = fd {
             spawn.env.push((variable, fd.as_raw_fd().to_string()));

@@ -60,6 +60,9 @@ pub struct Spec {
     /// From the first turn on the timetable to the last.
     #[serde(with = "required")]
     pub duration: Duration,
+    /// Of each hundred turns of a conversation, so many are followed by a read of it.
+    #[serde(default)]
+    pub reads_percent: u32,
 }
 
 /// Why there is no load.
@@ -118,6 +121,14 @@ impl FromStr for Spec {
 }
 
 impl Spec {
+    /// Whether a read follows this turn: evenly, and not of all conversations at the same time.
+    fn reads_after(&self, index: u32, turn: u64) -> bool {
+        let percent = u64::from(self.reads_percent.min(100));
+        let until = |turns: u64| turns.saturating_mul(percent) / 100;
+        let place = turn.saturating_add(u64::from(index));
+        until(place.saturating_add(1)) > until(place)
+    }
+
     /// When turn `turn` of conversation `index` is due, after the beginning; conversations take turns, so that the rate
     /// is even.
     fn due(&self, index: u32, turn: u64) -> Duration {

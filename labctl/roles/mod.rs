@@ -10,6 +10,7 @@ pub mod etcd;
 pub mod foreign;
 pub mod frr;
 pub mod haproxy;
+pub mod hog;
 pub mod init;
 pub mod inquiry;
 pub mod ipvs;
@@ -26,6 +27,7 @@ mod stop;
 pub mod vrrpd;
 pub mod web;
 pub mod whoami;
+pub mod witness;
 
 use std::path::{Path, PathBuf};
 

@@ -208,9 +208,8 @@ mod tests {
     fn the_words_of_our_own_daemons_are_names() {
         let services = Engine::ALL.map(Engine::service);
         let stores = StoreEngine::ALL.into_iter().flat_map(|engine| engine.services(1)).map(|(one, _)| one);
-        for builtin in
-            services.into_iter().chain([Builtin::Balancer, Builtin::Web, Builtin::Whoami]).chain(stores)
-        {
+        let ours = [Builtin::Balancer, Builtin::Web, Builtin::Witness, Builtin::Whoami];
+        for builtin in services.into_iter().chain(ours).chain(stores) {
             assert_eq!(builtin.word().parse(), Ok(ServiceName::from(builtin)));
         }
     }

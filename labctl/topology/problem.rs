@@ -262,9 +262,30 @@ kinds! {
     /// The port of another engine's database: the engine.
     #[error("`db_port` is the port of the embedded database, and {0} has its own")]
     PortOfEmbedded(&'static str) => "port_of_embedded", "not with this engine";
+    /// Webs that are to run databases, and are not there.
+    #[error("each web is to run a database as well, and there is no node of role web")]
+    NothingToColocate => "nothing_to_colocate", "nothing shares a machine";
     /// A web node that cannot reach a database.
     #[error("web {0} shares no network with {1}, where it is to keep its conversations")]
     WebOffDatabase(NodeName, NodeName) => "web_off_database", "cannot reach it";
+    /// Not the two webs that can remember for each other: how many there are.
+    #[error("two webs remember for each other, and there are {0}")]
+    PeersNotTwo(usize) => "peers_not_two", "takes two webs";
+    /// Two webs that cannot talk to each other.
+    #[error("web {0} shares no network with {1}, with which it is to keep its conversations")]
+    PeersOffLink(NodeName, NodeName) => "peers_off_link", "cannot reach it";
+    /// A key that only peers have.
+    #[error("`{0}` is for webs that remember for each other")]
+    WithoutPeers(&'static str) => "without_peers", "there are no peers";
+    /// Nobody has the third vote.
+    #[error("a web that loses the other may go on with the vote of a witness, and there is none")]
+    NoWitness => "no_witness", "nobody has the third vote";
+    /// A third voter that is one of the two.
+    #[error("{0} has a vote of its own, and the witness is the third")]
+    WitnessIsPeer(NodeName) => "witness_is_peer", "one of the two";
+    /// A third voter that the two cannot ask: it, and they.
+    #[error("witness {0} has an address on no network that both {1} and {2} are on")]
+    WitnessOffLink(NodeName, NodeName, NodeName) => "witness_off_link", "out of reach";
     /// Two services of a node on one port: port, service.
     #[error("port {0} is already listened on by service {1} of this node")]
     DuplicatePort(u16, ServiceName) => "duplicate_port", "used again here";

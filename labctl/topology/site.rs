@@ -2,6 +2,7 @@
 //! in. It knows nothing of YAML, files or the kernel; [`super::file`] makes it, and nobody else can make a wrong one.
 
 mod balanced;
+mod placed;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 pub use balanced::*;
+pub use placed::*;
 pub use stored::*;
 
 use super::names::{LabName, NetworkName, NodeName, ServiceName, Vrid};
@@ -50,6 +52,8 @@ pub struct Node {
     pub gateway6: Option<Ipv6Addr>,
     /// What its PID 1 starts.
     pub services: Vec<Service>,
+    /// What all that runs on it may use together.
+    pub limits: Limits,
 }
 
 /// A node's end of a veth pair.
@@ -126,6 +130,8 @@ pub enum Builtin {
     Web,
     /// A member of the embedded database.
     Db,
+    /// The third voter of two webs that remember for each other.
+    Witness,
     /// A member of etcd, with a configuration written for the site.
     Etcd,
     /// A Redis, primary or replica.
@@ -334,6 +340,8 @@ pub struct Conversation {
     pub web_port: u16,
     /// Port of the embedded database on the database nodes.
     pub db_port: u16,
+    /// Which webs remember for each other; with [`Memory::Peer`] alone.
+    pub peers: Option<Peers>,
 }
 
 /// Where turns are kept.
@@ -344,6 +352,38 @@ pub enum Memory {
     None,
     /// In the replicated database.
     Database,
+    /// In both web processes, and in no database.
+    Peer,
+}
+
+/// Two webs that remember for each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peers {
+    /// The two, in the order of their names.
+    pub webs: [NodeName; 2],
+    /// The network on which they and the witness talk; all three have an address there.
+    pub network: NetworkName,
+    /// The port on which the first hears the second.
+    pub port: u16,
+    /// What one of them may do that has lost the other.
+    pub degrade: Degrade,
+    /// The node that keeps the record of who has everything; with [`Degrade::Witness`] it has the third vote.
+    pub witness: NodeName,
+    /// Its port.
+    pub witness_port: u16,
+}
+
+/// Whether a web may go on that has lost its peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Degrade {
+    /// No: it refuses until the peer is back.
+    Never,
+    /// With a lease from the witness, which gives it to one of the two.
+    #[default]
+    Witness,
+    /// Yes. If both live and do not hear each other, both go on, and what one of them took in is lost.
+    Always,
 }
 
 impl Failover {
@@ -466,6 +506,7 @@ impl Builtin {
             Self::Ipvs => "ipvs",
             Self::Web => "web",
             Self::Db => "db",
+            Self::Witness => "witness",
             Self::Etcd => "etcd",
             Self::Redis => "redis",
             Self::Sentinel => "sentinel",

@@ -239,7 +239,7 @@ fn the_whole_site_with_its_defaults() {
       ]
     }
     "#);
-    insta::assert_snapshot!(serde_json::to_string(&topology.conversation).unwrap(), @r#"{"memory":"database","engine":"embedded","web_port":8080,"db_port":7000}"#);
+    insta::assert_snapshot!(serde_json::to_string(&topology.conversation).unwrap(), @r#"{"memory":"database","engine":"embedded","web_port":8080,"db_port":7000,"peers":null}"#);
 }
 
 #[test]
@@ -286,6 +286,41 @@ fn a_balancer_of_others_is_ready_when_it_accepts_connections() {
 }
 
 #[test]
+fn a_machine_is_given_what_its_line_says() {
+    let topology = site_with("web1: { role: web", "web1: { role: web, cpu: 0.5, memory: 64MiB, disk: 2 GB");
+    let limits = node(&topology, "web1").limits;
+    assert_eq!(limits.cpu_hundredths, Some(50));
+    assert_eq!((limits.memory_bytes, limits.disk_bytes), (Some(64 << 20), Some(2_000_000_000)));
+    assert_eq!(node(&topology, "web2").limits, Limits::default());
+    for (text, hundredths) in [("2", 200), ("0.01", 1), ("1.5", 150), ("1024", 102_400)] {
+        let topology = site_with("web1: { role: web", &format!("web1: {{ role: web, cpu: {text}"));
+        assert_eq!(node(&topology, "web1").limits.cpu_hundredths, Some(hundredths));
+    }
+}
+
+#[test]
+fn a_web_that_shares_its_machine_runs_a_database() {
+    let names = |topology: &Topology, of: &str| {
+        node(topology, of)
+            .services
+            .iter()
+            .map(|service| service.name.to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let colocated = format!("{SITE}placement: colocated\n");
+    let topology = parse("site.yaml", &colocated).unwrap_or_else(|invalid| panic!("{invalid}"));
+    assert_eq!(["web1", "web2", "db1"].map(|of| names(&topology, of)), ["web db", "web db", "db"]);
+    assert_eq!(node(&topology, "web1").services[1].listen, [7000]);
+    let separate = parse("site.yaml", &format!("{SITE}placement: separate\n")).unwrap();
+    assert_eq!(separate, parse("site.yaml", SITE).unwrap());
+    // Then no node needs to be a database alone.
+    let without = colocated.replace("  db1: { role: db, on: { data: 10.10.2.31 } }\n", "");
+    let topology = parse("site.yaml", &without).unwrap_or_else(|invalid| panic!("{invalid}"));
+    assert_eq!(topology.conversation.memory, Memory::Database);
+}
+
+#[test]
 fn gateways_can_be_said_and_refused() {
     let topology = site_with("remote: { role: remote", "remote: { role: remote, gateway: none");
     assert_eq!(node(&topology, "remote").gateway, None);
@@ -329,4 +364,26 @@ fn the_order_of_the_file_is_kept() {
     assert_eq!(names, ["client", "remote", "router", "proxy1", "proxy2", "web1", "web2", "db1"]);
     let floating = topology.failover.unwrap().addresses;
     assert_eq!(floating[0].network.as_str(), "front");
+}
+
+#[test]
+fn two_webs_remember_for_each_other_where_a_witness_hears_them() {
+    let peers = |conversation: &str| site_with("{ memory: database }", conversation);
+    let defaults = peers("{ memory: peer }");
+    insta::assert_snapshot!(serde_json::to_string(&defaults.conversation.peers).unwrap(), @r#"{"webs":["web1","web2"],"network":"data","port":7100,"degrade":"witness","witness":"db1","witness_port":7101}"#);
+    // The webs share `back`, too, which the witness is not on.
+    let services = |topology: &Topology, name| {
+        let of: Vec<_> =
+            node(topology, name).services.iter().map(|it| (it.name.to_string(), it.listen.clone())).collect();
+        format!("{of:?}")
+    };
+    insta::assert_snapshot!(services(&defaults, "web1"), @r#"[("web", [8080, 7100])]"#);
+    insta::assert_snapshot!(services(&defaults, "db1"), @r#"[("db", [7000]), ("witness", [7101])]"#);
+
+    let elsewhere = peers("{ memory: peer, witness: proxy1, peer_port: 71, witness_port: 72 }");
+    insta::assert_snapshot!(serde_json::to_string(&elsewhere.conversation.peers).unwrap(), @r#"{"webs":["web1","web2"],"network":"back","port":71,"degrade":"witness","witness":"proxy1","witness_port":72}"#);
+    insta::assert_snapshot!(services(&elsewhere, "proxy1"), @r#"[("vrrpd", []), ("balancer", []), ("witness", [72])]"#);
+    let alone = peers("{ memory: peer, degrade: always }");
+    insta::assert_snapshot!(serde_json::to_string(&alone.conversation.peers).unwrap(), @r#"{"webs":["web1","web2"],"network":"data","port":7100,"degrade":"always","witness":"web1","witness_port":7101}"#);
+    assert_eq!(peers("{ memory: database }").conversation.peers, None);
 }

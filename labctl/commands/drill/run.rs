@@ -1,7 +1,7 @@
 //! `labctl drill run`: the hands of [`Runner`]. It builds the lab, starts the load in the client node, does what the
 //! runner says when it says so, and keeps every event. It decides nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -18,13 +18,13 @@ use super::watch::Watch;
 use super::{Format, REPORTS};
 use crate::drill::{self, Action, Do, Drill, Ending, Input, Runner, Seen};
 use crate::holder::client::{self, Lab, READY_WITHIN};
-use crate::holder::protocol::NodeStatus;
+use crate::holder::protocol::{Disk, NodeStatus};
 use crate::kernel::process::{SELF, Spawn};
 use crate::kernel::{clock, usage};
-use crate::report::{Began, Cable, Event, Usage, What};
+use crate::report::{ApartFrom, Began, Cable, Event, Usage, What, targets};
 use crate::roles::init::Order;
 use crate::roles::load;
-use crate::topology::{LabName, Node, NodeName, Role, Topology};
+use crate::topology::{LabName, NetworkName, Node, NodeName, Role, Topology};
 
 /// Events that may wait for the runner; a load tells all its probes at once, and waits if the queue is full.
 const HEARD_MAX: usize = 4_096;
@@ -79,6 +79,9 @@ struct Way<'a> {
     vip: Ipv4Addr,
     port: u16,
     webs: BTreeSet<String>,
+    /// Where the cables of each node lead.
+    cables: BTreeMap<NodeName, Vec<NetworkName>>,
+    databases: BTreeSet<NodeName>,
 }
 
 /// Runs the verb.
@@ -150,6 +153,8 @@ impl<'a> Way<'a> {
             vip,
             port: service.port,
             webs: service.reals.iter().map(|real| real.node.to_string()).collect(),
+            cables: topology.nodes.iter().map(cables).collect(),
+            databases: topology.nodes_of(Role::Db).map(|node| node.name.clone()).collect(),
         })
     }
 
@@ -164,8 +169,28 @@ impl<'a> Way<'a> {
             timeout: drill.load.timeout,
             probe_interval: drill.load.probe_interval,
             duration: drill.duration,
+            reads_percent: drill.load.reads_percent,
         }
     }
+}
+
+fn cables(node: &Node) -> (NodeName, Vec<NetworkName>) {
+    (node.name.clone(), node.interfaces.iter().map(|interface| interface.network.clone()).collect())
+}
+
+/// A drill in a lab that somebody else has built, and keeps.
+pub(in crate::commands) fn under_load(
+    drill: &Drill,
+    lab: &Lab,
+    topology: &Topology,
+) -> Result<Vec<Event>, Failure> {
+    let misfits: Vec<_> = drill.misfits(topology).iter().map(ToString::to_string).collect();
+    let Some(way) = Way::through(topology).filter(|_| misfits.is_empty()) else {
+        return Err(Failure::usage(misfits.join("\n"), "`labctl status` shows what the lab has"));
+    };
+    let (say, heard) = sync_channel(HEARD_MAX);
+    listen_for_interrupts(say.clone())?;
+    conduct(drill, lab, &way, say, &heard)
 }
 
 /// The drill itself, in a lab that is ready. Whatever happens, it ends with a record that says so.
@@ -183,7 +208,7 @@ fn conduct(
     let now_ns = clock::monotonic_ns();
     let (began, seen) = began(drill, lab, way)?;
     let (mut runner, todo) = Runner::start(drill, now_ns);
-    let (spec, watch) = (way.spec(drill), Watch::new(way.vip, seen));
+    let (spec, watch) = (way.spec(drill), Watch::new(way.vip, way.databases.clone(), seen));
     let mut hands =
         Hands { lab, way, spec, say, watch, events: Vec::new(), load: None, ends_ns: None, broken: None };
     hands.note(now_ns, What::DrillBegan(Box::new(began)));
@@ -215,7 +240,8 @@ fn began(drill: &Drill, lab: &Lab, way: &Way) -> Result<(Began, Seen), Failure> 
     let processors = thread::available_parallelism()?;
     // Seconds are enough for people; what is measured goes by the monotonic clock.
     let started_at = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second()).unwrap_or_default();
-    let seen = Seen { holder: status.vip_holders.first().cloned(), leader: status.raft_leader };
+    let (holder, leader) = (status.vip_holders.first().cloned(), status.raft_leader);
+    let seen = Seen { holder, leader, ..Seen::default() };
     let began = Began {
         drill: drill.clone(),
         started_at,
@@ -240,7 +266,7 @@ fn listen_for_interrupts(say: SyncSender<Heard>) -> Result<(), Failure> {
     let signals = SignalFd::new(&signals).map_err(std::io::Error::from)?;
     thread::spawn(move || {
         while let Ok(Some(_)) = signals.read_signal() {
-            tell("interrupted: the lab ends as soon as it can");
+            tell("interrupted: this ends as soon as it can");
             let _ = say.send(Heard::Interrupt);
         }
     });
@@ -286,6 +312,7 @@ impl Hands<'_> {
                 None
             }
             Heard::Load(event) => {
+                self.watch.learn(&event);
                 let begins_ns = event.at_ns;
                 let ready = event.what == What::Ready;
                 self.events.push(event);
@@ -339,9 +366,9 @@ impl Hands<'_> {
         for act in todo {
             let failure = match act {
                 Do::StartLoad => self.start_load().err().map(|error| failed("start the load", error)),
-                Do::Inject { action, node } => {
-                    let failure = self.inject(&action, &node).err();
-                    failure.map(|error| failed(&format!("{action} of {node}"), error))
+                Do::Inject { action, nodes } => {
+                    let failure = self.inject(&action, &nodes).err();
+                    failure.map(|error| failed(&format!("{action} of {}", targets(&nodes)), error))
                 }
                 Do::StopLoad => {
                     self.stop_load();
@@ -357,11 +384,20 @@ impl Hands<'_> {
         None
     }
 
-    fn inject(&mut self, action: &Action, node: &NodeName) -> Result<(), client::Error> {
+    fn inject(&mut self, action: &Action, nodes: &[NodeName]) -> Result<(), client::Error> {
         self.weigh_from(|_| 0);
         let at_ns = clock::monotonic_ns();
-        self.note(at_ns, What::Fault { action: action.to_string(), target: node.to_string() });
-        tell(&format!("{action} of {node}"));
+        let target = targets(nodes);
+        tell(&format!("{action} of {target}"));
+        self.note(at_ns, What::Fault { action: action.to_string(), target });
+        match action {
+            Action::Split(network) => self.lab.set_apart(nodes, ApartFrom::TheRest, network.as_ref()),
+            Action::CutLink(network) => self.lab.set_apart(nodes, ApartFrom::EachOther, network.as_ref()),
+            action => nodes.iter().try_for_each(|node| self.hit(action, node)),
+        }
+    }
+
+    fn hit(&self, action: &Action, node: &NodeName) -> Result<(), client::Error> {
         match action {
             Action::PowerOff => self.lab.power_off(node),
             Action::PowerOn => self.lab.power_on(node),
@@ -378,7 +414,17 @@ impl Hands<'_> {
             Action::LinkDown(network) => self.lab.cable(node, network, Cable::Down),
             Action::LinkUp(network) => self.lab.cable(node, network, Cable::Up),
             Action::Partition(network) => self.lab.cable(node, network, Cable::Partition),
-            Action::Heal(network) => self.lab.cable(node, network, Cable::Heal),
+            Action::Heal(Some(network)) => self.lab.cable(node, network, Cable::Heal),
+            Action::Heal(None) => {
+                let cables = self.way.cables.get(node).into_iter().flatten();
+                cables.into_iter().try_for_each(|network| self.lab.cable(node, network, Cable::Heal))
+            }
+            Action::Split(_) | Action::CutLink(_) => Ok(()),
+            Action::Freeze => self.lab.hang(node, true),
+            Action::Thaw => self.lab.hang(node, false),
+            Action::WipeDisk => self.lab.disk(node, Disk::Wiped),
+            Action::FillDisk => self.lab.disk(node, Disk::Full),
+            Action::FreeDisk => self.lab.disk(node, Disk::Free),
             Action::DeleteAddress(network) => self.lab.delete_floating(node, network),
         }
     }

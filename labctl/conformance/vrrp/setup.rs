@@ -130,6 +130,7 @@ impl Setup {
                 engine: StoreEngine::default(),
                 web_port: 8080,
                 db_port: 5432,
+                peers: None,
             },
         };
         for (name, prefix, prefix6) in networks {
@@ -161,7 +162,8 @@ impl Setup {
             });
         }
         let name: NodeName = name.parse()?;
-        Ok(Node { name, role, interfaces, gateway: None, gateway6: None, services: vec![] })
+        let limits = Default::default();
+        Ok(Node { name, role, interfaces, gateway: None, gateway6: None, services: vec![], limits })
     }
 
     fn failover(&self) -> Result<Failover, NameError> {

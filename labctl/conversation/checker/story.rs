@@ -1,6 +1,8 @@
 //! A contradiction, told so that a person can follow it with the history beside: which operations, when, and what follows.
 //! It does not look for contradictions.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -34,6 +36,17 @@ pub struct Fact {
     pub at_ns: u64,
     /// What it shows.
     pub text: String,
+}
+
+/// The story for people: a line each, and what follows from them.
+impl fmt::Display for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "The first contradiction ({}), in conversation {}:", self.claim, self.conversation)?;
+        for fact in &self.facts {
+            write!(f, "\n  line {}: {}", fact.line, fact.text)?;
+        }
+        write!(f, "\n  So {}.", self.follows)
+    }
 }
 
 /// Operations that no order explains.

@@ -45,7 +45,7 @@ pub(super) fn shortfalls(
             fault.began_ns,
             fault.ended_ns,
             &acknowledged,
-            demand.acknowledged_min,
+            fault.acknowledged_min.unwrap_or(demand.acknowledged_min),
         ));
     }
     let zero_ns = history.zero_ns();
@@ -53,7 +53,7 @@ pub(super) fn shortfalls(
         let at = |ns: MonotonicNs| zero_ns.saturating_add(ns);
         let (began_ns, ended_ns) = (at(window.began_ns), at(window.ended_ns));
         let name = format!("window {number}");
-        found.extend(unwitnessed(&name, began_ns, ended_ns, &acknowledged, demand.acknowledged_min));
+        found.extend(unwitnessed(&name, began_ns, Some(ended_ns), &acknowledged, demand.acknowledged_min));
     }
     found
 }
@@ -89,23 +89,23 @@ fn differ(conversation: &Conversation) -> bool {
 }
 
 /// Parts of a run around a fault with too few acknowledgements. Only an operation that lies wholly within a part is a
-/// witness of it: one that began before a fault and was answered in it shows nothing about what the fault left working.
+/// witness of it: one that began before a fault and was answered in it shows nothing about what the fault left working. A
+/// fault that was never mended has no time after it.
 fn unwitnessed(
     fault: &str,
     began_ns: MonotonicNs,
-    ended_ns: MonotonicNs,
+    ended_ns: Option<MonotonicNs>,
     acknowledged: &[(MonotonicNs, MonotonicNs)],
     min: u64,
 ) -> Vec<String> {
     let count = |within: &dyn Fn(MonotonicNs, MonotonicNs) -> bool| {
         acknowledged.iter().filter(|(invoked_ns, at_ns)| within(*invoked_ns, *at_ns)).count() as u64
     };
-    let parts = [
-        ("before", count(&|_, at_ns| at_ns < began_ns)),
-        ("during", count(&|invoked_ns, at_ns| began_ns <= invoked_ns && at_ns <= ended_ns)),
-        ("after", count(&|invoked_ns, _| ended_ns < invoked_ns)),
-    ];
-    let missing = parts.into_iter().filter(|(_, count)| *count < min);
+    let over_ns = ended_ns.unwrap_or(MonotonicNs::MAX);
+    let during = count(&|invoked_ns, at_ns| began_ns <= invoked_ns && at_ns <= over_ns);
+    let parts = [("before", count(&|_, at_ns| at_ns < began_ns)), ("during", during)];
+    let after = ended_ns.map(|ended_ns| ("after", count(&|invoked_ns, _| ended_ns < invoked_ns)));
+    let missing = parts.into_iter().chain(after).filter(|(_, count)| *count < min);
     missing
         .map(|(part, count)| {
             let turns = if count == 1 { "turn" } else { "turns" };

@@ -1,30 +1,35 @@
-//! One line of a history as it stands in the file. Unknown fields are refused: a `postion` that was silently skipped would
-//! make the check weaker without a word. It does not know what the lines around it say.
+//! One line of a history as it stands in the file, to be read and to be written: the two are one, so that whoever records a
+//! history cannot write what the checker does not read. Unknown fields are refused: a `postion` that was silently skipped
+//! would make the check weaker without a word. It does not know what the lines around it say.
 
 use std::num::NonZeroU32;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Append, Ended, Fault, Kind, LINE_BYTES_MAX, MonotonicNs, Server, Teller, Telling};
 use crate::conversation::names::{ConversationId, TurnKey};
 
 /// One line of a history of conversations: an attempt to append a turn, a read, a final transcript, or a fault. All times
 /// are nanoseconds of one monotonic clock.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 #[schemars(title = "Line of a history")]
-pub(super) enum Line {
+pub enum Line {
+    /// An attempt to append.
     Append(AppendLine),
+    /// A read in the middle of the run.
     Read(ReadLine),
+    /// A final transcript.
     Transcript(TranscriptLine),
+    /// A fault.
     Fault(FaultLine),
 }
 
 /// How an operation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Reply {
+pub enum Reply {
     /// Acknowledged, or answered.
     Ok,
     /// It certainly did not and will not take effect.
@@ -34,110 +39,115 @@ pub(super) enum Reply {
 }
 
 /// An attempt to append a turn. Attempts with the same conversation and key are one turn.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AppendLine {
+pub struct AppendLine {
     /// The client.
-    who: String,
+    pub who: String,
     /// The conversation: 32 hexadecimal digits in lower case.
-    #[serde(deserialize_with = "id")]
+    #[serde(deserialize_with = "id", serialize_with = "id_text")]
     #[schemars(with = "String", regex(pattern = "^[0-9a-f]{32}$"))]
-    conversation: ConversationId,
+    pub conversation: ConversationId,
     /// The idempotency key of the turn: 1 to 64 visible ASCII characters.
     #[schemars(with = "String", length(min = 1, max = 64))]
-    key: TurnKey,
+    pub key: TurnKey,
     /// What was said. A retry repeats it.
-    #[serde(default)]
-    said: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
     /// Which attempt at the turn it is, from 1.
     #[serde(default = "first")]
-    attempt: NonZeroU32,
+    pub attempt: NonZeroU32,
     /// When it began.
-    invoked_ns: MonotonicNs,
+    pub invoked_ns: MonotonicNs,
     /// When it ended; only `info` may go without.
-    #[serde(default)]
-    completed_ns: Option<MonotonicNs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_ns: Option<MonotonicNs>,
     /// How it ended.
-    result: Reply,
+    pub result: Reply,
     /// Where the turn stands, from 0, as the acknowledgement said.
-    #[serde(default)]
-    position: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
     /// The web that answered.
-    #[serde(default)]
-    served_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<String>,
     /// The owner's epoch, as the answer said.
-    #[serde(default)]
-    epoch: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// Where the turn was kept when it was acknowledged, as the answer said.
-    #[serde(default)]
-    durability: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<String>,
 }
 
 /// A read of a whole conversation.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ReadLine {
+pub struct ReadLine {
     /// The client.
-    who: String,
+    pub who: String,
     /// The conversation: 32 hexadecimal digits in lower case.
-    #[serde(deserialize_with = "id")]
+    #[serde(deserialize_with = "id", serialize_with = "id_text")]
     #[schemars(with = "String", regex(pattern = "^[0-9a-f]{32}$"))]
-    conversation: ConversationId,
+    pub conversation: ConversationId,
     /// When it began.
-    invoked_ns: MonotonicNs,
+    pub invoked_ns: MonotonicNs,
     /// When it ended; only `info` may go without.
-    #[serde(default)]
-    completed_ns: Option<MonotonicNs>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_ns: Option<MonotonicNs>,
     /// How it ended; one that was not answered shows nothing.
-    result: Reply,
+    pub result: Reply,
     /// The keys of all turns in order, of an answered read.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<String>>")]
-    keys: Option<Vec<TurnKey>>,
+    pub keys: Option<Vec<TurnKey>>,
     /// The web that answered.
-    #[serde(default)]
-    served_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<String>,
     /// The owner's epoch, as the answer said.
-    #[serde(default)]
-    epoch: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
     /// How safe the answer was, as it said.
-    #[serde(default)]
-    durability: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<String>,
 }
 
 /// The final transcript of a conversation, as one web told it after the last acknowledgement.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct TranscriptLine {
+pub struct TranscriptLine {
     /// The conversation: 32 hexadecimal digits in lower case.
-    #[serde(deserialize_with = "id")]
+    #[serde(deserialize_with = "id", serialize_with = "id_text")]
     #[schemars(with = "String", regex(pattern = "^[0-9a-f]{32}$"))]
-    conversation: ConversationId,
+    pub conversation: ConversationId,
     /// The web that told it.
-    web: String,
+    pub web: String,
     /// When it was asked.
-    invoked_ns: MonotonicNs,
+    pub invoked_ns: MonotonicNs,
     /// When it had answered.
-    completed_ns: MonotonicNs,
+    pub completed_ns: MonotonicNs,
     /// The keys of all turns, in order.
     #[schemars(with = "Vec<String>")]
-    keys: Vec<TurnKey>,
+    pub keys: Vec<TurnKey>,
 }
 
 /// Something that was broken on purpose. There must be acknowledgements before, while and after it lasted.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct FaultLine {
+pub struct FaultLine {
     /// What was done.
-    action: String,
+    pub action: String,
     /// To whom.
-    target: String,
+    pub target: String,
     /// When it began.
-    began_ns: MonotonicNs,
-    /// When it was over.
-    ended_ns: MonotonicNs,
+    pub began_ns: MonotonicNs,
+    /// When it was over; without it, it was never mended, and what came after it came while it lasted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_ns: Option<MonotonicNs>,
     /// Whether somebody else than who did it saw it take place.
-    seen: bool,
+    pub seen: bool,
+    /// How many turns must have been acknowledged before, during and after it, where that is not for the checker to say: of
+    /// a fault that stops everything, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_min: Option<u64>,
 }
 
 /// The bytes of `history.schema.json`.
@@ -154,6 +164,10 @@ fn first() -> NonZeroU32 {
 
 fn id<'de, D: Deserializer<'de>>(from: D) -> Result<ConversationId, D::Error> {
     String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn id_text<S: Serializer>(id: &ConversationId, into: S) -> Result<S::Ok, S::Error> {
+    into.collect_str(id)
 }
 
 fn span(began_ns: MonotonicNs, ended_ns: MonotonicNs) -> Result<(), Kind> {
@@ -175,6 +189,11 @@ fn end(
 }
 
 impl Line {
+    /// The line as it stands in a file, without its end.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("a line is plain data with text keys")
+    }
+
     /// Understands one line.
     pub(super) fn parse(text: &[u8]) -> Result<Self, Kind> {
         if text.len() > LINE_BYTES_MAX {
@@ -252,12 +271,13 @@ impl TranscriptLine {
 
 impl FaultLine {
     pub(super) fn checked(self) -> Result<Fault, Kind> {
-        span(self.began_ns, self.ended_ns)?;
+        span(self.began_ns, self.ended_ns.unwrap_or(self.began_ns))?;
         Ok(Fault {
             what: format!("{} of {}", self.action, self.target),
             began_ns: self.began_ns,
             ended_ns: self.ended_ns,
             seen: self.seen,
+            acknowledged_min: self.acknowledged_min,
         })
     }
 }

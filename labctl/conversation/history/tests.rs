@@ -138,7 +138,90 @@ fn everything_is_bounded() {
     assert_eq!((invalid.problems.len(), invalid.left_out), (PROBLEMS_MAX, 20 - PROBLEMS_MAX));
 }
 
+fn name() -> impl Strategy<Value = String> {
+    // Quotes, controls and letters of other scripts have to survive the way, too.
+    prop_oneof!["[a-z0-9-]{1,12}", any::<String>()]
+}
+
+fn key() -> impl Strategy<Value = TurnKey> {
+    "[!-~]{1,64}".prop_map(|key| key.parse().unwrap())
+}
+
+fn keys() -> impl Strategy<Value = Vec<TurnKey>> {
+    proptest::collection::vec(key(), 0..4)
+}
+
+fn conversation() -> impl Strategy<Value = ConversationId> {
+    any::<[u8; 16]>().prop_map(ConversationId::from)
+}
+
+fn by() -> impl Strategy<Value = (Option<String>, Option<u64>, Option<String>)> {
+    (proptest::option::of(name()), any::<Option<u64>>(), proptest::option::of(name()))
+}
+
+fn reply() -> impl Strategy<Value = Reply> {
+    prop_oneof![Just(Reply::Ok), Just(Reply::Fail), Just(Reply::Info)]
+}
+
+fn any_line() -> impl Strategy<Value = Line> {
+    let times = || (any::<u64>(), any::<Option<u64>>());
+    let said = (proptest::option::of(name()), 1u32.., any::<Option<u64>>());
+    let append = (name(), conversation(), key(), said, times(), reply(), by()).prop_map(
+        |(who, conversation, key, (said, attempt, position), (invoked_ns, completed_ns), result, by)| {
+            let (attempt, (served_by, epoch, durability)) = (attempt.try_into().unwrap(), by);
+            Line::Append(AppendLine {
+                who,
+                conversation,
+                key,
+                said,
+                attempt,
+                invoked_ns,
+                completed_ns,
+                result,
+                position,
+                served_by,
+                epoch,
+                durability,
+            })
+        },
+    );
+    let read = (name(), conversation(), proptest::option::of(keys()), times(), reply(), by()).prop_map(
+        |(who, conversation, keys, (invoked_ns, completed_ns), result, (served_by, epoch, durability))| {
+            Line::Read(ReadLine {
+                who,
+                conversation,
+                invoked_ns,
+                completed_ns,
+                result,
+                keys,
+                served_by,
+                epoch,
+                durability,
+            })
+        },
+    );
+    let transcript = (name(), conversation(), keys(), any::<(u64, u64)>()).prop_map(
+        |(web, conversation, keys, (invoked_ns, completed_ns))| {
+            Line::Transcript(TranscriptLine { conversation, web, invoked_ns, completed_ns, keys })
+        },
+    );
+    let fault = (name(), name(), times(), any::<bool>(), any::<Option<u64>>()).prop_map(
+        |(action, target, (began_ns, ended_ns), seen, acknowledged_min)| {
+            Line::Fault(FaultLine { action, target, began_ns, ended_ns, seen, acknowledged_min })
+        },
+    );
+    prop_oneof![append, read, transcript, fault]
+}
+
 proptest! {
+    /// What is written is read again as it was meant.
+    #[test]
+    fn a_line_survives_the_way_through_a_file(line in any_line()) {
+        let json = line.to_json();
+        prop_assert!(!json.contains('\n'));
+        prop_assert_eq!(Line::parse(json.as_bytes()), Ok(line));
+    }
+
     /// Whatever a file holds, it is read and judged, or refused with the line that is wrong.
     #[test]
     fn a_damaged_file_is_judged_or_refused(

@@ -91,7 +91,7 @@ faults:
         d.yaml:6:11: `soon` is not a duration (write for instance 2s, 500ms or 1m30s)
         d.yaml:6:21: there is no fault `poweroff` (did you mean `power-off`?)
         d.yaml:6:39: the first fault has none before it to be `same` as (write `holder`, `raft-leader` or a node)
-        d.yaml:7:19: there is no fault `explode` (known are `power-off`, `power-on`, `kill-node`, `kill-service`, `stop`, `signal`, `link-down`, `link-up`, `partition`, `heal`, `delete-address`)
+        d.yaml:7:19: there is no fault `explode` (known are `power-off`, `power-on`, `kill-node`, `kill-service`, `stop`, `signal`, `link-down`, `link-up`, `partition`, `heal`, `split`, `cut-link`, `freeze`, `thaw`, `wipe-disk`, `fill-disk`, `free-disk`, `delete-address`)
         d.yaml:8:19: `stop` needs a `service` (write for instance `service: vrrpd`)
         d.yaml:9:37: a node that is off holds and leads nothing (write `same` or a node)
         d.yaml:10:39: `power-off` takes no `service` (it is for `kill-service`, `stop`, `signal`)
@@ -138,6 +138,69 @@ fn a_drill_breaks_cables_hangs_services_and_deletes_addresses() {
     assert_eq!(serde_json::from_str::<Drill>(&json).expect("and read"), drill);
 }
 
+const GROUPS: &str = "\
+name: groups
+topology: ../ha.yaml
+load: { reads: 25% }
+duration: 9s
+faults:
+  - { at: 1s, do: split, network: data, target: [raft-leader, serving-web] }
+  - { at: 2s, do: heal, target: same }
+  - { at: 3s, do: cut-link, target: [web1, web2] }
+  - { at: 4s, do: heal, target: same }
+  - { at: 5s, do: freeze, target: raft-follower }
+  - { at: 6s, do: thaw, target: same }
+  - { at: 7s, do: power-off, target: [db1, db2] }
+  - { at: 8s, do: wipe-disk, target: db1 }
+expect: { lost_turns_min: 1, consistent: false }
+";
+
+#[test]
+fn a_drill_cuts_groups_off_and_hits_several_nodes_at_once() {
+    let drill = parse("d.yaml", GROUPS).expect("a correct file");
+    let faults: Vec<_> = drill
+        .faults
+        .iter()
+        .map(|fault| {
+            let targets: Vec<_> = fault.targets.iter().map(ToString::to_string).collect();
+            format!("{} of {}", fault.action, targets.join(" and "))
+        })
+        .collect();
+    insta::assert_snapshot!(faults.join("\n"), @r"
+    split data of raft-leader and serving-web
+    heal of same
+    cut-link of web1 and web2
+    heal of same
+    freeze of raft-follower
+    thaw of same
+    power-off of db1 and db2
+    wipe-disk of db1
+    ");
+    assert_eq!(drill.load.reads_percent, 25);
+    // A control that must lose turns may lose as many as it likes.
+    let expect = (drill.expect.lost_turns_min, drill.expect.lost_turns, drill.expect.consistent);
+    assert_eq!(expect, (Some(1), u64::MAX, false));
+    let json = serde_json::to_string(&drill).expect("a drill can be written");
+    assert_eq!(serde_json::from_str::<Drill>(&json).expect("and read"), drill);
+}
+
+#[test]
+fn what_cannot_be_meant_of_groups_and_controls_is_said() {
+    let wrong = GROUPS
+        .replace("[web1, web2]", "web1")
+        .replace("[db1, db2]", "[]")
+        .replace("target: db1", "target: serving-web")
+        .replace("25%", "25")
+        .replace("lost_turns_min: 1", "lost_turns: 1, lost_turns_min: 2");
+    insta::assert_snapshot!(complaints(&wrong), @r"
+    d.yaml:3:16: `25` is no share of the turns (write for instance 10%)
+    d.yaml:8:37: a link has two ends (write for instance `target: [web1, web2]`)
+    d.yaml:12:38: nobody is hit (name a node)
+    d.yaml:13:38: a node that is off holds and leads nothing (write `same` or a node)
+    d.yaml:14:42: at least 2 lost turns and at most 1 cannot both be (leave `lost_turns` out)
+    ");
+}
+
 #[test]
 fn a_cable_that_the_site_does_not_have_is_a_misfit() {
     let site = crate::topology::parse("ha.yaml", include_str!("../../../topologies/ha.yaml"));
@@ -174,7 +237,7 @@ fn what_a_fault_is_about_is_neither_missing_nor_spare() {
     d.yaml:10:51: there is no signal `SIGSTOP` (known are `STOP`, `CONT`, `HUP`, `KILL`, `TERM`, `USR1`, `USR2`)
     d.yaml:11:19: `signal` needs a `service` (write for instance `service: vrrpd`)
     d.yaml:11:19: `signal` needs a `signal` (write for instance `signal: STOP`)
-    d.yaml:11:36: `signal` takes no `network` (it is for `link-down`, `link-up`, `partition`, `heal`, `delete-address`)
+    d.yaml:11:36: `signal` takes no `network` (it is for `link-down`, `link-up`, `partition`, `heal`, `split`, `cut-link`, `delete-address`)
     ");
 }
 

@@ -21,7 +21,7 @@ fn node(name: &str) -> NodeName {
 }
 
 fn seen(holder: Option<&str>) -> Seen {
-    Seen { holder: holder.map(node), leader: None }
+    Seen { holder: holder.map(node), ..Seen::default() }
 }
 
 fn running() -> Runner {
@@ -44,13 +44,13 @@ fn a_drill_from_start_to_end() {
     assert_eq!(runner.deadline_ns(), Some(BEGINS + 2_000 * MS));
     assert_eq!(
         runner.handle(Input::Due(seen(Some("proxy1"))), BEGINS + 2_000 * MS),
-        [Do::Inject { action: Action::PowerOff, node: node("proxy1") }]
+        [Do::Inject { action: Action::PowerOff, nodes: vec![node("proxy1")] }]
     );
     assert_eq!(runner.deadline_ns(), Some(BEGINS + 6_000 * MS));
     // By now the other one holds the VIP; `same` is still the node that was hit.
     assert_eq!(
         runner.handle(Input::Due(seen(Some("proxy2"))), BEGINS + 6_001 * MS),
-        [Do::Inject { action: Action::PowerOn, node: node("proxy1") }]
+        [Do::Inject { action: Action::PowerOn, nodes: vec![node("proxy1")] }]
     );
     assert_eq!(runner.deadline_ns(), Some(BEGINS + 9_000 * MS));
     assert_eq!(runner.handle(Input::Due(seen(None)), BEGINS + 9_000 * MS), []);
@@ -60,6 +60,43 @@ fn a_drill_from_start_to_end() {
     );
     assert_eq!(runner.deadline_ns(), None);
     assert_eq!(runner.handle(Input::Interrupted, BEGINS + 10_501 * MS), []);
+}
+
+#[test]
+fn a_fault_may_hit_several_nodes_each_once() {
+    let drill = parse(
+        "split.yaml",
+        "name: split\ntopology: ../ha.yaml\nduration: 9s\nfaults:\n  \
+         - { at: 1s, do: split, network: data, target: [raft-leader, serving-web, db1] }\n  \
+         - { at: 7s, do: heal, network: data, target: same }\n",
+    );
+    let (mut runner, _) = Runner::start(&drill.expect("a well-formed drill"), 0);
+    runner.handle(Input::LoadReady { begins_ns: BEGINS }, BEGINS);
+    let data = || Some("data".parse().expect("a well-formed name"));
+    let seen = Seen { leader: Some(node("db1")), serving: Some(node("web2")), ..Seen::default() };
+    let nodes = vec![node("db1"), node("web2")];
+    assert_eq!(
+        runner.handle(Input::Due(seen), BEGINS + 1_000 * MS),
+        [Do::Inject { action: Action::Split(data()), nodes: nodes.clone() }]
+    );
+    assert_eq!(
+        runner.handle(Input::Due(Seen::default()), BEGINS + 7_000 * MS),
+        [Do::Inject { action: Action::Heal(data()), nodes }]
+    );
+}
+
+#[test]
+fn a_link_from_a_node_to_itself_is_none() {
+    let drill = parse(
+        "link.yaml",
+        "name: link\ntopology: ../ha.yaml\nduration: 9s\nfaults:\n  \
+         - { at: 1s, do: cut-link, target: [serving-web, web1] }\n",
+    );
+    let (mut runner, _) = Runner::start(&drill.expect("a well-formed drill"), 0);
+    runner.handle(Input::LoadReady { begins_ns: BEGINS }, BEGINS);
+    let seen = Seen { serving: Some(node("web1")), ..Seen::default() };
+    let todo = runner.handle(Input::Due(seen), BEGINS + 1_000 * MS);
+    assert_eq!(aborted(&todo), "cut-link of serving-web at 1s: both ends are one node");
 }
 
 #[test]
@@ -76,11 +113,11 @@ fn a_cable_that_was_cut_is_mended_on_the_node_that_had_it() {
     runner.handle(Input::LoadReady { begins_ns: BEGINS }, BEGINS);
     assert_eq!(
         runner.handle(Input::Due(seen(Some("proxy1"))), BEGINS + 2_000 * MS),
-        [Do::Inject { action: Action::LinkDown(front()), node: node("proxy1") }]
+        [Do::Inject { action: Action::LinkDown(front()), nodes: vec![node("proxy1")] }]
     );
     assert_eq!(
         runner.handle(Input::Due(seen(Some("proxy2"))), BEGINS + 6_000 * MS),
-        [Do::Inject { action: Action::LinkUp(front()), node: node("proxy1") }]
+        [Do::Inject { action: Action::LinkUp(front()), nodes: vec![node("proxy1")] }]
     );
 }
 

@@ -1,12 +1,14 @@
-//! What is broken on purpose between a node and a network, and mended: a cable, the bridge's port, a floating address.
-//! It knows how each is done; when, and to whom, is a drill's business.
+//! What is broken on purpose between a node and a network, or between nodes, and mended: a cable, the bridge's port, a
+//! floating address. It knows how each is done; when, and to whom, is a drill's business.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::{Error, Lab};
 use crate::holder::protocol::Cable;
+use crate::kernel::clock;
 use crate::plan::{Step, between};
-use crate::report::What;
+use crate::report::{ApartFrom, Event, What};
 use crate::topology::{NetworkName, NodeName};
 
 impl Lab {
@@ -40,7 +42,61 @@ impl Lab {
             }
             _ => false,
         });
-        Ok(self.network.carry_out(&wanted, &steps)?)
+        self.network.carry_out(&wanted, &steps)?;
+        // A port that was taken out of its bridge comes back as any other; one that was isolated never left.
+        if becomes == Cable::Heal {
+            self.network.associate(node, network)?;
+        }
+        Ok(())
+    }
+
+    /// Cuts nodes off from everybody else, or from each other, on one network or on all; heals are cables' and mend it.
+    pub(super) fn set_apart(
+        &mut self,
+        nodes: &[NodeName],
+        from: ApartFrom,
+        network: Option<&NetworkName>,
+    ) -> Result<(), Error> {
+        for node in nodes {
+            match network {
+                Some(network) => self.plugged(node, network)?,
+                None => drop(self.running(node)?),
+            }
+        }
+        let networks: Vec<NetworkName> = match network {
+            Some(network) => vec![network.clone()],
+            None => self.topology.networks.keys().cloned().collect(),
+        };
+        let mut done = BTreeSet::new();
+        for network in networks {
+            let on = |node: &&NodeName| self.topology.node(node).is_some_and(|it| it.on(&network).is_some());
+            let there: Vec<&NodeName> = nodes.iter().filter(on).collect();
+            match from {
+                ApartFrom::TheRest if there.is_empty() => continue,
+                ApartFrom::TheRest => self.network.split(&there, &network)?,
+                ApartFrom::EachOther if there.len() < 2 => continue,
+                ApartFrom::EachOther => {
+                    let before = self.network.isolated(&network)?;
+                    if let Some(stranger) = before.into_iter().find(|node| !nodes.contains(node)) {
+                        return Err(Error::CutAlready { node: stranger, network });
+                    }
+                    self.network.isolate(&there, &network)?;
+                }
+            }
+            done.insert(network.to_string());
+        }
+        if done.is_empty() {
+            return Err(Error::NothingBetween);
+        }
+        let nodes = nodes.iter().map(ToString::to_string).collect();
+        let what = What::Apart { nodes, from, networks: done };
+        self.record.add(Event {
+            at_ns: clock::monotonic_ns(),
+            node: None,
+            source: "holder".to_owned(),
+            what,
+        });
+        Ok(())
     }
 
     /// Takes the floating addresses of a network from a node, as somebody with `ip address del` would.

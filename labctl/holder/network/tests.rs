@@ -114,3 +114,43 @@ fn what_a_real_server_serves_past_the_director_is_made_and_seen() {
     network.carry_out(&wanted, &steps).unwrap();
     assert_eq!(drift(&mut network, &wanted), Vec::<String>::new());
 }
+
+#[test]
+fn who_is_cut_off_is_seen_and_comes_back() {
+    let Some((mut network, wanted)) = made(DUAL_STACK) else { return };
+    let [web1, web2]: [NodeName; 2] = ["web1", "web2"].map(|name| name.parse().unwrap());
+    let back: NetworkName = "back".parse().unwrap();
+    let controller = |network: &mut Network, node: &NodeName| {
+        let port = network.numbers.port(node, &back);
+        link::links(&mut network.fabric.netlink).unwrap().into_iter().find(|link| link.index == port).unwrap()
+    };
+    let whole = controller(&mut network, &web1).controller;
+
+    // Twice: the bridge of the first cut lies there still.
+    for _ in 0..2 {
+        network.split(&[&web1, &web2], &back).unwrap();
+        let side = controller(&mut network, &web1).controller;
+        assert_ne!(side, whole);
+        assert_eq!(controller(&mut network, &web2).controller, side, "they reach each other");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(drift(&mut network, &wanted).join("\n"), @"
+            let web1 through on back
+            let web2 through on back
+            ");
+        }
+        let steps = between(&wanted, &network.observe(|_| true, &wanted.floating).unwrap());
+        network.carry_out(&wanted, &steps).unwrap();
+        assert_eq!(drift(&mut network, &wanted), Vec::<String>::new());
+    }
+
+    network.isolate(&[&web1, &web2], &back).unwrap();
+    assert_eq!(network.isolated(&back).unwrap(), [web1.clone(), web2.clone()]);
+    assert_eq!(controller(&mut network, &web1).controller, whole, "everybody else reaches them");
+    insta::assert_snapshot!(drift(&mut network, &wanted).join("\n"), @"
+    let web1 through on back
+    let web2 through on back
+    ");
+    network.associate(&web1, &back).unwrap();
+    network.associate(&web2, &back).unwrap();
+    assert_eq!(drift(&mut network, &wanted), Vec::<String>::new());
+}

@@ -58,6 +58,43 @@ fn a_cut_cable_a_signal_and_a_deleted_address_have_proofs_of_their_own() {
     assert_eq!(proof("delete-address front", deleted("back")), [false]);
 }
 
+#[test]
+fn new_faults_have_proofs_of_their_own() {
+    let proof = |action: &str, source: &str, what: What| {
+        seen(&[fault(1, action, "db1"), event(2, Some("db1"), source, what)])
+    };
+    assert_eq!(proof("wipe-disk", "holder", What::DiskWiped { entries: 3 }), [true]);
+    assert_eq!(proof("fill-disk", "holder", What::DiskFull { full: true }), [true]);
+    assert_eq!(proof("free-disk", "holder", What::DiskFull { full: true }), [false]);
+    assert_eq!(proof("freeze", "holder", What::Hung { hangs: true }), [true]);
+    assert_eq!(proof("thaw", "holder", What::Hung { hangs: true }), [false]);
+    let healed = What::Cable { network: "data".to_owned(), becomes: Cable::Heal };
+    assert_eq!(proof("heal", "holder", healed), [true]);
+}
+
+#[test]
+fn a_fault_of_several_nodes_is_seen_on_each_of_them() {
+    let off = fault(1, "power-off", &targets(&["db1", "db2"]));
+    assert_eq!(seen(&[off.clone(), down(2, "db1")]), [false]);
+    assert_eq!(seen(&[off.clone(), down(2, "db1"), down(3, "db1")]), [false]);
+    assert_eq!(seen(&[off, down(2, "db1"), down(3, "db2")]), [true]);
+}
+
+#[test]
+fn a_group_that_was_cut_off_is_that_group_from_those_others() {
+    let apart = |nodes: &[&str], from, network: &str| {
+        let nodes = nodes.iter().map(|&node| node.to_owned()).collect();
+        event(2, None, "holder", What::Apart { nodes, from, networks: [network.to_owned()].into() })
+    };
+    let proof = |action: &str, event: Event| seen(&[fault(1, action, "web1, db1"), event]);
+    assert_eq!(proof("split data", apart(&["db1", "web1"], ApartFrom::TheRest, "data")), [true]);
+    assert_eq!(proof("split", apart(&["db1", "web1"], ApartFrom::TheRest, "data")), [true]);
+    assert_eq!(proof("split data", apart(&["db1", "web1"], ApartFrom::TheRest, "back")), [false]);
+    assert_eq!(proof("split data", apart(&["db1"], ApartFrom::TheRest, "data")), [false]);
+    assert_eq!(proof("split data", apart(&["db1", "web1"], ApartFrom::EachOther, "data")), [false]);
+    assert_eq!(proof("cut-link", apart(&["db1", "web1"], ApartFrom::EachOther, "data")), [true]);
+}
+
 fn most(events: &[Event]) -> String {
     most_holders(events, VIP, Some("proxy1")).into_iter().collect::<Vec<_>>().join(" ")
 }

@@ -16,6 +16,9 @@ fn attempt(conversation: &str, key: &str, outcome: Outcome) -> Event {
         conversation: Some(conversation.to_owned()),
         key: Some(key.to_owned()),
         served_by: None,
+        position: None,
+        epoch: None,
+        durability: None,
     })
 }
 
@@ -23,6 +26,7 @@ fn transcript(conversation: &str, web: &str, keys: &[&str]) -> Event {
     event(What::Transcript {
         conversation: conversation.to_owned(),
         served_by: web.to_owned(),
+        asked_ns: None,
         keys: keys.iter().map(|&key| key.to_owned()).collect(),
     })
 }
@@ -120,6 +124,9 @@ fn a_conversation_that_one_web_did_not_tell_is_partly_read() {
         conversation: Some("c".to_owned()),
         key: None,
         served_by: None,
+        position: None,
+        epoch: None,
+        durability: None,
     });
     let balance = turns(
         &[

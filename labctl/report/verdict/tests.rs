@@ -1,7 +1,7 @@
 //! A drill that passes, and one change each that makes it something else.
 
 use super::super::event::{Began, Cable, Event, Outcome, What};
-use super::super::render;
+use super::super::{markdown, render};
 use super::*;
 use crate::drill;
 
@@ -10,6 +10,7 @@ const MS: u64 = 1_000_000;
 const ZERO_MS: u64 = 70_000;
 const FAULT_MS: u64 = 2_000;
 const END_MS: u64 = 4_000;
+const CONVERSATION: &str = "c1000000000000000000000000000000";
 
 /// A drill as it went, to be changed before it is told.
 struct Story {
@@ -102,8 +103,8 @@ impl Story {
                 .map(|web| at(FAULT_MS + 2, Some(web), "holder", What::NodeDown { how: String::new() })),
         );
         for &web in &self.asked {
-            let (conversation, served_by) = ("c1".to_owned(), web.to_owned());
-            let told = What::Transcript { conversation, served_by, keys: keys.clone() };
+            let (conversation, served_by) = (CONVERSATION.to_owned(), web.to_owned());
+            let told = What::Transcript { conversation, served_by, asked_ns: None, keys: keys.clone() };
             events.push(at(END_MS + 1_000, Some("client"), "load", told));
         }
         events.extend(self.ended.clone().map(|ended| at(END_MS + 1_100, None, "drill", ended)));
@@ -142,9 +143,12 @@ fn turn(ms: u64) -> Event {
             intended_ns: begun,
             started_ns: begun,
             outcome: Outcome::Ok,
-            conversation: Some("c1".to_owned()),
+            conversation: Some(CONVERSATION.to_owned()),
             key: Some(key(ms)),
             served_by: Some("web1".to_owned()),
+            position: None,
+            epoch: None,
+            durability: Some("db-quorum".to_owned()),
         },
     )
 }
@@ -252,13 +256,13 @@ fn without_outage_a_punctual_pacer_passes() {
 #[test]
 fn a_forgotten_turn_fails() {
     let story = Story { forgotten: Some("k1990"), ..Story::default() };
-    assert_eq!(story.verdict(), (Verdict::Fail, vec![Claim::LostTurns]));
+    assert_eq!(story.verdict(), (Verdict::Fail, vec![Claim::LostTurns, Claim::Consistency]));
 }
 
 #[test]
 fn a_drill_that_broke_nothing_has_shown_nothing() {
     let story = Story { fault_seen: false, ..Story::default() };
-    assert_eq!(story.verdict(), (Verdict::Unknown, vec![Claim::Faults]));
+    assert_eq!(story.verdict(), (Verdict::Unknown, vec![Claim::Consistency, Claim::Faults]));
 }
 
 #[test]
@@ -289,7 +293,7 @@ fn one_turn_without_an_acknowledgement_fails_unless_the_drill_says_otherwise() {
 #[test]
 fn a_reversed_transcript_fails() {
     let story = Story { reversed: true, ..Story::default() };
-    assert_eq!(story.verdict(), (Verdict::Fail, vec![Claim::Agreement]));
+    assert_eq!(story.verdict(), (Verdict::Fail, vec![Claim::Agreement, Claim::Consistency]));
 }
 
 #[test]
@@ -297,7 +301,7 @@ fn what_only_one_web_told_is_no_agreement() {
     let story = Story { asked: vec!["web1"], ..Story::default() };
     let claims = vec![Claim::DuplicateTurns, Claim::Agreement];
     assert_eq!(story.verdict(), (Verdict::Unknown, claims.clone()));
-    let unread = vec![Claim::LostTurns, Claim::DuplicateTurns, Claim::Agreement];
+    let unread = vec![Claim::LostTurns, Claim::DuplicateTurns, Claim::Agreement, Claim::Consistency];
     assert_eq!(Story { asked: vec![], ..Story::default() }.verdict(), (Verdict::Unknown, unread));
 }
 
@@ -308,6 +312,62 @@ fn a_web_that_is_down_need_not_be_asked_and_the_report_says_so() {
     let report = render(&story.events()).expect("a drill");
     let agreement = report.checks.iter().find(|check| check.claim == Claim::Agreement);
     assert!(agreement.is_some_and(|check| check.measured.contains("web2 down")), "{agreement:?}");
+}
+
+#[test]
+fn a_control_passes_by_losing_and_fails_by_keeping() {
+    let expect = "lost_turns_min: 1, consistent: false";
+    let story = Story { forgotten: Some("k1990"), expect, ..Story::default() };
+    assert_eq!(story.verdict(), (Verdict::Pass, vec![]));
+    let story = Story { expect, ..Story::default() };
+    assert_eq!(story.verdict(), (Verdict::Fail, vec![Claim::LostTurns, Claim::Consistency]));
+}
+
+#[test]
+fn a_site_that_should_refuse_and_does_not_fails() {
+    let story = Story { expect: "refusals_min: 1", ..Story::default() };
+    assert_eq!(story.verdict(), (Verdict::Fail, vec![Claim::Refusals]));
+    let mut events = story.events();
+    // The first attempt at the first turn, a millisecond before the one that was acknowledged.
+    let mut first = turn(0);
+    first.at_ns -= MS;
+    if let What::Request { outcome, durability, .. } = &mut first.what {
+        (*outcome, *durability) = (Outcome::Status(503), None);
+    }
+    events.push(first);
+    assert_eq!(render(&events).expect("a drill").verdict, Verdict::Pass);
+}
+
+#[test]
+fn the_report_tells_the_first_contradiction() {
+    let story = Story { forgotten: Some("k1990"), ..Story::default() };
+    let report = render(&story.events()).expect("a drill");
+    assert_eq!(report.memory.consistent, Some(false));
+    assert_eq!(report.turns.durability, [("db-quorum".to_owned(), 400)].into());
+    insta::assert_snapshot!(report.memory.story.join("\n"), @r"
+    The first contradiction (lost), in conversation c1000000000000000000000000000000:
+      line 200: the turn with key k1990 was acknowledged by web1 at 1.992 s (said by client, attempt 1, durability db-quorum)
+      line 401: the final transcript of web1, read at 5.000 s, does not have it; it tells 399 turns
+      So an acknowledged turn is lost.
+    ");
+    assert!(markdown(&report).contains(&report.memory.story.join("\n")));
+}
+
+#[test]
+fn conversations_without_proper_names_are_no_history() {
+    let mut events = Story::default().events();
+    for event in &mut events {
+        if let What::Request { conversation: Some(conversation), .. }
+        | What::Transcript { conversation, .. } = &mut event.what
+        {
+            *conversation = "c1".to_owned();
+        }
+    }
+    let report = render(&events).expect("a drill");
+    let check = report.checks.iter().find(|check| check.claim == Claim::Consistency);
+    let check = check.expect("every drill has this check");
+    assert_eq!(check.result, Verdict::Unknown);
+    insta::assert_snapshot!(check.measured, @"the record is no history: a conversation's identifier is 32 hexadecimal digits in lower case");
 }
 
 #[test]

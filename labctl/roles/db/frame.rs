@@ -1,5 +1,5 @@
-//! Frames between databases and those who ask them: a length of four bytes, then a value in postcard. It knows bytes
-//! and bounds, not what the values mean.
+//! Frames between databases and those who ask them, and between webs and their witness: a length of four bytes, then a
+//! value in postcard. It knows bytes and bounds, not what the values mean.
 
 use std::io;
 
@@ -23,7 +23,7 @@ pub enum FrameError {
     #[error("carry a frame")]
     Io(#[from] io::Error),
     /// Longer than anybody may send.
-    #[error("a frame of {0} bytes is over the limit of {FRAME_MAX}")]
+    #[error("a frame of {0} bytes is over the limit")]
     TooLong(usize),
     /// The bytes are not a value of the expected type.
     #[error("understand a frame")]
@@ -31,7 +31,7 @@ pub enum FrameError {
 }
 
 /// A value as a frame, ready for one write.
-pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, FrameError> {
+pub(in crate::roles) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, FrameError> {
     let mut frame = postcard::to_extend(value, vec![0; LENGTH_BYTES])?;
     let len = frame.len() - LENGTH_BYTES;
     if len > FRAME_MAX {
@@ -43,8 +43,16 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, FrameError> {
 
 /// The next value on a connection.
 pub(super) async fn read<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> Result<T, FrameError> {
+    read_within(FRAME_MAX, from).await
+}
+
+/// The same where no value is longer than this.
+pub(in crate::roles) async fn read_within<T: DeserializeOwned>(
+    max: usize,
+    from: &mut (impl AsyncRead + Unpin),
+) -> Result<T, FrameError> {
     let len = from.read_u32().await? as usize;
-    if len > FRAME_MAX {
+    if len > max {
         return Err(FrameError::TooLong(len));
     }
     let mut bytes = Vec::with_capacity(len.min(FIRST_ROOM));

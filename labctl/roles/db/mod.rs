@@ -6,7 +6,7 @@ mod compaction;
 mod desk;
 mod directory;
 mod disk;
-mod frame;
+pub(in crate::roles) mod frame;
 mod joining;
 mod link;
 mod log;

@@ -1,5 +1,5 @@
-//! One conversation: turn after turn by the timetable, each retried under the same key until it is acknowledged, and
-//! read back in the end. It knows the application's HTTP interface and nothing of other conversations.
+//! One conversation: turn after turn by the timetable, each retried under the same key until it is acknowledged, read now
+//! and then meanwhile, and read back in the end. It knows the application's HTTP interface and nothing of other conversations.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
+use tokio::task::JoinSet;
 
 use super::alarm::Alarm;
 use super::journal::Journal;
@@ -23,10 +24,19 @@ const BACKOFF_MAX: Duration = Duration::from_millis(200);
 /// How often a conversation is read back at most to meet every web node; a balancer that leads to each by turns or by
 /// address needs far less.
 const READS_MAX: usize = 32;
+/// Most reads of one conversation under way: a site that does not answer is not asked ever more.
+const READS_IN_FLIGHT_MAX: usize = 2;
 /// The header by which a web node says who it is.
 const SERVED_BY: &str = "x-served-by";
+/// The header by which it says in which epoch its owner holds the conversation, where there is such a thing.
+const EPOCH: &str = "x-lab-epoch";
+/// The header by which it says where what it acknowledges is kept.
+const DURABILITY: &str = "x-lab-durability";
 /// The header that makes a retry the same turn.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Who answered, where the answer does not say it.
+const UNNAMED: &str = "unnamed";
 
 /// One side of a conversation.
 #[derive(Debug)]
@@ -35,15 +45,46 @@ pub(super) struct Talker {
     id: String,
     source: Ipv4Addr,
     line: Line,
+    /// Reads come from another address, which a balancer may lead to another web.
+    reader: Line,
+    reads: JoinSet<Result<(), Error>>,
     alarm: Alarm,
     journal: Journal,
 }
 
 /// A connection that is replaced when it fails.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Line {
     client: Client,
     base: String,
+}
+
+/// What an answer says of itself.
+#[derive(Debug, Default)]
+struct Signature {
+    served_by: Option<String>,
+    epoch: Option<u64>,
+    durability: Option<String>,
+}
+
+/// How an attempt to say a turn ended.
+#[derive(Debug)]
+struct Said {
+    outcome: Outcome,
+    by: Signature,
+    position: Option<u64>,
+}
+
+/// A conversation as it was told.
+#[derive(Debug)]
+struct Told {
+    by: Signature,
+    keys: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Receipt {
+    position: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +113,8 @@ impl Talker {
     ) -> Result<Self, Error> {
         let mut alarm = Alarm::new().map_err(Error::Prepare)?;
         let mut line = Line::new(spec, source)?;
+        let other = spec.sources.iter().cycle().skip_while(|&&it| it != source).nth(1);
+        let reader = Line::to_read(spec, other.copied().unwrap_or(source))?;
         for retry in 0.. {
             let started_ns = clock::monotonic_ns();
             let opened = line.open_conversation().await;
@@ -86,10 +129,13 @@ impl Talker {
                 conversation: id.clone(),
                 key: None,
                 served_by: None,
+                position: None,
+                epoch: None,
+                durability: None,
             };
             journal.emit(what).await?;
             if let Some(id) = id {
-                return Ok(Self { index, id, source, line, alarm, journal });
+                return Ok(Self { index, id, source, line, reader, reads: JoinSet::new(), alarm, journal });
             }
             if clock::monotonic_ns() >= until_ns {
                 return Err(Error::Open { index, address: source, last: outcome });
@@ -119,6 +165,34 @@ impl Talker {
             if clock::monotonic_ns() >= settled_ns {
                 break;
             }
+            if spec.reads_after(self.index, turn) {
+                self.look()?;
+            }
+        }
+        while let Some(done) = self.reads.join_next().await {
+            done.map_err(|error| Error::Prepare(io::Error::other(error)))??;
+        }
+        Ok(())
+    }
+
+    /// Has the conversation read beside the turns, which do not wait for it.
+    fn look(&mut self) -> Result<(), Error> {
+        while let Some(done) = self.reads.try_join_next() {
+            done.map_err(|error| Error::Prepare(io::Error::other(error)))??;
+        }
+        if self.reads.len() < READS_IN_FLIGHT_MAX {
+            let (reader, id, journal) = (self.reader.clone(), self.id.clone(), self.journal.clone());
+            self.reads.spawn(async move {
+                let started_ns = clock::monotonic_ns();
+                let (outcome, by, keys) = match reader.read(&id).await {
+                    Ok(told) => (Outcome::Ok, told.by, Some(told.keys)),
+                    Err(outcome) => (outcome, Signature::default(), None),
+                };
+                let Signature { served_by, epoch, durability } = by;
+                let what =
+                    What::Read { started_ns, outcome, conversation: id, served_by, epoch, durability, keys };
+                journal.emit(what).await
+            });
         }
         Ok(())
     }
@@ -127,14 +201,17 @@ impl Talker {
         let key = format!("{}-{turn}", self.id);
         for retry in 0.. {
             let started_ns = clock::monotonic_ns();
-            let (outcome, served_by) = self.line.say(&self.id, &key, turn).await;
+            let Said { outcome, by, position } = self.line.say(&self.id, &key, turn).await;
             let what = What::Request {
                 intended_ns,
                 started_ns,
                 outcome: outcome.clone(),
                 conversation: Some(self.id.clone()),
                 key: Some(key.clone()),
-                served_by,
+                served_by: by.served_by,
+                position,
+                epoch: by.epoch,
+                durability: by.durability,
             };
             self.journal.emit(what).await?;
             if !worth_a_retry(&outcome) || clock::monotonic_ns() >= settled_ns {
@@ -157,10 +234,13 @@ impl Talker {
             if asked.len() >= spec.webs.max(1) || clock::monotonic_ns() >= until_ns {
                 break;
             }
+            let asked_ns = clock::monotonic_ns();
             match Line::new(spec, source)?.read(&self.id).await {
-                Ok((served_by, keys)) => {
+                Ok(Told { by, keys }) => {
+                    let served_by = by.served_by.unwrap_or_else(|| UNNAMED.to_owned());
                     if asked.insert(served_by.clone()) {
-                        let what = What::Transcript { conversation: self.id.clone(), served_by, keys };
+                        let (conversation, asked_ns) = (self.id.clone(), Some(asked_ns));
+                        let what = What::Transcript { conversation, served_by, asked_ns, keys };
                         self.journal.emit(what).await?;
                     }
                 }
@@ -180,6 +260,15 @@ impl Talker {
 
 impl Line {
     fn new(spec: &Spec, source: Ipv4Addr) -> Result<Self, Error> {
+        Self::keeping(spec, source, 1)
+    }
+
+    /// A new connection for each request: nobody would notice that a kept one has failed.
+    fn to_read(spec: &Spec, source: Ipv4Addr) -> Result<Self, Error> {
+        Self::keeping(spec, source, 0)
+    }
+
+    fn keeping(spec: &Spec, source: Ipv4Addr, idle: usize) -> Result<Self, Error> {
         let client = Client::builder()
             .local_address(std::net::IpAddr::V4(source))
             .timeout(spec.timeout)
@@ -187,7 +276,7 @@ impl Line {
             // being gone.
             .tcp_user_timeout(spec.timeout)
             .no_proxy()
-            .pool_max_idle_per_host(1)
+            .pool_max_idle_per_host(idle)
             .build()
             .map_err(|error| Error::Client { address: source, source: error })?;
         Ok(Self { client, base: format!("http://{}:{}/conversations", spec.vip, spec.port) })
@@ -199,7 +288,7 @@ impl Line {
         Ok(opened.id)
     }
 
-    async fn say(&self, id: &str, key: &str, turn: u64) -> (Outcome, Option<String>) {
+    async fn say(&self, id: &str, key: &str, turn: u64) -> Said {
         let request = self
             .client
             .post(format!("{}/{id}/turns", self.base))
@@ -207,31 +296,36 @@ impl Line {
             .json(&serde_json::json!({ "text": format!("turn {turn}") }));
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) => return (outcome_of(&error), None),
+            Err(error) => {
+                return Said { outcome: outcome_of(&error), by: Signature::default(), position: None };
+            }
         };
-        let (status, served_by) = (answer.status(), served_by(&answer));
+        let (status, by) = (answer.status(), Signature::of(&answer));
         // A turn counts once its whole answer is here; reading it to the end also frees the connection.
-        match answer.bytes().await {
-            Err(error) => (outcome_of(&error), served_by),
-            Ok(_) if status.is_success() => (Outcome::Ok, served_by),
-            Ok(_) => (Outcome::Status(status.as_u16()), served_by),
-        }
+        let (outcome, position) = match answer.bytes().await {
+            Err(error) => (outcome_of(&error), None),
+            Ok(body) if status.is_success() => {
+                let receipt = serde_json::from_slice::<Receipt>(&body).ok();
+                (Outcome::Ok, receipt.and_then(|receipt| receipt.position))
+            }
+            Ok(_) => (Outcome::Status(status.as_u16()), None),
+        };
+        Said { outcome, by, position }
     }
 
     /// Who answered, and the keys of the turns that it knows of.
-    async fn read(&self, id: &str) -> Result<(String, Vec<String>), Outcome> {
+    async fn read(&self, id: &str) -> Result<Told, Outcome> {
         let answer = self.client.get(format!("{}/{id}", self.base)).send().await;
         let answer = answer.map_err(|error| outcome_of(&error))?;
-        let served_by = served_by(&answer);
-        match (answer.status(), &served_by) {
+        let by = Signature::of(&answer);
+        match (answer.status(), &by.served_by) {
             // The application itself says that nothing is left, which is an answer; asking again would not bring it back.
-            (StatusCode::NOT_FOUND, Some(web)) => return Ok((web.clone(), Vec::new())),
+            (StatusCode::NOT_FOUND, Some(_)) => return Ok(Told { by, keys: Vec::new() }),
             (status, _) if !status.is_success() => return Err(Outcome::Status(status.as_u16())),
             _ => {}
         }
-        let served_by = served_by.unwrap_or_else(|| "unnamed".to_owned());
         let transcript: Transcript = answer.json().await.map_err(|error| outcome_of(&error))?;
-        Ok((served_by, transcript.turns.into_iter().map(|turn| turn.key).collect()))
+        Ok(Told { by, keys: transcript.turns.into_iter().map(|turn| turn.key).collect() })
     }
 }
 
@@ -243,8 +337,15 @@ fn success(answer: reqwest::Result<Response>) -> Result<Response, Outcome> {
     }
 }
 
-fn served_by(answer: &Response) -> Option<String> {
-    answer.headers().get(SERVED_BY)?.to_str().ok().map(str::to_owned)
+impl Signature {
+    fn of(answer: &Response) -> Self {
+        let word = |name| answer.headers().get(name)?.to_str().ok().map(str::to_owned);
+        Self {
+            served_by: word(SERVED_BY),
+            epoch: word(EPOCH).and_then(|epoch| epoch.parse().ok()),
+            durability: word(DURABILITY),
+        }
+    }
 }
 
 /// Whether another attempt may succeed: not where the site understood and refused.

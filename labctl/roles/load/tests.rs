@@ -76,8 +76,9 @@ async fn say(
         turns.push(key.clone());
     }
     shared.progress.notify_waiters();
-    ([("x-served-by", "web1")], Json(serde_json::json!({ "position": turns.len(), "key": key })))
-        .into_response()
+    let place = turns.iter().position(|kept| *kept == key);
+    let signed = [("x-served-by", "web1"), ("x-lab-durability", "pair"), ("x-lab-epoch", "7")];
+    (signed, Json(serde_json::json!({ "position": place, "key": key }))).into_response()
 }
 
 async fn read(State(shared): State<Shared>, Path(id): Path<String>) -> Response {
@@ -117,6 +118,7 @@ fn spec(port: u16) -> Spec {
         timeout: Duration::from_secs(5),
         probe_interval: Duration::from_millis(2),
         duration: Duration::from_millis(300),
+        reads_percent: 0,
     }
 }
 
@@ -186,7 +188,7 @@ fn every_turn_of_the_timetable_is_said_and_read_back() {
 
     let mut webs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for event in &events {
-        if let What::Transcript { conversation, served_by, keys } = &event.what {
+        if let What::Transcript { conversation, served_by, keys, .. } = &event.what {
             webs.entry(conversation).or_default().insert(served_by);
             assert_eq!(keys, &app.turns[conversation], "of {conversation} by {served_by}");
         }
@@ -218,6 +220,40 @@ fn a_failed_turn_is_tried_again_under_its_key_and_from_its_place_on_the_timetabl
 }
 
 #[test]
+fn what_an_acknowledgement_says_of_itself_is_recorded() {
+    let (events, _) = told(App::default(), |_| ());
+    let mut positions: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for event in &events {
+        let What::Request { conversation: Some(id), key: Some(_), position, epoch, durability, .. } =
+            &event.what
+        else {
+            continue;
+        };
+        assert_eq!((*epoch, durability.as_deref()), (Some(7), Some("pair")));
+        positions.entry(id).or_default().push(position.expect("the acknowledgement has one"));
+    }
+    assert!(positions.values().all(|all| all.iter().copied().eq(0..15)), "{positions:?}");
+}
+
+#[test]
+fn a_share_of_the_turns_is_followed_by_a_read() {
+    let (events, shared) = told(App::default(), |spec| spec.reads_percent = 40);
+    let reads: Vec<_> = events
+        .iter()
+        .filter_map(|event| match &event.what {
+            What::Read { outcome: Outcome::Ok, conversation, keys: Some(keys), .. } => {
+                Some((conversation, keys))
+            }
+            _ => None,
+        })
+        .collect();
+    // Two in five of 45 turns, but for those that came while two were under way already.
+    assert!((9..=18).contains(&reads.len()), "{}", reads.len());
+    let app = shared.app.lock().expect("no panic");
+    assert!(reads.iter().all(|(id, keys)| app.turns[*id].starts_with(keys)), "{reads:?}");
+}
+
+#[test]
 fn a_slow_conversation_does_not_hold_up_another() {
     // Conversation 0 is answered only after conversation 1 is complete: a load that waits for it never gets there.
     let (events, _) = told(App { hold_until: Some(15), ..App::default() }, |_| ());
@@ -237,7 +273,7 @@ fn a_conversation_that_the_site_has_forgotten_is_read_back_without_turns() {
     let transcripts: Vec<_> = events
         .iter()
         .filter_map(|event| match &event.what {
-            What::Transcript { conversation, served_by, keys } => Some((conversation, served_by, keys)),
+            What::Transcript { conversation, served_by, keys, .. } => Some((conversation, served_by, keys)),
             _ => None,
         })
         .collect();

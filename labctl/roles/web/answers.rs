@@ -6,8 +6,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::databases::NoAnswer;
 use super::download::DOWNLOAD_BYTES_MAX;
+use super::memory::Unavailable;
+use crate::conversation::peer::{Refusal, State};
 use crate::conversation::{ConversationId, TURN_BYTES_MAX, TURNS_MAX, Transcript, Turn};
 
 /// Seconds after which it is worth trying again: an election takes less, and mostly so does a request in work.
@@ -87,7 +88,7 @@ pub(super) enum Failure {
     #[error("the request was not complete in time")]
     TooSlow,
     #[error("{0}")]
-    NoMemory(#[from] NoAnswer),
+    NoMemory(#[from] Unavailable),
     #[error("no randomness for an identifier: {0}")]
     NoRandomness(std::io::Error),
 }
@@ -114,9 +115,21 @@ impl Failure {
             Self::ConversationFull => (StatusCode::UNPROCESSABLE_ENTITY, "conversation-full"),
             Self::NoRandomness(_) => (StatusCode::INTERNAL_SERVER_ERROR, "no-randomness"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
-            Self::NoMemory(_) => (StatusCode::SERVICE_UNAVAILABLE, "databases-unavailable"),
+            Self::NoMemory(Unavailable::Databases(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "databases-unavailable")
+            }
+            Self::NoMemory(Unavailable::Peer(refused)) => (StatusCode::SERVICE_UNAVAILABLE, word(refused)),
             Self::StoreFull => (StatusCode::INSUFFICIENT_STORAGE, "store-full"),
         }
+    }
+}
+
+fn word(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::NotServing(State::Joining) => "memory-joining",
+        Refusal::NotServing(_) => "memory-fenced",
+        Refusal::Busy => "overloaded",
+        Refusal::TimedOut | Refusal::Unknown => "peer-silent",
     }
 }
 

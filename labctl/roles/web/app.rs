@@ -11,14 +11,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::answers::{Failure, NewConversation, TurnReceipt, WholeConversation};
 use super::download;
-use super::memory::Memory;
+use super::memory::{Memory, Unavailable, Worth};
 use crate::conversation::{Command, ConversationId, Digest, Outcome, TURN_BYTES_MAX, TurnKey};
 use crate::roles::random;
 use crate::topology::NodeName;
@@ -34,6 +34,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const SERVED_BY: HeaderName = HeaderName::from_static("x-served-by");
 const MODE: HeaderName = HeaderName::from_static("x-lab-mode");
 const DURABILITY: HeaderName = HeaderName::from_static("x-lab-durability");
+const EPOCH: HeaderName = HeaderName::from_static("x-lab-epoch");
+const OWNER: HeaderName = HeaderName::from_static("x-lab-owner");
 
 /// The application of one web node.
 pub(super) struct App {
@@ -91,15 +93,25 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Says on every answer who gave it, and what its acknowledgement is worth.
+/// Says on every answer who gave it, and what it is worth: what it tells of itself, else what the memory is worth now. An
+/// answer of a memory that is worth nothing says nothing about it.
 async fn sign(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
+    let worth = response.extensions_mut().remove::<Worth>();
     let headers = response.headers_mut();
     if let Ok(me) = HeaderValue::from_str(app.me.as_str()) {
         headers.insert(SERVED_BY, me);
     }
     headers.insert(MODE, HeaderValue::from_static(app.memory.mode()));
-    headers.insert(DURABILITY, HeaderValue::from_static(app.memory.durability()));
+    if let Some(durability) = worth.as_ref().map(|worth| worth.durability).or(app.memory.durability()) {
+        headers.insert(DURABILITY, HeaderValue::from_static(durability));
+    }
+    if let Some(claim) = worth.and_then(|worth| worth.claim) {
+        headers.insert(EPOCH, HeaderValue::from(claim.epoch));
+        if let Ok(owner) = HeaderValue::from_str(claim.owner.as_str()) {
+            headers.insert(OWNER, owner);
+        }
+    }
     response
 }
 
@@ -120,14 +132,15 @@ async fn bytes(Path(len): Path<String>) -> Result<Response, Failure> {
 
 async fn create(State(app): State<Arc<App>>) -> Result<Response, Failure> {
     let id = ConversationId::from(random::bytes().map_err(Failure::NoRandomness)?);
-    match app.memory.apply(Command::Create { id }).await? {
+    let (outcome, worth) = app.memory.apply(Command::Create { id }).await?;
+    match outcome {
         Outcome::Created => {}
         refused => return Err(refusal(&refused)),
     }
     let location = (header::LOCATION, format!("/conversations/{id}"));
     let cookie = (header::SET_COOKIE, format!("lab_sid={id}; Path=/; HttpOnly; SameSite=Lax"));
     let body = Json(NewConversation { id: id.to_string() });
-    Ok((StatusCode::CREATED, [location, cookie], body).into_response())
+    Ok((StatusCode::CREATED, Extension(worth), [location, cookie], body).into_response())
 }
 
 /// The body of a turn.
@@ -154,13 +167,14 @@ async fn append(
 
     let _reservation = app.reserve(id, &key).ok_or(Failure::KeyInFlight)?;
     let command = Command::AppendTurn { id, key: key.clone(), body: said.text };
-    let (status, position, digest) = match app.memory.apply(command).await? {
+    let (outcome, worth) = app.memory.apply(command).await?;
+    let (status, position, digest) = match outcome {
         Outcome::Appended { position, digest } => (StatusCode::CREATED, position, digest),
         Outcome::Replayed { position, digest } => (StatusCode::OK, position, digest),
         refused => return Err(refusal(&refused)),
     };
     let receipt = TurnReceipt { position, digest: digest.to_string(), key: key.to_string() };
-    Ok((status, Json(receipt)).into_response())
+    Ok((status, Extension(worth), Json(receipt)).into_response())
 }
 
 async fn read(
@@ -169,12 +183,13 @@ async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let id = identify(&id)?;
-    let transcript = app.memory.read(id).await?.ok_or(Failure::NoSuchConversation)?;
+    let (transcript, worth) = app.memory.read(id).await?;
+    let transcript = transcript.ok_or(Failure::NoSuchConversation)?;
     let tag = [(header::ETAG, format!("\"{}\"", transcript.digest()))];
     if is_known(&headers, transcript.digest()) {
-        return Ok((StatusCode::NOT_MODIFIED, tag).into_response());
+        return Ok((StatusCode::NOT_MODIFIED, Extension(worth), tag).into_response());
     }
-    Ok((tag, Json(WholeConversation::new(id, &transcript))).into_response())
+    Ok((Extension(worth), tag, Json(WholeConversation::new(id, &transcript))).into_response())
 }
 
 /// Whether the visitor has this state already (RFC 9110 section 13.1.2: weak comparison).
@@ -201,7 +216,7 @@ fn refusal(outcome: &Outcome) -> Failure {
         Outcome::StoreFull => Failure::StoreFull,
         // An outcome of another command: no database of this version gives it.
         Outcome::Created | Outcome::Appended { .. } | Outcome::Replayed { .. } => {
-            Failure::NoMemory(super::NoAnswer::Odd)
+            Failure::NoMemory(Unavailable::Databases(super::NoAnswer::Odd))
         }
     }
 }

@@ -6,6 +6,7 @@ mod app;
 mod databases;
 mod download;
 mod memory;
+mod peer;
 mod store;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use databases::{Databases, NoAnswer};
+pub use peer::PeerError;
 pub use store::built;
 
 use self::app::App;
@@ -46,6 +48,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The memory that it should have with another web cannot begin.
+    #[error("remember together with another web")]
+    Peer(#[from] PeerError),
     /// The listener failed.
     #[error("serve HTTP")]
     Serve(#[source] std::io::Error),
@@ -79,7 +84,8 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let app = Arc::new(App::new(site.me.clone(), Memory::of(site)));
+    let memory = Memory::open(site, &reporter).await?;
+    let app = Arc::new(App::new(site.me.clone(), memory));
     let mut tasks = JoinSet::new();
     let watched = app.clone();
     tasks.spawn(async move { watched.memory().watch().await });

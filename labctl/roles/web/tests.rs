@@ -14,15 +14,17 @@ use crate::roles::db::tests::cluster::{self, Cluster, WAIT_MAX, eventually};
 use crate::topology::{self, Topology};
 
 /// A web node of a test.
-struct Web {
+pub(super) struct Web {
     base: String,
     visitor: Client,
-    server: JoinHandle<()>,
+    server: Option<JoinHandle<()>>,
 }
 
 impl Drop for Web {
     fn drop(&mut self) {
-        self.server.abort();
+        if let Some(server) = &self.server {
+            server.abort();
+        }
     }
 }
 
@@ -37,7 +39,13 @@ impl Web {
             serve(&site, reporter, listener, std::future::pending()).await.unwrap();
         });
         let visitor = Client::builder().no_proxy().timeout(WAIT_MAX).build().unwrap();
-        Self { base, visitor, server }
+        Self { base, visitor, server: Some(server) }
+    }
+
+    /// A web that somebody else runs.
+    pub(super) fn at(base: &str) -> Self {
+        let visitor = Client::builder().no_proxy().timeout(WAIT_MAX).build().unwrap();
+        Self { base: base.to_owned(), visitor, server: None }
     }
 
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
@@ -63,16 +71,16 @@ impl Web {
     }
 }
 
-async fn body(response: Response) -> Value {
+pub(super) async fn body(response: Response) -> Value {
     serde_json::from_str(&response.text().await.unwrap()).unwrap()
 }
 
-fn header<'a>(response: &'a Response, name: &str) -> &'a str {
+pub(super) fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers().get(name).unwrap_or_else(|| panic!("no {name} in {response:?}")).to_str().unwrap()
 }
 
 /// Every answer that needs no database to be broken, in any mode.
-async fn assert_statuses(web: &Web, mode: &str, durability: &str) {
+pub(super) async fn assert_statuses(web: &Web, mode: &str, durability: &str) {
     let created = web.send(Method::POST, "/conversations", &[], "").await;
     assert_eq!(created.status(), StatusCode::CREATED);
     let (location, cookie) =

@@ -3,6 +3,8 @@
 
 mod balancers;
 mod elections;
+mod machines;
+mod peers;
 
 use insta::assert_snapshot;
 
@@ -37,6 +39,8 @@ fn every_kind_is_shown_here() {
         include_str!("mistakes.rs"),
         include_str!("mistakes/balancers.rs"),
         include_str!("mistakes/elections.rs"),
+        include_str!("mistakes/machines.rs"),
+        include_str!("mistakes/peers.rs"),
     ];
     let shown = parts.concat();
     let missing: Vec<_> =

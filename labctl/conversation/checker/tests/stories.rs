@@ -53,6 +53,12 @@ fn elsewhere(line: &str, conversation: u64) -> String {
     line.replace(&format!("{:032}", 1), &format!("{conversation:032}"))
 }
 
+/// The same fault, never mended.
+fn unmended(line: &str) -> String {
+    let (before, after) = line.split_once(r#","ended_ns":"#).unwrap();
+    format!("{before}{}", after.trim_start_matches(|it: char| it.is_ascii_digit()))
+}
+
 fn judge(lines: &[String]) -> Judgement {
     check(&History::parse(lines.join("\n").as_bytes()).unwrap(), &Demand::default())
 }
@@ -185,6 +191,27 @@ fn a_fault_has_to_be_seen_and_to_fall_into_the_run() {
     insta::assert_snapshot!(shortfalls(&with(fault(0, 90, true))), @"
     0 acknowledged turns before `kill of web1`, 1 wanted
     0 acknowledged turns after `kill of web1`, 1 wanted
+    ");
+}
+
+#[test]
+fn a_fault_that_was_never_mended_has_no_time_after_it() {
+    let run = [said("a", 0, 10, 0), said("b", 30, 40, 1), said("c", 60, 70, 2)];
+    let with = |fault: String| [&run[..], &[fault, transcript("web1", &["a", "b", "c"], 90, 91)]].concat();
+    assert_eq!(judge(&with(unmended(&fault(20, 0, true)))).verdict, Verdict::Consistent);
+    insta::assert_snapshot!(shortfalls(&with(unmended(&fault(65, 0, true)))), @"0 acknowledged turns during `kill of web1`, 1 wanted");
+}
+
+#[test]
+fn a_fault_may_say_how_much_must_go_on_beside_it() {
+    let run = [said("a", 0, 10, 0), said("b", 30, 40, 1), said("c", 60, 70, 2)];
+    let with = |fault: String| [&run[..], &[fault, transcript("web1", &["a", "b", "c"], 90, 91)]].concat();
+    let wants = |turns: u64| fault(31, 50, true).replace('}', &format!(r#","acknowledged_min":{turns}}}"#));
+    assert_eq!(judge(&with(wants(0))).verdict, Verdict::Consistent);
+    insta::assert_snapshot!(shortfalls(&with(wants(2))), @"
+    1 acknowledged turn before `kill of web1`, 2 wanted
+    0 acknowledged turns during `kill of web1`, 2 wanted
+    1 acknowledged turn after `kill of web1`, 2 wanted
     ");
 }
 

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -44,10 +44,12 @@ pub(crate) async fn eventually<T, E: std::fmt::Debug>(
 
 /// A site of `dbs` databases and two web nodes, on loopback addresses that no other test uses.
 pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
-    static NEXT: AtomicU8 = AtomicU8::new(0);
-    let host = 1 + 10 * NEXT.fetch_add(1, Ordering::Relaxed);
+    const SITES_PER_NETWORK: u32 = 25;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let host = 1 + 10 * (next % SITES_PER_NETWORK) as u8;
     let process = std::process::id();
-    let (a, b) = (1 + (process % 250) as u8, (process / 250 % 250) as u8);
+    let (a, b) = (1 + (process % 250) as u8, ((process / 250 + next / SITES_PER_NETWORK) % 250) as u8);
     let data: NetworkName = "data".parse().unwrap();
     let node = |name: String, role, host| Node {
         name: name.parse().unwrap(),
@@ -60,6 +62,7 @@ pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
         gateway: None,
         gateway6: None,
         services: Vec::new(),
+        limits: Default::default(),
     };
     let webs = (0..2).map(|n| node(format!("web{}", n + 1), Role::Web, host + n));
     let databases = (0..dbs).map(|n| node(format!("db{}", n + 1), Role::Db, host + 2 + n));
@@ -75,6 +78,7 @@ pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
             engine: StoreEngine::default(),
             web_port: 8080,
             db_port: DB_PORT,
+            peers: None,
         },
     }
 }

@@ -26,6 +26,7 @@ fn site() -> Site {
         gateway: Some("10.10.1.1".parse().unwrap()),
         gateway6: None,
         services: vec![],
+        limits: Default::default(),
     };
     let floating = |name: &str, address: &str| FloatingAddress {
         network: network(name),
@@ -56,6 +57,7 @@ fn site() -> Site {
             engine: StoreEngine::default(),
             web_port: 8080,
             db_port: 5432,
+            peers: None,
         },
     };
     Site { topology, me: "proxy1".parse().unwrap(), disk: "/nowhere".into() }

@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 use self::etcd::Etcd;
 #[cfg(feature = "postgres")]
 use self::postgres::Postgres;
+#[cfg(feature = "redis")]
+use self::redis::Redis;
 use super::databases::NoAnswer;
 use crate::conversation::{Command, ConversationId, Outcome, Transcript};
 use crate::roles::db::Directory;
@@ -77,7 +79,7 @@ impl Trouble {
 pub(super) enum Store {
     Etcd(Client<Etcd>),
     #[cfg(feature = "redis")]
-    Redis(Client<redis::Redis>),
+    Redis(Client<Redis>),
     #[cfg(feature = "postgres")]
     Postgres(Client<Postgres>),
     /// This build has no client for it.
@@ -92,9 +94,7 @@ impl Store {
         match topology.conversation.engine {
             StoreEngine::Etcd => Self::Etcd(Client::new(Etcd::new(&directory), &directory, favourite)),
             #[cfg(feature = "redis")]
-            StoreEngine::Redis => {
-                Self::Redis(Client::new(redis::Redis::new(&directory), &directory, favourite))
-            }
+            StoreEngine::Redis => Self::Redis(Client::new(Redis::new(&directory), &directory, favourite)),
             #[cfg(feature = "postgres")]
             StoreEngine::Postgres => {
                 Self::Postgres(Client::new(Postgres::new(&directory), &directory, favourite))
@@ -107,7 +107,7 @@ impl Store {
         match self {
             Self::Etcd(_) => Etcd::DURABILITY,
             #[cfg(feature = "redis")]
-            Self::Redis(_) => redis::Redis::DURABILITY,
+            Self::Redis(_) => Redis::DURABILITY,
             #[cfg(feature = "postgres")]
             Self::Postgres(_) => Postgres::DURABILITY,
             Self::Unbuilt(_) => "none",
