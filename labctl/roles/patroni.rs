@@ -191,7 +191,7 @@ const PARAMETERS: [(&str, &str); 16] = [
     // The disks of a lab are small. A standby that is away while more than this is written does not find back.
     ("min_wal_size", "32MB"),
     ("max_wal_size", "64MB"),
-    ("wal_keep_size", "128MB"),
+    ("wal_keep_size", "64MB"),
     ("wal_sender_timeout", SILENCE_MAX),
     ("wal_receiver_timeout", SILENCE_MAX),
     ("wal_retrieve_retry_interval", "250ms"),

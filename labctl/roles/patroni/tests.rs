@@ -43,7 +43,7 @@ fn nothing_is_acknowledged_without_a_standby_and_only_the_data_network_is_truste
             shared_buffers: "16MB"
             min_wal_size: "32MB"
             max_wal_size: "64MB"
-            wal_keep_size: "128MB"
+            wal_keep_size: "64MB"
             wal_sender_timeout: "3s"
             wal_receiver_timeout: "3s"
             wal_retrieve_retry_interval: "250ms"
