@@ -138,7 +138,8 @@ impl Clock {
     /// When it shows this, or a little later.
     fn when(&self, shown: Duration) -> Duration {
         let shown = shown.saturating_sub(self.ahead).as_nanos() as i64;
-        Duration::from_nanos((shown - shown / 1_000_000 * self.drift) as u64 + 100_000)
+        let pace = 1_000_000 + self.drift;
+        Duration::from_nanos((shown / pace * 1_000_000) as u64) + Duration::from_millis(2)
     }
 }
 
@@ -199,10 +200,6 @@ fn cable_key(cable: Cable) -> u8 {
         Cable::Witness(Side::First) => 1,
         Cable::Witness(Side::Second) => 2,
     }
-}
-
-pub(super) fn conversation(n: u8) -> ConversationId {
-    [n + 1; 16].into()
 }
 
 impl Site {
@@ -364,10 +361,6 @@ impl Site {
 
     pub(super) fn state(&self, web: Side) -> Option<State> {
         self.webs[index(web)].peer.as_ref().map(|peer| peer.state())
-    }
-
-    pub(super) fn peer(&self, web: Side) -> &Peer {
-        self.webs[index(web)].peer.as_ref().unwrap()
     }
 
     /// Reads every conversation through both webs.
