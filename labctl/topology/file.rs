@@ -11,8 +11,8 @@ use super::scalars::{
     Priority, Size, Switch, Token, Weight,
 };
 use super::site::{
-    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Placement, Profile, Protocol,
-    Restart, Role, Scheduler, StoreEngine, VrrpVersion,
+    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Placement, Profile,
+    Protocol, Restart, Role, Scheduler, StoreEngine, VrrpVersion,
 };
 use super::tree::{Tree, Value};
 

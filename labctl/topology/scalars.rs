@@ -13,8 +13,8 @@ use super::names::{LabName, NameError, NetworkName, NodeName, ServiceName, Vrid}
 use super::problem::{ProblemKind, did_you_mean};
 use super::read::{Refusal, Scalar, not_a};
 use super::site::{
-    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Placement, Profile, Protocol,
-    Restart, Role, Scheduler, StoreEngine, VrrpVersion,
+    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Placement, Profile,
+    Protocol, Restart, Role, Scheduler, StoreEngine, VrrpVersion,
 };
 
 /// Gives a type its schema, in place wherever it is used.
