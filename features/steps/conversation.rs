@@ -55,13 +55,6 @@ impl Talk {
         }
         self.history.push(line);
     }
-}
-
-impl Talk {
-    /// Its identifier.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
 
     /// How many turns were acknowledged.
     pub fn acknowledged(&self) -> usize {
