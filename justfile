@@ -18,7 +18,7 @@ features *words:
 demo:
     cargo run --release -- drill run topologies/drills/proxy-crash.yaml
 
-# Figures: up, failover, database or all.
+# Figures: up, failover, database, memory or all.
 bench what="all":
     cargo bench --bench site -- {{what}}
 

@@ -11,7 +11,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Looks at processes, namespaces, links, mounts, sockets and runtime files.
+    /// Looks at processes, namespaces, links, mounts, sockets, control groups and runtime files.
     pub fn take() -> Self {
         let mut things = BTreeSet::new();
         processes_and_namespaces(&mut things);
@@ -20,6 +20,9 @@ impl Audit {
         things.extend(names("/run", "runtime file").filter(|name| name.contains("labctl")));
         for folder in ["/tmp", "/var/tmp", "/dev/shm"] {
             things.extend(names(folder, "temporary file").filter(|name| name.contains("labctl")));
+        }
+        for folder in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            control_groups(&folder.path(), &mut things);
         }
         let lines = |path: &str| fs::read_to_string(path).unwrap_or_default();
         things.extend(lines("/proc/self/mountinfo").lines().map(|line| format!("mount {line}")));
@@ -54,6 +57,18 @@ fn processes_and_namespaces(things: &mut BTreeSet<String>) {
             if let Ok(namespace) = fs::read_link(Path::new(&process).join("ns").join(kind)) {
                 things.insert(format!("namespace {}", namespace.display()));
             }
+        }
+    }
+}
+
+/// Those of labs, wherever they are.
+fn control_groups(folder: &Path, things: &mut BTreeSet<String>) {
+    if folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("labctl.")) {
+        things.insert(format!("control group {}", folder.display()));
+    }
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            control_groups(&entry.path(), things);
         }
     }
 }

@@ -15,6 +15,7 @@ use labctl::topology::{LabName, NodeName};
 
 use crate::audit::Audit;
 use crate::steps::conversation::Talk;
+use crate::steps::coupling::Hog;
 use crate::steps::floating::Watch;
 use crate::steps::forwarding::{Carried, Ear};
 use crate::steps::takeover::Regular;
@@ -32,6 +33,8 @@ pub struct World {
     pub said: Option<Said>,
     /// The conversation with the site.
     pub talk: Option<Talk>,
+    /// Those who use up what others need.
+    pub hogs: Vec<Hog>,
     /// Who holds the VIP, sampled all the time.
     pub watch: Option<Watch>,
     /// Somebody with a connection to the site, and who answered last.
@@ -189,6 +192,7 @@ impl World {
         self.regulars.clear();
         self.servers.clear();
         self.ears.clear();
+        self.hogs.clear();
         let failed = !matches!(outcome, ScenarioFinished::StepPassed);
         for name in self.labs.values() {
             let Ok(lab) = Lab::find(Some(name.clone())) else { continue };

@@ -78,6 +78,8 @@ enum Verb {
     Heal(commands::heal::Args),
     /// Wipe a node's disk, fill it, or give it its room back
     Disk(commands::disk::Args),
+    /// Use up what a node has, for a bounded time
+    Hog(commands::hog::Args),
     /// Check topology files
     Validate(commands::validate::Args),
     /// Decide whether a history of conversations is consistent
@@ -96,6 +98,10 @@ enum Verb {
     Holder,
     #[command(name = "__node", hide = true)]
     Node,
+    #[command(name = crate::roles::hog::VERB, hide = true)]
+    Eat(commands::hog::Hunger),
+    #[command(name = crate::holder::sweeper::VERB, hide = true)]
+    Sweep { lab: crate::topology::LabName },
     #[command(name = "__scenario", hide = true)]
     Scenario(commands::conformance::One),
     #[command(name = "__role", hide = true)]
@@ -157,6 +163,8 @@ pub fn run() -> ExitCode {
         Verb::Cut(args) => commands::cut::run(&args),
         Verb::Heal(args) => commands::heal::run(&args),
         Verb::Disk(args) => commands::disk::run(&args),
+        Verb::Hog(args) => commands::hog::run(&args),
+        Verb::Eat(hunger) => commands::hog::eat(&hunger),
         Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
         Verb::Check(args) => commands::check::run(&args),
         Verb::Drill(args) => commands::drill::run(&args),
@@ -167,6 +175,7 @@ pub fn run() -> ExitCode {
         Verb::Completions(args) => commands::completions::run::<Cli>(&args),
         Verb::Holder => return crate::holder::run(),
         Verb::Node => commands::role::node(),
+        Verb::Sweep { lab } => return crate::holder::sweeper::run(&lab),
         Verb::Role(args) => commands::role::run(&args),
         Verb::Ask(args) => commands::ask::run(&args),
     };

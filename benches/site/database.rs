@@ -84,7 +84,7 @@ fn text(conversations: u32, turns: u32) -> String {
     )
 }
 
-fn throughput(events: &[Event]) -> Result<Vec<(&'static str, f64)>, Error> {
+pub fn throughput(events: &[Event]) -> Result<Vec<(&'static str, f64)>, Error> {
     let mut turns: Vec<(u64, u64)> = Vec::new();
     for event in events {
         if let What::Request { outcome: Outcome::Ok, key: Some(_), started_ns, .. } = &event.what {

@@ -1,17 +1,19 @@
 //! How fast, how long, how many: every figure that this project claims, by one command,
-//! `cargo bench --bench site -- up|failover|database|all [--runs N]`. It uses `labctl` as people do, from the command
-//! line; of the code behind it, it takes only what describes sites and reports.
+//! `cargo bench --bench site -- up|failover|database|memory|coupling|all [--runs N]`. It uses `labctl` as people do, from the
+//! command line; of the code behind it, it takes only what describes sites and reports.
 //!
 //! Tables go to standard output and to `reports/bench-<what>.md`, progress to standard error. Whatever ends a
 //! measurement early, Ctrl-C included, the labs of it are taken down and what was measured so far is printed.
 
 #![allow(unreachable_pub, missing_docs, reason = "a benchmark has no users")]
 
+mod coupling;
 mod database;
 mod drill;
 mod failover;
 mod iproute;
 mod lab;
+mod memory;
 mod page;
 mod shell;
 mod up;
@@ -49,6 +51,10 @@ enum What {
     Failover,
     /// Turns per second, and the pause when the leader of the databases dies
     Database,
+    /// Every memory and every database engine, what it costs and what a death costs its visitors
+    Memory,
+    /// What web and database take from each other on one machine
+    Coupling,
     /// All of these
     All,
 }
@@ -62,7 +68,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let all = [What::Up, What::Failover, What::Database];
+    let all = [What::Up, What::Failover, What::Database, What::Memory, What::Coupling];
     let wanted = all.into_iter().filter(|what| [*what, What::All].contains(&args.what));
     let mut code = ExitCode::SUCCESS;
     for what in wanted {
@@ -84,6 +90,8 @@ fn measure(what: What, shell: &Shell, runs: u32) -> Result<(), Error> {
         What::Up => "up",
         What::Failover => "failover",
         What::Database => "database",
+        What::Memory => "memory",
+        What::Coupling => "coupling",
         What::All => unreachable!("`all` was taken apart by the caller"),
     };
     let mut page = Page::new(&format!("labctl bench: {name}"));
@@ -91,7 +99,9 @@ fn measure(what: What, shell: &Shell, runs: u32) -> Result<(), Error> {
     let result = match what {
         What::Up => up::measure(shell, runs, &mut page),
         What::Failover => failover::measure(shell, runs, &mut page),
-        What::Database | What::All => database::measure(shell, runs, &mut page),
+        What::Database => database::measure(shell, runs, &mut page),
+        What::Memory => memory::measure(shell, runs, &mut page),
+        What::Coupling | What::All => coupling::measure(shell, runs, &mut page),
     };
     page.machine("after");
     if let Err(error) = &result {

@@ -4,7 +4,8 @@ use cucumber::{then, when};
 use labctl::report::{ApartFrom, Cable};
 use labctl::topology::NetworkName;
 
-use super::conversation::{Talk, talk, try_to_say};
+use super::conversation::{Talk, VIP, talk, try_to_say};
+use super::traffic::fetch;
 use crate::world::World;
 
 /// Where webs and databases hear each other.
@@ -36,4 +37,17 @@ fn takes_nothing(world: &mut World) -> Result<(), String> {
         Err(answer) if answer.contains("databases-unavailable") => Ok(()),
         other => Err(format!("{other:?}")),
     }
+}
+
+/// What it was may count later, under the same key: nobody promised anything.
+#[then("the site neither reads nor takes the next thing that the client will say")]
+fn refuses_the_next(world: &mut World) -> Result<(), String> {
+    let key = Talk::key(talk(world)?.acknowledged());
+    match try_to_say(world, &key) {
+        Err(answer) if answer.contains("databases-unavailable") => {}
+        other => return Err(format!("{other:?}")),
+    }
+    let answer = fetch(world, "client", &format!("{VIP}/conversations/{}", talk(world)?.id()), &[])?;
+    let to_come = !answer["headers"]["retry-after"].is_null();
+    if answer["status"] == 503 && to_come { Ok(()) } else { Err(answer.to_string()) }
 }

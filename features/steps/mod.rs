@@ -2,6 +2,7 @@
 
 pub mod command;
 pub mod conversation;
+pub mod coupling;
 pub mod databases;
 pub mod diagnosis;
 pub mod drill;

@@ -98,6 +98,46 @@ pub fn converse(source: &str, target: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Somebody who says one thing after another in one conversation over one connection, and looks at nothing else.
+pub struct Speaker {
+    connection: Connection,
+    turns: String,
+    said: u64,
+}
+
+impl Speaker {
+    /// Begins a conversation.
+    pub fn begin(source: &str, target: &str) -> Result<Self, String> {
+        let mut connection = Connection::open(source, target)?;
+        let head = connection.ask("POST", "/conversations", None).map_err(broken)?;
+        head.is_good()?;
+        let body = connection.read_body(&head).map_err(broken)?;
+        let turns = format!("/conversations/{}/turns", body["id"].as_str().unwrap_or_default());
+        Ok(Self { connection, turns, said: 0 })
+    }
+
+    /// Asks whether the web is well, which it can say without any database.
+    pub fn greet(&mut self) -> Result<(), String> {
+        let head = self.connection.ask("GET", "/healthz", None).map_err(broken)?;
+        head.is_good()?;
+        let mut left = head.len as usize;
+        while left > 0 {
+            left -= self.connection.read_some(left).map_err(broken)?;
+        }
+        Ok(())
+    }
+
+    /// Says one thing, and returns when it is acknowledged.
+    pub fn say(&mut self) -> Result<(), String> {
+        let turn = json!({ "text": format!("turn {}", self.said) }).to_string();
+        let head = self.connection.ask("POST", &self.turns, Some((self.said, &turn))).map_err(broken)?;
+        head.is_good()?;
+        self.connection.read_body(&head).map_err(broken)?;
+        self.said += 1;
+        Ok(())
+    }
+}
+
 /// How a connection ended, in a word that no other outcome begins with.
 pub const BROKEN: &str = "broken: ";
 

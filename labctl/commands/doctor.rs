@@ -165,6 +165,8 @@ mod tests {
             addresses: [(node.interfaces[0].network.clone(), vec![address.parse().unwrap()])].into(),
             default_routes: Vec::new(),
             services: BTreeMap::new(),
+            limits: None,
+            counters: None,
         }
     }
 

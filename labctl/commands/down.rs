@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{Failure, Named, Outcome};
-use crate::holder::client::{Error, Lab, labs};
+use crate::holder::client::{Error, Lab, labs, sweep};
 
 /// End a lab
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
+    sweep();
     if !args.all {
         end(&args.named.find()?, args.wait)?;
         return Ok(ExitCode::SUCCESS);

@@ -2,10 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitCode, Stdio};
 
 use super::{Failure, Outcome, Which};
+use crate::holder::client::Lab;
+use crate::kernel::cgroup;
 use crate::kernel::process::Spawn;
 use crate::topology::NodeName;
 
@@ -36,17 +39,27 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
-    let init = args.which.find()?.enter(&args.node)?;
-    init.move_in().map_err(|errno| Failure::entering(&args.node, errno))?;
+    let lab = args.which.find()?;
     let shell = [OsString::from("/bin/sh")];
     let command = if args.command.is_empty() { &shell } else { args.command.as_slice() };
     let Some((program, rest)) = command.split_first() else { return Ok(ExitCode::from(NOT_FOUND)) };
+    on(&lab, &args.node, program, rest.iter().map(OsString::as_os_str).collect())
+}
+
+/// Runs a program on a node to its end.
+pub(super) fn on(lab: &Lab, node: &NodeName, program: &OsStr, args: Vec<&OsStr>) -> Outcome {
+    let init = lab.enter(node)?;
+    // What runs on a node counts against the node's limits.
+    let doors = init.pid().map_or(Ok(Vec::new()), cgroup::doors_of)?;
+    init.move_in().map_err(|errno| Failure::entering(node, errno))?;
     let spawn = Spawn {
         program,
-        args: rest.iter().map(OsString::as_os_str).collect::<Vec<&OsStr>>(),
+        args,
         stdin: Stdio::inherit(),
         // Killed, this process must not leave the command behind: nobody in the lab would reap it.
         die_with_parent: true,
+        expendable: true,
+        join: doors.iter().map(|door| door.as_fd()).collect(),
         ..Spawn::own(&[])
     };
     let ended = spawn.start().and_then(|mut child| {
@@ -57,7 +70,7 @@ pub fn run(args: &Args) -> Outcome {
     let status = match ended {
         Ok(status) => status,
         Err(error) => {
-            say!("labctl: {} on {}: {error}", program.display(), args.node);
+            say!("labctl: {} on {}: {error}", program.display(), node);
             let missing = error.kind() == io::ErrorKind::NotFound;
             return Ok(ExitCode::from(if missing { NOT_FOUND } else { CANNOT_RUN }));
         }

@@ -89,6 +89,7 @@ impl From<client::Error> for Failure {
             | E::Vanished
             | E::Stranger { .. }
             | E::Leftover(_)
+            | E::Folders(_)
             | E::Undead { .. } => (Self::INFRASTRUCTURE, None),
         };
         let mut diagnostic = MietteDiagnostic::new(crate::holder::lab::chain(&error));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::{Format, Outcome};
-use crate::holder::client::labs;
+use crate::holder::client::{labs, sweep};
 
 /// List the labs that are up
 #[derive(Debug, clap::Args)]
@@ -16,6 +16,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
+    sweep();
     let labs = labs()?;
     match args.format {
         Format::Json => print_line!("{}", serde_json::json!({ "labs": labs })),

@@ -34,6 +34,7 @@ pub mod explain;
 mod failure;
 pub mod fetch;
 pub mod heal;
+pub mod hog;
 pub mod kill;
 pub mod list;
 pub mod load;

@@ -63,9 +63,12 @@ fn render(status: &Status, colour: bool) -> String {
     table.load_style(presets::NOTHING);
     // Fits the terminal, if there is one.
     table.set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["NODE", "ROLE", "STATE", "PID", "ADDRESSES", "DEFAULT ROUTE", "SERVICES"]);
+    let limited = status.nodes.iter().any(|node| node.limits.is_some());
+    let header = ["NODE", "ROLE", "STATE", "PID", "ADDRESSES", "DEFAULT ROUTE", "SERVICES"];
+    table.set_header(header.into_iter().chain(limited.then_some("LIMITS")));
     for node in &status.nodes {
-        table.add_row(row(node, colour));
+        let limits = limited.then(|| Cell::new(limits(node)));
+        table.add_row(row(node, colour).into_iter().chain(limits));
     }
     for line in table.lines() {
         text += line.trim_end();
@@ -136,4 +139,23 @@ fn services(all: &BTreeMap<ServiceName, ServiceStatus>) -> String {
         }
     };
     all.iter().map(one).collect::<Vec<_>>().join("\n")
+}
+
+/// What it may use, and what the kernel counted of that.
+fn limits(node: &NodeStatus) -> String {
+    let Some(limits) = node.limits else { return String::new() };
+    let counted = node.counters.unwrap_or_default();
+    let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
+    let mut lines = Vec::new();
+    if let Some(hundredths) = limits.cpu_hundredths {
+        let throttled =
+            counted.cpu.map(|cpu| format!(" (throttled {}/{})", cpu.nr_throttled, cpu.nr_periods));
+        lines.push(format!("cpu {}{}", f64::from(hundredths) / 100.0, throttled.unwrap_or_default()));
+    }
+    if let Some(bytes) = limits.memory_bytes {
+        let used = counted.memory.map(|it| format!(" (used {}, killed {})", mib(it.used_bytes), it.oom_kill));
+        lines.push(format!("memory {}{}", mib(bytes), used.unwrap_or_default()));
+    }
+    lines.extend(limits.disk_bytes.map(|bytes| format!("disk {}", mib(bytes))));
+    lines.join("\n")
 }

@@ -11,8 +11,9 @@ use super::{Failure, Format, Outcome, validate};
 use crate::dataplane::gate::Gate;
 use crate::holder::client::{Lab, READY_WITHIN, Started, labs};
 use crate::holder::protocol::Progress;
+use crate::holder::shares;
 use crate::kernel::capability::{self, Capability};
-use crate::kernel::nft;
+use crate::kernel::{cgroup, nft};
 use crate::plan::{Observed, Wanted, between};
 use crate::roles::{catalogue, foreign, init, ipvs, web};
 use crate::topology::{Balancer, BalancerEngine, LabName, Role, Topology, duration};
@@ -38,6 +39,9 @@ pub struct Args {
     /// Print the steps and take none
     #[arg(long)]
     dry_run: bool,
+    /// Build it also where its limits of processors and memory cannot be kept, and keep none
+    #[arg(long)]
+    without_limits: bool,
     /// Give up if it does not work after this time
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     within: Duration,
@@ -48,7 +52,10 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
-    let topology = validate::load(&args.file)?;
+    let mut topology = validate::load(&args.file)?;
+    if args.without_limits {
+        shares::lift(&mut topology);
+    }
     let name = args.name.clone().unwrap_or_else(|| topology.name.clone());
     if args.dry_run {
         return dry_run(&topology, args.format);
@@ -89,6 +96,7 @@ pub fn check_privilege(topology: &Topology) -> Result<(), Failure> {
     if !missing.is_empty() {
         return Err(Failure::privilege(&missing));
     }
+    check_limits(topology)?;
     let lacks_ebpf = if balanced_by_ebpf || leased { lacks_ebpf() } else { None };
     if let Some(why) = lacks_ebpf.filter(|_| balanced_by_ebpf) {
         return Err(Failure::machine(
@@ -145,6 +153,21 @@ fn lacks_ebpf() -> Option<&'static str> {
     match capability::in_initial_user_namespace() {
         true => Gate::lacks(),
         false => Some("a user namespace cannot load one"),
+    }
+}
+
+/// A lab without the limits of its topology would be another lab.
+fn check_limits(topology: &Topology) -> Result<(), Failure> {
+    let wanted = shares::wanted(topology);
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    match cgroup::lacks(&wanted) {
+        Some(why) => Err(Failure::machine(
+            format!("the limits of this topology cannot be kept: {why}"),
+            "run `labctl up` as root of the machine, or build it without them: `--without-limits`",
+        )),
+        None => Ok(()),
     }
 }
 

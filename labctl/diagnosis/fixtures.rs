@@ -85,6 +85,7 @@ pub(super) fn topology() -> Topology {
         gateway: None,
         gateway6: None,
         services: vec![],
+        limits: Default::default(),
     };
     Topology {
         name: "ha".parse().unwrap(),

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{ChildStdin, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -16,8 +17,9 @@ use super::protocol::{
     ADDRESS_PREFIX, Answer, ApartFrom, Cable, Disk, Progress, Request, StartSpec, Status, address,
 };
 use super::tripwire::{self, Watcher};
+use super::{shares, sweeper};
 use crate::kernel::process::{PidFd, SELF, Spawn};
-use crate::kernel::{socket, wait};
+use crate::kernel::{cgroup, socket, wait};
 use crate::report::Event;
 use crate::roles::init::Order;
 use crate::topology::{LabName, NetworkName, NodeName, Topology};
@@ -89,6 +91,9 @@ pub enum Error {
     /// Something is left of it.
     #[error(transparent)]
     Leftover(#[from] tripwire::Error),
+    /// Its control groups are.
+    #[error("still there: the control groups {}", .0.iter().map(|it| it.display().to_string()).collect::<Vec<_>>().join(", "))]
+    Folders(Vec<PathBuf>),
     /// The holder does not end.
     #[error("the holder of {lab} still runs after {GONE_WITHIN:?}")]
     Undead {
@@ -114,6 +119,12 @@ pub fn labs() -> Result<Vec<LabName>, Error> {
     };
     let names = addresses.iter().filter(ours).filter_map(|address| address.strip_prefix(ADDRESS_PREFIX));
     Ok(names.filter_map(|name| name.parse().ok()).collect())
+}
+
+/// Removes what labs left whose sweeper was killed with them.
+pub fn sweep() {
+    // Whoever sees no control groups has left none.
+    let _ = cgroup::View::of_myself().map(|view| cgroup::sweep(&view));
 }
 
 /// A lab that is up.
@@ -190,6 +201,10 @@ impl Lab {
         let spawn = Spawn { program, stdin, stdout, ..Spawn::own(&["__holder"]) };
         let mut child = spawn.start_as_init().map_err(Error::Start)?;
         let holder = PidFd::open(child.id().cast_signed()).map_err(Error::Start)?;
+        if !shares::wanted(topology).is_empty() {
+            sweep();
+            sweeper::start(program, &name, &holder).map_err(Error::Start)?;
+        }
         let (Some(mut stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::Vanished);
         };
@@ -398,7 +413,11 @@ impl Lab {
         {
             return Err(Error::Undead { lab: self.name.clone() });
         }
-        Ok(watcher.wait(GONE_WITHIN)?)
+        let namespaces = watcher.wait(GONE_WITHIN)?;
+        match cgroup::sweep_of(self.name.as_str()) {
+            left if left.is_empty() => Ok(namespaces),
+            left => Err(Error::Folders(left)),
+        }
     }
 }
 

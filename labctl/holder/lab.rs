@@ -18,12 +18,13 @@ use super::network::{self, Network};
 use super::node::{self, Exit, Home, Running, log_path};
 use super::protocol::{Answer, NodeState, NodeStatus, Request, Status};
 use super::record::Record;
+use super::shares::Shares;
 use super::tripwire;
-use crate::kernel::clock;
+use crate::kernel::{cgroup, clock};
 use crate::plan::{Observed, Step, Wanted, between};
 use crate::report::{Event, What};
 use crate::roles::init::Order;
-use crate::topology::{LabName, NetworkName, NodeName, Topology};
+use crate::topology::{LabName, Limits, NetworkName, NodeName, Topology};
 use grave::Grave;
 
 /// What the owner is told.
@@ -84,6 +85,9 @@ pub enum Error {
     /// A node.
     #[error(transparent)]
     Node(#[from] node::Error),
+    /// A limit.
+    #[error(transparent)]
+    Limit(#[from] cgroup::Error),
     /// A name that the topology does not have.
     #[error("the lab has no node {name}; it has {known}")]
     NoSuchNode {
@@ -159,6 +163,7 @@ pub struct Lab {
     name: LabName,
     topology: Topology,
     network: Network,
+    shares: Shares,
     /// Nodes that are switched on.
     on: BTreeSet<NodeName>,
     running: BTreeMap<NodeName, Running>,
@@ -189,6 +194,7 @@ impl Lab {
             name,
             topology,
             network,
+            shares: Shares::default(),
             running: BTreeMap::new(),
             down: BTreeMap::new(),
             record: Record::default(),
@@ -201,20 +207,22 @@ impl Lab {
         }
     }
 
-    /// The network part of it.
+    /// The network part of it, and what its nodes may use.
     pub fn build(&mut self) -> Result<(), Error> {
-        self.take_steps(|_| true)
+        self.shares = Shares::make(&self.name, &self.topology)?;
+        self.take_steps(None)
     }
 
     /// The steps that concern one node. Whatever else differs was broken on purpose, and stays so.
     fn settle(&mut self, node: &NodeName) -> Result<(), Error> {
-        self.take_steps(|step| step.node() == Some(node))
+        self.take_steps(Some(node))
     }
 
-    fn take_steps(&mut self, which: impl Fn(&Step) -> bool) -> Result<(), Error> {
+    /// Those of one node, or all.
+    fn take_steps(&mut self, of: Option<&NodeName>) -> Result<(), Error> {
         let (wanted, observed) = self.compare()?;
         let mut steps = between(&wanted, &observed);
-        steps.retain(which);
+        steps.retain(|step| of.is_none() || step.node() == of);
         for step in &steps {
             if let Step::StopNode { node } = step
                 && let Some(running) = self.running.remove(node)
@@ -223,7 +231,7 @@ impl Lab {
             }
         }
         self.network.carry_out(&wanted, &steps)?;
-        self.network.wait_for_carrier()?;
+        self.network.wait_for_carrier(of)?;
         Ok(())
     }
 
@@ -246,7 +254,9 @@ impl Lab {
         let Some(netns) = self.network.node(name) else { return Ok(()) };
         self.lives += 1;
         let fabric = self.network.fabric();
-        let home = Home { disks: &self.disks, logs: &self.logs, events: &self.events, fabric };
+        let doors = self.topology.node(name).map_or(Ok(Vec::new()), |node| self.shares.doors(node))?;
+        let (disks, logs, events) = (&self.disks, &self.logs, &self.events);
+        let home = Home { disks, logs, events, fabric, doors: &doors };
         let running = Running::start(name, self.lives, &self.topology, netns, &home, self.inputs.clone())?;
         self.running.insert(name.clone(), running);
         self.down.remove(name);
@@ -474,6 +484,8 @@ impl Lab {
             addresses: addresses.collect(),
             default_routes,
             services: services.collect(),
+            limits: (node.limits != Limits::default()).then_some(node.limits),
+            counters: self.shares.counters(node),
         }
     }
 }

@@ -11,6 +11,8 @@ pub mod protocol;
 pub mod ready;
 pub mod record;
 mod serve;
+pub mod shares;
+pub mod sweeper;
 pub mod tripwire;
 
 pub use serve::run;

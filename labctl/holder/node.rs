@@ -108,6 +108,8 @@ pub struct Home<'a> {
     pub events: &'a UnixDatagram,
     /// The namespace of the lab's bridges.
     pub fabric: BorrowedFd<'a>,
+    /// The ways into the control groups that limit it.
+    pub doors: &'a [File],
 }
 
 /// The disk of a node.
@@ -132,10 +134,8 @@ impl Running {
     ) -> Result<Self, Error> {
         let failed = |source: io::Error| Error::Start { node: name.clone(), source };
         let disk = disk_path(home.disks, name);
-        if !disk.exists() {
-            fs::create_dir_all(&disk).map_err(failed)?;
-            mount::tmpfs(&disk, "755", DISK_MIB).map_err(|error| failed(io::Error::other(error)))?;
-        }
+        let limit = topology.node(name).and_then(|node| node.limits.disk_bytes);
+        make_disk(&disk, limit).map_err(failed)?;
         let log = open_log(home.logs, name).map_err(failed)?;
         let (orders, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -152,6 +152,7 @@ impl Running {
         let mut spawn = Spawn::own(&["__node"]);
         spawn.clean_environment();
         spawn.keep = vec![netns.as_fd(), home.events.as_fd(), theirs.as_fd(), home.fabric];
+        spawn.join = home.doors.iter().map(|door| door.as_fd()).collect();
         spawn.stdin = Stdio::piped();
         spawn.stdout = Stdio::from(log.try_clone().map_err(failed)?);
         spawn.stderr = Stdio::from(log);
@@ -225,6 +226,17 @@ impl Running {
                 return answer.content.map_err(Error::Refused);
             }
         }
+    }
+}
+
+/// A disk with a size is a file system of its own, and outlives its node as the others do.
+fn make_disk(disk: &Path, limit: Option<u64>) -> io::Result<()> {
+    let is_new = !disk.exists();
+    fs::create_dir_all(disk)?;
+    match limit {
+        _ if !is_new => Ok(()),
+        Some(bytes) => mount::tmpfs_of(disk, "755", bytes).map_err(io::Error::other),
+        None => mount::tmpfs(disk, "755", DISK_MIB).map_err(io::Error::other),
     }
 }
 

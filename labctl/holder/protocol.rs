@@ -6,9 +6,10 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::cgroup::Counters;
 pub use crate::report::{ApartFrom, Cable};
 use crate::roles::init::Order;
-use crate::topology::{LabName, NetworkName, NodeName, Role, ServiceName, Topology};
+use crate::topology::{LabName, Limits, NetworkName, NodeName, Role, ServiceName, Topology};
 
 /// Every lab of a network namespace listens on this and its name.
 pub const ADDRESS_PREFIX: &str = "labctl/";
@@ -191,6 +192,12 @@ pub struct NodeStatus {
     pub default_routes: Vec<(IpAddr, u32)>,
     /// Its services.
     pub services: BTreeMap<ServiceName, ServiceStatus>,
+    /// What it may use, where that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// What the kernel counted of that since the lab is up, whether the node was off meanwhile or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Counters>,
 }
 
 /// Whether a node runs.

@@ -9,6 +9,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 
+use super::cgroup::{self, Controller};
 use super::link::LOOPBACK;
 use super::namespace::NetNs;
 use super::netlink::Request;
@@ -25,6 +26,8 @@ pub fn lacks(feature: &str) -> Option<String> {
             Ok(_) => None,
             Err(_) => Some("no /proc/net/ip_vs".to_owned()),
         },
+        "cpu-limits" => cgroup::lacks(&[Controller::Cpu]),
+        "memory-limits" => cgroup::lacks(&[Controller::Memory]),
         "netem" | "fq" | "tbf" => attempt(add_qdisc(feature)),
         kind => attempt(add_link(kind)),
     }

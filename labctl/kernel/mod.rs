@@ -3,6 +3,7 @@
 
 pub mod arp;
 pub mod capability;
+pub mod cgroup;
 pub mod clock;
 pub mod feature;
 #[cfg(test)]

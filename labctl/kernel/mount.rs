@@ -45,7 +45,12 @@ pub fn sysfs() -> Result<(), Error> {
 
 /// An empty file system in memory of at most `mib` MiB.
 pub fn tmpfs(path: &Path, mode: &str, mib: u32) -> Result<(), Error> {
-    let options = format!("mode={mode},size={mib}m");
+    tmpfs_of(path, mode, u64::from(mib) << 20)
+}
+
+/// The same, in bytes, of which the kernel makes whole pages.
+pub fn tmpfs_of(path: &Path, mode: &str, bytes: u64) -> Result<(), Error> {
+    let options = format!("mode={mode},size={bytes}");
     mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some(options.as_str()))
         .map_err(failed("tmpfs", path))
 }

@@ -3,21 +3,27 @@
 #![expect(clippy::disallowed_methods, reason = "this is the one room that starts programs")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
 /// Where programs are looked up on a machine of its own; `nft` lives in `/usr/sbin`.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How willing the kernel is to kill the process that looks, and half of the way to the most that there is.
+const OOM_SCORE: &CStr = c"/proc/self/oom_score_adj";
+const EXPENDABLE: &[u8] = b"500";
 /// This very program, also after its file was replaced.
 pub const SELF: &str = "/proc/self/exe";
 
@@ -38,6 +44,11 @@ pub struct Spawn<'a> {
     pub own_group: bool,
     /// Descriptors that stay open in it, under their own numbers.
     pub keep: Vec<BorrowedFd<'a>>,
+    /// Doors of control groups (see [`super::cgroup`]) that it goes through before it is anything.
+    pub join: Vec<BorrowedFd<'a>>,
+    /// When memory runs out, the kernel kills it rather than a process without this word. That process 1 of a machine is
+    /// spared takes a capability that few have; that others are not takes none.
+    pub expendable: bool,
     /// Where its standard streams go.
     pub stdin: Stdio,
     /// Where its standard streams go.
@@ -57,6 +68,8 @@ impl<'a> Spawn<'a> {
             die_with_parent: false,
             own_group: false,
             keep: Vec::new(),
+            join: Vec::new(),
+            expendable: false,
             stdin: Stdio::null(),
             stdout: Stdio::inherit(),
             stderr: Stdio::inherit(),
@@ -85,6 +98,8 @@ impl<'a> Spawn<'a> {
             command.env(key, value);
         }
         let keep: Vec<RawFd> = self.keep.iter().map(|fd| fd.as_raw_fd()).collect();
+        let join: Vec<RawFd> = self.join.iter().map(|fd| fd.as_raw_fd()).collect();
+        let expendable = self.expendable;
         // SAFETY: between fork and exec the closure only makes system calls that are safe there, on memory that was
         // allocated before.
         unsafe {
@@ -93,6 +108,15 @@ impl<'a> Spawn<'a> {
                     // SAFETY: the descriptor is open: the parent holds it while it spawns.
                     let fd = BorrowedFd::borrow_raw(fd);
                     nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty()))?;
+                }
+                for &door in &join {
+                    // SAFETY: as above.
+                    nix::unistd::write(BorrowedFd::borrow_raw(door), b"0")?;
+                }
+                if expendable {
+                    // Refused only to who is more expendable already.
+                    let file = nix::fcntl::open(OOM_SCORE, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty());
+                    let _ = file.and_then(|file| nix::unistd::write(file, EXPENDABLE));
                 }
                 if die_with_parent {
                     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -122,6 +146,13 @@ impl<'a> Spawn<'a> {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+/// Whether the kernel should kill this process rather than others when memory runs out.
+pub fn be_expendable(expendable: bool) {
+    let score = if expendable { EXPENDABLE } else { b"0" };
+    // Refused only to who was more expendable before it came here.
+    let _ = std::fs::write(OsStr::from_bytes(OOM_SCORE.to_bytes()), score);
 }
 
 /// A program of this machine, looked up as [`Spawn`] with a clean environment does it.

@@ -186,7 +186,7 @@ fn store(engine: StoreEngine) -> Entry {
             loses: "nothing that was acknowledged, while the primary or that standby keeps its disk",
             packages: &["postgresql", "patroni", "etcd-server"],
             missing: patroni::missing,
-            version: Some((patroni::POSTGRES, "--version")),
+            version: Some((POSTGRES, "--version")),
             ..entry
         },
         StoreEngine::Redis => Entry {

@@ -482,6 +482,8 @@ fn start(
     };
     spawn.stdin = Stdio::null();
     spawn.keep.push(fabric);
+    // Where memory is limited, the kernel looks for somebody to kill: as on any machine, not for PID 1.
+    spawn.expendable = true;
     for (variable, fd) in [(EVENTS_FD, reporter.fd()), (LEASES_FD, leases)] {
         if let Some(fd) = fd {
             spawn.env.push((variable, fd.as_raw_fd().to_string()));
@@ -495,7 +497,8 @@ fn start(
 mod tests {
     use super::*;
 
-    /// A service that ends as soon as it is started, and when it is started again.
+    /// How long a service waits to be started again after each of its lives.
+    #[expect(clippy::disallowed_methods, reason = "any moment will do to begin with")]
     fn waits(restart: Restart, lives: &[Duration], success: bool) -> Vec<Option<Duration>> {
         let service = Service {
             name: "db".parse().unwrap(),

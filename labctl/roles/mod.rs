@@ -10,6 +10,7 @@ pub mod etcd;
 pub mod foreign;
 pub mod frr;
 pub mod haproxy;
+pub mod hog;
 pub mod init;
 pub mod inquiry;
 pub mod ipvs;

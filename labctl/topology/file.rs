@@ -7,12 +7,12 @@ use super::names::{LabName, NetworkName, NodeName, ServiceName, Vrid};
 use super::problem::Problems;
 use super::read::{At, Map, Read, Record, Several, Slot, record};
 use super::scalars::{
-    Argument, Choice, CookieValue, Count, FieldValue, Host, Interval, Off, Path, Penalty, Port, Priority,
-    Switch, Token, Weight,
+    Argument, Choice, CookieValue, Count, Cpu, FieldValue, Host, Interval, Off, Path, Penalty, Port,
+    Priority, Size, Switch, Token, Weight,
 };
 use super::site::{
-    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart,
-    Role, Scheduler, StoreEngine, VrrpVersion,
+    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Placement, Profile,
+    Protocol, Restart, Role, Scheduler, StoreEngine, VrrpVersion,
 };
 use super::tree::{Tree, Value};
 
@@ -36,6 +36,9 @@ record! {
         balancer: FileBalancer,
         /// How the web nodes remember a conversation.
         conversation: FileConversation,
+        /// Do web and database share machines? `separate`, or `colocated`: each web runs a database as well, beside those
+        /// on nodes of role db. Default: separate.
+        placement: Choice<Placement>,
     }
 }
 
@@ -62,6 +65,13 @@ record! {
         engine: Choice<Engine>,
         /// What is done when a service ends; each service may say otherwise. Default: always.
         restart: Choice<Restart>,
+        /// The processors that all processes of the machine may use together, such as 0.5 or 2. Default: those of the
+        /// machine that `labctl` runs on, shared with all others.
+        cpu: Cpu,
+        /// The memory that they may use together, files in memory included, such as 64MiB. Default: not limited.
+        memory: Size,
+        /// The size of its disk, such as 16MiB. Default: 1 GiB, shared with all other nodes that name none.
+        disk: Size,
         /// Services beside those of its role, or changes to these.
         services: Map<ServiceName, ServiceChange>,
     }

@@ -262,6 +262,9 @@ kinds! {
     /// The port of another engine's database: the engine.
     #[error("`db_port` is the port of the embedded database, and {0} has its own")]
     PortOfEmbedded(&'static str) => "port_of_embedded", "not with this engine";
+    /// Webs that are to run databases, and are not there.
+    #[error("each web is to run a database as well, and there is no node of role web")]
+    NothingToColocate => "nothing_to_colocate", "nothing shares a machine";
     /// A web node that cannot reach a database.
     #[error("web {0} shares no network with {1}, where it is to keep its conversations")]
     WebOffDatabase(NodeName, NodeName) => "web_off_database", "cannot reach it";

@@ -15,7 +15,7 @@ use super::networks::{Book, Networks};
 use super::nodes::Machines;
 use super::peers::peers;
 use super::problem::{Problem, ProblemKind, Problems};
-use super::services::services;
+use super::services::{is_colocated, limits, services};
 use super::site::{Conversation, Memory, Node, Role, Topology};
 use super::stores::check_store;
 
@@ -51,6 +51,7 @@ pub(super) fn topology(file: &File, problems: &mut Problems) -> Option<Topology>
             gateway: gateway.and_then(v4),
             gateway6: gateway6.and_then(v6),
             services,
+            limits: limits(draft),
         }));
     }
     Some(Topology {
@@ -81,7 +82,12 @@ fn mentioned(file: &File) -> BTreeSet<IpAddr> {
 fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -> Conversation {
     let given = file.conversation.value();
     let memory = given.and_then(|given| given.memory.given());
-    let has_db = machines.of(Role::Db).next().is_some();
+    let colocated = file.placement.given().filter(|_| is_colocated(file));
+    if let Some(placement) = colocated.filter(|_| machines.lacks(Role::Web)) {
+        let problem = Problem::new(ProblemKind::NothingToColocate, &placement.span);
+        problems.push(problem.help("add nodes of role web, or remove `placement`"));
+    }
+    let has_db = colocated.is_some() || machines.of(Role::Db).next().is_some();
     let kept = match memory {
         Some(memory) => memory.value.0,
         None if has_db => Memory::Database,
@@ -99,13 +105,13 @@ fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -
         peers: peers(given, kept, machines, problems),
     };
     if conversation.memory == Memory::Database {
-        if let Some(memory) = memory.filter(|_| machines.lacks(Role::Db)) {
+        if let Some(memory) = memory.filter(|_| machines.lacks(Role::Db) && colocated.is_none()) {
             let problem = Problem::new(ProblemKind::NoDatabase, &memory.span);
             problems.push(
                 problem.help("add nodes of role db (three survive the loss of one), or `memory: none`"),
             );
         }
-        check_reach(machines, problems);
+        check_reach(machines, colocated.is_some(), problems);
     }
     if let Some(given) = given {
         check_store(given, &conversation, machines, problems);
@@ -114,9 +120,10 @@ fn conversation(file: &File, machines: &Machines<'_>, problems: &mut Problems) -
 }
 
 /// Every web node must reach every database: any of them may lead.
-fn check_reach(machines: &Machines<'_>, problems: &mut Problems) {
+fn check_reach(machines: &Machines<'_>, colocated: bool, problems: &mut Problems) {
     for web in machines.of(Role::Web).filter(|web| web.whole) {
-        let mut dbs = machines.of(Role::Db).filter(|db| db.whole);
+        let others = machines.of(Role::Web).filter(|other| colocated && other.name.value != web.name.value);
+        let mut dbs = machines.of(Role::Db).chain(others).filter(|db| db.whole);
         if let Some(db) = dbs.find(|db| web.reaches(db).is_none()) {
             let kind = ProblemKind::WebOffDatabase(web.name.value.clone(), db.name.value.clone());
             let problem = Problem::new(kind, &web.name.span).help("give both an address on one network");

@@ -13,8 +13,8 @@ use super::names::{LabName, NameError, NetworkName, NodeName, ServiceName, Vrid}
 use super::problem::{ProblemKind, did_you_mean};
 use super::read::{Refusal, Scalar, not_a};
 use super::site::{
-    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Profile, Protocol, Restart,
-    Role, Scheduler, StoreEngine, VrrpVersion,
+    Backend, BalancerEngine, Checksum, Degrade, Engine, Forward, MacMode, Memory, Placement, Profile,
+    Protocol, Restart, Role, Scheduler, StoreEngine, VrrpVersion,
 };
 
 /// Gives a type its schema, in place wherever it is used.
@@ -88,6 +88,87 @@ impl Scalar for Interval {
             _ => Err(not_a::<Self>(text)),
         }
     }
+}
+
+/// Processors, in hundredths of one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cpu(pub(super) u32);
+schema!(Cpu, "Cpu", { "type": "number", "minimum": 0.01, "maximum": 1024 });
+
+impl Cpu {
+    const HUNDREDTHS_MAX: u32 = 1024 * 100;
+
+    fn of(text: &str) -> Option<Self> {
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if whole.is_empty() || part.len() > 2 || !digits(whole) || !digits(part) {
+            return None;
+        }
+        let whole: u32 = whole.parse().ok()?;
+        let part: u32 = format!("{part:0<2}").parse().ok()?;
+        let hundredths = whole.checked_mul(100)?.checked_add(part)?;
+        (1..=Self::HUNDREDTHS_MAX).contains(&hundredths).then_some(Self(hundredths))
+    }
+}
+
+impl Scalar for Cpu {
+    const EXPECTED: &'static str = "processors from 0.01 to 1024 in steps of 0.01, such as 0.5";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        Self::of(text).ok_or_else(|| {
+            // As others write half of one: 50 %, 500 thousandths.
+            let per_cent = text.strip_suffix('%').and_then(|number| number.trim().parse::<u32>().ok());
+            let thousandths = text.strip_suffix('m').and_then(|number| number.parse::<u32>().ok());
+            let hundredths = per_cent.or(thousandths.map(|number| number / 10)).filter(|it| *it > 0);
+            let meant = hundredths.map(|it| format!("did you mean `{}`?", f64::from(it) / 100.0));
+            (not_a::<Self>(text).0, meant)
+        })
+    }
+}
+
+/// An amount of memory or of disk, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size(pub(super) u64);
+schema!(Size, "Size", { "type": "string", "pattern": "^[0-9]+ ?[KMGT]i?B$", "examples": ["64MiB", "1GiB"] });
+
+impl Scalar for Size {
+    const EXPECTED: &'static str = "a size from 1MiB to 1TiB, such as 64MiB";
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        size(text).map(Self).map_err(|help| (not_a::<Self>(text).0, help))
+    }
+}
+
+/// What a unit of size is worth.
+const UNITS: [(&str, u64); 8] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+];
+
+/// A size as people write it: `64MiB`. It may fail with what to write instead.
+pub fn size(text: &str) -> Result<u64, Option<String>> {
+    const BYTES: std::ops::RangeInclusive<u64> = 1 << 20..=1 << 40;
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| None)?;
+    let unit = unit.trim_start();
+    let Some((_, worth)) = UNITS.iter().find(|(word, _)| *word == unit) else {
+        let first = unit.chars().next().map(|c| c.to_ascii_uppercase());
+        let meant = match first {
+            None => Some(format!("give the unit: `{number}MiB`")),
+            // `64M`, `64mb`, `64mib`.
+            Some(first @ ('K' | 'M' | 'G' | 'T')) if unit.len() <= 3 => {
+                Some(format!("did you mean `{number}{first}iB`?"))
+            }
+            Some(_) => None,
+        };
+        return Err(meant);
+    };
+    number.checked_mul(*worth).filter(|bytes| BYTES.contains(bytes)).ok_or(None)
 }
 
 /// Whole numbers: the type, what it is called, the numbers it can be.
@@ -288,6 +369,7 @@ words! {
     Memory = "kind of memory", "a kind of memory";
     Degrade = "way to degrade", "a way to degrade";
     StoreEngine = "known database", "an engine";
+    Placement = "placement", "a placement";
     Engine = "known engine", "an engine";
     Profile = "profile", "a profile";
     VrrpVersion = "version of VRRP", "a version of VRRP";

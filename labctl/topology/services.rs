@@ -9,7 +9,7 @@ use super::names::ServiceName;
 use super::nodes::Draft;
 use super::problem::{Problem, ProblemKind, Problems, Span, did_you_mean};
 use super::read::{At, Slot};
-use super::site::{Builtin, Conversation, Protocol, Restart, Role, Run, Service};
+use super::site::{Builtin, Conversation, Limits, Placement, Protocol, Restart, Role, Run, Service};
 
 /// Port of the server that tells callers their address: that of HTTP, since it stands for any site of the world.
 const WHOAMI_PORT: u16 = 80;
@@ -25,7 +25,7 @@ pub(super) fn services(
     let mut services = of_role(file, conversation, node, restart);
     let changes = node.file.and_then(|file: &FileNode| file.services.value());
     let mut spans: BTreeMap<&ServiceName, &Span> = BTreeMap::new();
-    for (name, slot) in changes.into_iter().flat_map(|changes| &changes.entries) {
+    for (name, slot) in changes.iter().flat_map(|changes| &changes.entries) {
         let Some(change) = slot.given() else { continue };
         spans.insert(&name.value, &name.span);
         if let ServiceChange::Set(FileService { run: Slot::Given(run), .. }) = &change.value {
@@ -53,7 +53,23 @@ pub(super) fn services(
     services
 }
 
+/// Does every web of this file run a database as well?
+pub(super) fn is_colocated(file: &File) -> bool {
+    file.placement.value().is_some_and(|placement| placement.0 == Placement::Colocated)
+}
+
+/// What a node may use.
+pub(super) fn limits(node: &Draft<'_>) -> Limits {
+    let Some(file) = node.file else { return Limits::default() };
+    Limits {
+        cpu_hundredths: file.cpu.value().map(|cpu| cpu.0),
+        memory_bytes: file.memory.value().map(|size| size.0),
+        disk_bytes: file.disk.value().map(|size| size.0),
+    }
+}
+
 fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: Restart) -> Vec<Service> {
+    let databases = || conversation.engine.services(conversation.db_port);
     let mut builtins: Vec<(Builtin, Vec<u16>)> = match node.role {
         Some(Role::Proxy) => {
             let elects = !file.failover.is_absent();
@@ -71,9 +87,11 @@ fn of_role(file: &File, conversation: &Conversation, node: &Draft<'_>, restart: 
             // The first listens for the second.
             let first = conversation.peers.as_ref().filter(|peers| peers.webs[0] == node.name.value);
             let peer_port = first.map(|peers| peers.port);
-            vec![(Builtin::Web, [conversation.web_port].into_iter().chain(peer_port).collect())]
+            let web = (Builtin::Web, [conversation.web_port].into_iter().chain(peer_port).collect());
+            let beside = if is_colocated(file) { databases() } else { Vec::new() };
+            std::iter::once(web).chain(beside).collect()
         }
-        Some(Role::Db) => conversation.engine.services(conversation.db_port),
+        Some(Role::Db) => databases(),
         Some(Role::Remote) => vec![(Builtin::Whoami, vec![WHOAMI_PORT])],
         Some(Role::Client | Role::Router) | None => Vec::new(),
     };

@@ -2,6 +2,7 @@
 //! in. It knows nothing of YAML, files or the kernel; [`super::file`] makes it, and nobody else can make a wrong one.
 
 mod balanced;
+mod placed;
 mod stored;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 pub use balanced::*;
+pub use placed::*;
 pub use stored::*;
 
 use super::names::{LabName, NetworkName, NodeName, ServiceName, Vrid};
@@ -50,6 +52,9 @@ pub struct Node {
     pub gateway6: Option<Ipv6Addr>,
     /// What its PID 1 starts.
     pub services: Vec<Service>,
+    /// What all that runs on it may use together.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// A node's end of a veth pair.

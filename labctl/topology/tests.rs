@@ -306,6 +306,41 @@ fn a_balancer_of_others_is_ready_when_it_accepts_connections() {
 }
 
 #[test]
+fn a_machine_is_given_what_its_line_says() {
+    let topology = site_with("web1: { role: web", "web1: { role: web, cpu: 0.5, memory: 64MiB, disk: 2 GB");
+    let limits = node(&topology, "web1").limits;
+    assert_eq!(limits.cpu_hundredths, Some(50));
+    assert_eq!((limits.memory_bytes, limits.disk_bytes), (Some(64 << 20), Some(2_000_000_000)));
+    assert_eq!(node(&topology, "web2").limits, Limits::default());
+    for (text, hundredths) in [("2", 200), ("0.01", 1), ("1.5", 150), ("1024", 102_400)] {
+        let topology = site_with("web1: { role: web", &format!("web1: {{ role: web, cpu: {text}"));
+        assert_eq!(node(&topology, "web1").limits.cpu_hundredths, Some(hundredths));
+    }
+}
+
+#[test]
+fn a_web_that_shares_its_machine_runs_a_database() {
+    let names = |topology: &Topology, of: &str| {
+        node(topology, of)
+            .services
+            .iter()
+            .map(|service| service.name.to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let colocated = format!("{SITE}placement: colocated\n");
+    let topology = parse("site.yaml", &colocated).unwrap_or_else(|invalid| panic!("{invalid}"));
+    assert_eq!(["web1", "web2", "db1"].map(|of| names(&topology, of)), ["web db", "web db", "db"]);
+    assert_eq!(node(&topology, "web1").services[1].listen, [7000]);
+    let separate = parse("site.yaml", &format!("{SITE}placement: separate\n")).unwrap();
+    assert_eq!(separate, parse("site.yaml", SITE).unwrap());
+    // Then no node needs to be a database alone.
+    let without = colocated.replace("  db1: { role: db, on: { data: 10.10.2.31 } }\n", "");
+    let topology = parse("site.yaml", &without).unwrap_or_else(|invalid| panic!("{invalid}"));
+    assert_eq!(topology.conversation.memory, Memory::Database);
+}
+
+#[test]
 fn gateways_can_be_said_and_refused() {
     let topology = site_with("remote: { role: remote", "remote: { role: remote, gateway: none");
     assert_eq!(node(&topology, "remote").gateway, None);

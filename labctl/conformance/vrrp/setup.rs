@@ -162,7 +162,8 @@ impl Setup {
             });
         }
         let name: NodeName = name.parse()?;
-        Ok(Node { name, role, interfaces, gateway: None, gateway6: None, services: vec![] })
+        let limits = Default::default();
+        Ok(Node { name, role, interfaces, gateway: None, gateway6: None, services: vec![], limits })
     }
 
     fn failover(&self) -> Result<Failover, NameError> {

@@ -36,7 +36,8 @@ impl Lab {
                 What::DiskFull { full: true }
             }
             Disk::Free => {
-                let size = u64::from(DISK_MIB) << 20;
+                let limit = self.topology.node(node).and_then(|node| node.limits.disk_bytes);
+                let size = limit.unwrap_or(u64::from(DISK_MIB) << 20);
                 mount::resize_tmpfs(&path, size)
                     .map_err(io::Error::other)
                     .map_err(failed("free the disk"))?;

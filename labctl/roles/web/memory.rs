@@ -69,12 +69,13 @@ impl Memory {
         match site.topology.conversation.memory {
             topology::Memory::None => Ok(Self::Local(Mutex::default())),
             topology::Memory::Database => {
-                let favourite = site.topology.nodes_of(Role::Web).position(|web| web.name == site.me);
-                let favourite = favourite.unwrap_or(0);
+                let directory = Directory::of(&site.topology);
+                // That of its own machine, if it shares one.
+                let near = directory.place_of(&site.me);
+                let favourite = || site.topology.nodes_of(Role::Web).position(|web| web.name == site.me);
+                let favourite = near.or_else(favourite).unwrap_or(0);
                 Ok(match site.topology.conversation.engine {
-                    StoreEngine::Embedded => {
-                        Self::Databases(Databases::new(&Directory::of(&site.topology), favourite))
-                    }
+                    StoreEngine::Embedded => Self::Databases(Databases::new(&directory, favourite)),
                     _ => Self::Store(Foreign::of(&site.topology, favourite)),
                 })
             }

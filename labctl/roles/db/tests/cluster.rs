@@ -62,6 +62,7 @@ pub(crate) fn topology(dbs: u8, memory: Memory) -> Topology {
         gateway: None,
         gateway6: None,
         services: Vec::new(),
+        limits: Default::default(),
     };
     let webs = (0..2).map(|n| node(format!("web{}", n + 1), Role::Web, host + n));
     let databases = (0..dbs).map(|n| node(format!("db{}", n + 1), Role::Db, host + 2 + n));

@@ -26,6 +26,7 @@ fn site() -> Site {
         gateway: Some("10.10.1.1".parse().unwrap()),
         gateway6: None,
         services: vec![],
+        limits: Default::default(),
     };
     let floating = |name: &str, address: &str| FloatingAddress {
         network: network(name),
