@@ -5,6 +5,9 @@ use super::{etcd, frr, haproxy, ipvs, keepalived, nginx, patroni, redis, web};
 use crate::kernel::process::find_program;
 use crate::topology::{BalancerEngine, Engine, Forward, StoreEngine};
 
+/// Debian keeps it out of the way of those who look for programs.
+const POSTGRES: &str = "/usr/lib/postgresql/15/bin/postgres";
+
 /// The balancers, in the order of their words in a topology.
 const BALANCERS: [BalancerEngine; 5] = [
     BalancerEngine::Labctl,
