@@ -57,8 +57,8 @@ fn two_lose_power(world: &mut World) -> Result<(), String> {
 #[when("every database that is off comes back")]
 fn all_come_back(world: &mut World) -> Result<(), String> {
     let (lab, status) = (world.lab()?, world.status()?);
-    let off = status.nodes.iter().filter(|node| node.role == Role::Db && node.pid.is_none());
-    off.map(|node| lab.power_on(&node.name).map_err(|error| error.to_string())).collect()
+    let mut off = status.nodes.iter().filter(|node| node.role == Role::Db && node.pid.is_none());
+    off.try_for_each(|node| lab.power_on(&node.name).map_err(|error| error.to_string()))
 }
 
 /// Refused by somebody who says so, and when to ask again; not by silence.

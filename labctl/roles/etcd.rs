@@ -98,9 +98,13 @@ fn arguments(site: &Site, seats: &[Seat], me: &Seat, data: &Path, beginning: Beg
         ("max-snapshots", "1".to_owned()),
         ("logger", "zap".to_owned()),
         ("log-outputs", "stderr".to_owned()),
-        ("log-level", "warn".to_owned()),
+        // Below that it says twenty times a second that a member is away.
+        ("log-level", "error".to_owned()),
     ];
-    pairs.into_iter().map(|(name, value)| format!("--{name}={value}")).collect()
+    // Patroni comes by the second version of its interface, for a reason that is told there.
+    let second = site.topology.conversation.engine == StoreEngine::Postgres;
+    let second = second.then(|| ("enable-v2", "true".to_owned()));
+    pairs.into_iter().chain(second).map(|(name, value)| format!("--{name}={value}")).collect()
 }
 
 /// One member, asked by itself about itself.

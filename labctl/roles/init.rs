@@ -497,7 +497,8 @@ fn start(
 mod tests {
     use super::*;
 
-    /// A service that ends as soon as it is started, and when it is started again.
+    /// How long a service waits to be started again after each of its lives.
+    #[expect(clippy::disallowed_methods, reason = "any moment will do to begin with")]
     fn waits(restart: Restart, lives: &[Duration], success: bool) -> Vec<Option<Duration>> {
         let service = Service {
             name: "db".parse().unwrap(),

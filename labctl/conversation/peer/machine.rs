@@ -81,6 +81,8 @@ pub(super) struct Half {
     /// Does the witness know?
     pub(super) noted: bool,
     pub(super) bond: Bond,
+    /// How it became one of two that talk.
+    pub(super) because: Cause,
 }
 
 /// What a half has of the other.
@@ -296,15 +298,7 @@ impl Peer {
                 (State::Joining, Cause::Admission)
             }
             (Phase::Blank(_), _) => (State::Fenced, Cause::Outdated),
-            (Phase::Half(half), Footing::Paired) => (
-                State::Paired,
-                match self.state {
-                    State::Joining if half.pairing.joiner == self.config.me => Cause::Joined,
-                    State::Joining | State::Alone => Cause::Admitted,
-                    State::Fenced if half.applied == 0 && half.sent == 0 => Cause::Admitted,
-                    State::Fenced | State::Paired => Cause::Resumed,
-                },
-            ),
+            (Phase::Half(half), Footing::Paired) => (State::Paired, half.because),
             (Phase::Half(_), Footing::Waiting) => (State::Paired, Cause::Resumed),
             (Phase::Half(Half { bond: Bond::Apart { refused: true, .. }, .. }), _) => {
                 (State::Fenced, Cause::Outdated)

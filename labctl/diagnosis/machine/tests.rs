@@ -57,6 +57,9 @@ fn what_no_lab_needs_is_skipped() {
     skipped: no vrrpd (not installed), which is for `engine: frr`
     skipped: no haproxy (not installed), which is for `engine: haproxy`
     skipped: no nginx (not installed), which is for `engine: nginx`
+    skipped: no etcd (not installed), which is for `engine: etcd`, and beside Patroni
+    skipped: no redis-server (not installed), which is for `engine: redis`
+    skipped: no patroni (not installed), which is for `engine: postgres`
     skipped: no clang-19 (not installed), which is for building the eBPF objects anew, which a lab does not need
     skipped: no tcx (operation not supported), which is for the balancer and the lease
     skipped: no macvlan (operation not supported), which is for `mac: virtual`

@@ -36,6 +36,6 @@ fn it_listens_on_the_data_network_and_keeps_its_data_on_the_disk() {
     --max-snapshots=1
     --logger=zap
     --log-outputs=stderr
-    --log-level=warn
+    --log-level=error
     ");
 }
