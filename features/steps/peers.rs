@@ -217,7 +217,7 @@ fn arrived(world: &mut World, web: &NodeName) -> Result<(), String> {
         let unread = queues.split_once(':').map_or("", |(_, unread)| unread);
         local.ends_with(&format!(":{WEB_PORT:04X}"))
             && *state == ESTABLISHED
-            && unread.trim_matches('0') != ""
+            && !unread.trim_matches('0').is_empty()
     };
     if table.lines().any(waits) { Ok(()) } else { Err(table) }
 }
