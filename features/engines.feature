@@ -35,7 +35,7 @@ Feature: Databases that others wrote take the place of ours
 
   @needs-redis
   Scenario: Redis: a primary that is cut off together with a web acknowledges turns that are lost
-    When I run the drill topologies/drills/control-redis.yaml
+    When I run the drill topologies/drills/redis-cut.yaml
     Then it ends with 0
     And the report says pass
     And the checker finds a contradiction in its history

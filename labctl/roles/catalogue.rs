@@ -5,9 +5,6 @@ use super::{etcd, frr, haproxy, ipvs, keepalived, nginx, patroni, redis, web};
 use crate::kernel::process::find_program;
 use crate::topology::{BalancerEngine, Engine, Forward, StoreEngine};
 
-/// Debian keeps it out of the way of those who look for programs.
-const POSTGRES: &str = "/usr/lib/postgresql/15/bin/postgres";
-
 /// The balancers, in the order of their words in a topology.
 const BALANCERS: [BalancerEngine; 5] = [
     BalancerEngine::Labctl,
@@ -189,7 +186,7 @@ fn store(engine: StoreEngine) -> Entry {
             loses: "nothing that was acknowledged, while the primary or that standby keeps its disk",
             packages: &["postgresql", "patroni", "etcd-server"],
             missing: patroni::missing,
-            version: Some((POSTGRES, "--version")),
+            version: Some((patroni::POSTGRES, "--version")),
             ..entry
         },
         StoreEngine::Redis => Entry {

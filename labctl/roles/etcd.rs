@@ -91,6 +91,8 @@ fn arguments(site: &Site, seats: &[Seat], me: &Seat, data: &Path, beginning: Beg
         ("initial-cluster-token", site.topology.name.to_string()),
         ("heartbeat-interval", HEARTBEAT_MS.to_string()),
         ("election-timeout", ELECTION_MS.to_string()),
+        // One that was cut off asks before it raises the term, and so does not depose the leader when it is back.
+        ("pre-vote", "true".to_owned()),
         ("quota-backend-bytes", STORE_BYTES_MAX.to_string()),
         ("auto-compaction-mode", "revision".to_owned()),
         ("auto-compaction-retention", REVISIONS_KEPT.to_string()),

@@ -55,7 +55,7 @@ pub(super) enum Phase {
 pub(super) struct Blank {
     /// What it is about to have.
     pub(super) staging: Option<Staging>,
-    /// Turns that it took alone, before it gave way to another who had been alone too.
+    /// Turns and conversations that it took alone. before it gave way to another who had been alone too.
     pub(super) turns_alone: u64,
 }
 
@@ -120,7 +120,7 @@ pub(super) struct Sole {
     /// Before this it rather waits for the other than be alone: memory has only begun.
     pub(super) waits_until: Time,
     pub(super) admission: Option<Admission>,
-    /// Turns that it took alone.
+    /// Turns and conversations that it took alone.
     pub(super) turns: u64,
 }
 

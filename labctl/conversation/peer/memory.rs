@@ -116,6 +116,9 @@ impl Memory {
     pub(super) fn piece(&self, cursor: &mut Cursor, bytes_max: usize) -> Vec<Part> {
         let bytes_max = bytes_max.min(PIECE_BYTES_MAX);
         let mut parts = Vec::new();
+        if cursor.ended {
+            return parts;
+        }
         let mut bytes = 0;
         for (id, transcript) in self.store.iter_after(cursor.through) {
             if bytes + PART_BYTES > bytes_max && !parts.is_empty() {

@@ -90,7 +90,7 @@ fn what_a_lab_needs_is_a_finding() {
     this process, eBPF programs, no nft, no keepalived, no vrrpd, no veth, no bridge, no tcx, no macvlan, these labs
     ");
     insta::assert_snapshot!(names(skipped), @"
-    no haproxy, no nginx, no clang-19, no netem, no fq, no ipvs, no vxlan, no ipip, no dummy, no vrf, bridge-nf-call-iptables is
+    no haproxy, no nginx, no etcd, no redis-server, no patroni, no clang-19, no netem, no fq, no ipvs, no vxlan, no ipip, no dummy, no vrf, bridge-nf-call-iptables is
     ");
 }
 

@@ -3,7 +3,6 @@
 //! conversations.
 
 use std::fmt::Debug;
-use std::io::ErrorKind;
 use std::ops::{Range, RangeBounds};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,11 +16,13 @@ use redb::{
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::directory::RaftId;
 use super::disk::Disk;
-use super::machine::SNAPSHOT;
+pub use super::log_error::LogError;
+use super::log_error::{Damage, blame};
+use super::machine::{SNAPSHOT, Saved};
 use super::protocol::{ClusterId, TypeConfig};
 use super::tip::Tip;
 
@@ -54,95 +55,6 @@ pub(super) struct Identity {
     pub id: RaftId,
 }
 
-/// Why the log cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LogError {
-    /// The folder cannot be made.
-    #[error("make the folder {path}")]
-    Folder {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A file cannot be opened.
-    #[error("open the raft log {path}")]
-    Open {
-        /// Which.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: redb::Error,
-    },
-    /// The file is of another version of this program.
-    #[error(
-        "the raft log {path} has format {found}, and this labctl reads format {FORMAT} only; the labctl that wrote it reads it"
-    )]
-    Format {
-        /// Which.
-        path: PathBuf,
-        /// Its format.
-        found: u32,
-    },
-    /// The file does not hold what this program wrote.
-    #[error("the raft log {path} is damaged")]
-    Damaged {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The disk or the file failed.
-    #[error("use the raft log")]
-    Storage(#[source] redb::Error),
-    /// A value cannot be read or written.
-    #[error("understand a value in the raft log")]
-    Codec(#[from] postcard::Error),
-    /// The writer could not do it; it said why once.
-    #[error("write the raft log: {0}")]
-    Write(String),
-    /// The writing thread cannot be started or has ended.
-    #[error("the writer of the raft log is gone")]
-    WriterGone,
-}
-
-/// What is wrong with a log that can be read.
-#[derive(Debug, thiserror::Error)]
-enum Damage {
-    #[error("it is empty, but {0} has been written")]
-    Gone(PathBuf),
-    #[error("it has {found} changes, and {promised} were promised")]
-    Behind { found: u64, promised: u64 },
-    #[error("the log has {found} changes, and it says {}", said.map_or("nothing".to_owned(), |said| said.to_string()))]
-    Tip { found: u64, said: Option<u64> },
-    #[error("it has entries, and no format")]
-    NoFormat,
-}
-
-impl LogError {
-    /// Whether this disk will never do again, so that there is but one way on.
-    pub(super) fn is_for_good(&self) -> bool {
-        matches!(self, Self::Format { .. } | Self::Damaged { .. })
-    }
-
-    fn damaged(path: PathBuf, damage: Damage) -> Self {
-        Self::Damaged { path, source: damage.into() }
-    }
-}
-
-macro_rules! from_redb {
-    ($($type:ident),*) => {
-        $(impl From<redb::$type> for LogError {
-            fn from(error: redb::$type) -> Self {
-                Self::Storage(error.into())
-            }
-        })*
-    };
-}
-from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError);
-
 /// Where the files are, to name them.
 #[derive(Debug)]
 pub(super) struct Paths {
@@ -173,6 +85,8 @@ pub(super) struct Log {
     jobs: mpsc::Sender<Job>,
     /// Bytes of all entries.
     bytes: Arc<AtomicU64>,
+    /// What snapshots are on the disk.
+    saved: Option<watch::Receiver<Saved>>,
 }
 
 impl Log {
@@ -227,13 +141,19 @@ impl Log {
         let bytes = Arc::new(AtomicU64::new(0));
         let file = Arc::new(file);
         let (jobs, waiting) = mpsc::channel(QUEUE_MAX);
-        let log = Self { file: file.clone(), jobs, bytes: bytes.clone() };
+        let log = Self { file: file.clone(), jobs, bytes: bytes.clone(), saved: None };
         log.check().map_err(|error| blame(&paths.log, error))?;
         thread::Builder::new()
             .name("raft-log".to_owned())
             .spawn(move || Writer { file, tip, changes: found, bytes }.write_until_closed(waiting))
             .map_err(|_| LogError::WriterGone)?;
         Ok(log)
+    }
+
+    /// Lets entries go only when a snapshot on the disk has them. Raft does not wait for that when it is given a snapshot,
+    /// and a loss of power in between would leave neither.
+    pub(super) fn behind(self, saved: watch::Receiver<Saved>) -> Self {
+        Self { saved: Some(saved), ..self }
     }
 
     /// Bytes of all entries.
@@ -266,9 +186,12 @@ impl Log {
         self.vote()?;
         self.state()?;
         let table = self.file.begin_read()?.open_table(LOG)?;
+        let mut next = self.purged()?.map(|purged| purged.index + 1);
         let mut bytes = 0;
         for row in table.iter()? {
-            bytes += row?.1.value().len() as u64;
+            let (index, entry) = row?;
+            next = Some(follow(next, index.value())?);
+            bytes += entry.value().len() as u64;
         }
         self.bytes.store(bytes, Ordering::Relaxed);
         Ok(())
@@ -311,9 +234,11 @@ impl Log {
 
     fn entries<R: RangeBounds<u64>>(&self, range: R) -> Result<Vec<Entry<TypeConfig>>, LogError> {
         let table = self.file.begin_read()?.open_table(LOG)?;
-        let mut entries = Vec::new();
+        let (mut entries, mut next) = (Vec::new(), None);
         for row in table.range(range)? {
-            entries.push(postcard::from_bytes(row?.1.value())?);
+            let (index, entry) = row?;
+            next = Some(follow(next, index.value())?);
+            entries.push(postcard::from_bytes(entry.value())?);
         }
         Ok(entries)
     }
@@ -321,14 +246,18 @@ impl Log {
     /// The first of these entries, as many as fit into one message, but one at least.
     fn first_entries(&self, range: Range<u64>) -> Result<Vec<Entry<TypeConfig>>, LogError> {
         let table = self.file.begin_read()?.open_table(LOG)?;
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        for row in table.range(range)? {
-            let row = row?.1;
+        let (mut entries, mut bytes, mut next) = (Vec::new(), 0, Some(range.start));
+        for row in table.range(range.clone())? {
+            let (index, row) = row?;
+            next = Some(follow(next, index.value())?);
             bytes += row.value().len();
             if bytes > APPEND_BYTES_MAX && !entries.is_empty() {
                 break;
             }
             entries.push(postcard::from_bytes(row.value())?);
+        }
+        if entries.is_empty() {
+            return Err(LogError::Hole { wanted: range.start, found: range.end });
         }
         Ok(entries)
     }
@@ -344,32 +273,11 @@ impl Log {
     }
 }
 
-/// Tells a file that holds nonsense from one that cannot be had, as when the disk is full: only the first is given up.
-fn blame(path: &std::path::Path, error: LogError) -> LogError {
-    use redb::Error::{
-        Corrupted, Io, RepairAborted, TableTypeMismatch, TypeDefinitionChanged, UpgradeRequired,
-    };
-    let nonsense = match &error {
-        LogError::Codec(_) => true,
-        LogError::Storage(Io(error)) => {
-            matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof)
-        }
-        LogError::Storage(
-            Corrupted(_)
-            | RepairAborted
-            | UpgradeRequired(_)
-            | TableTypeMismatch { .. }
-            | TypeDefinitionChanged { .. },
-        ) => true,
-        _ => false,
-    };
-    match error {
-        LogError::Storage(source) if nonsense => {
-            LogError::Damaged { path: path.to_owned(), source: source.into() }
-        }
-        error if nonsense => LogError::Damaged { path: path.to_owned(), source: error.into() },
-        LogError::Storage(source) => LogError::Open { path: path.to_owned(), source },
-        error => error,
+/// The index after this one, if this is the one that should come next.
+fn follow(next: Option<u64>, found: u64) -> Result<u64, LogError> {
+    match next {
+        Some(wanted) if wanted != found => Err(LogError::Hole { wanted, found }),
+        _ => Ok(found + 1),
     }
 }
 
@@ -459,6 +367,11 @@ impl<B: StorageBackend> Writer<B> {
                 match &job.change {
                     Change::Append(entries) => {
                         for (index, entry) in entries {
+                            if let Some((last, _)) = log.last()?
+                                && *index > last.value() + 1
+                            {
+                                return Err(LogError::Hole { wanted: last.value() + 1, found: *index });
+                            }
                             let before = log.insert(index, entry.as_slice())?;
                             let before = before.map_or(0, |before| before.value().len());
                             bytes += entry.len() as u64;
@@ -560,6 +473,12 @@ impl RaftLogStorage<TypeConfig> for Log {
     }
 
     async fn purge(&mut self, upto: LogId<RaftId>) -> Result<(), StorageError<RaftId>> {
+        if let Some(saved) = &mut self.saved {
+            let there = saved.wait_for(|saved| saved.failed || saved.upto >= Some(upto)).await;
+            if !there.is_ok_and(|saved| !saved.failed) {
+                return Err(write_failed(LogError::NoSnapshot(upto.index)));
+            }
+        }
         let purged = postcard::to_stdvec(&upto).map_err(|error| write_failed(error.into()))?;
         self.write(Change::Purge { upto: upto.index, purged }).await.map_err(write_failed)
     }

@@ -12,6 +12,7 @@ use openraft::{
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
 
 use super::directory::RaftId;
 use super::disk::Disk;
@@ -86,6 +87,17 @@ pub enum SnapshotError {
         found: Option<u64>,
         /// The last entry that the log has let go.
         purged: u64,
+    },
+    /// It is not the one that was announced.
+    #[error("the snapshot ends elsewhere than was announced")]
+    Other,
+    /// Entries are missing before this one, and applying it would make another store than the others have.
+    #[error("entry {next} follows entry {}", last.map_or("none".to_owned(), |last| last.to_string()))]
+    Hole {
+        /// The last entry that was applied.
+        last: Option<u64>,
+        /// The next one.
+        next: u64,
     },
     /// The bytes make no sense.
     #[error("understand a snapshot")]
@@ -171,9 +183,13 @@ impl State {
         SnapshotMeta { last_log_id: self.applied, last_membership: self.membership.clone(), snapshot_id }
     }
 
-    fn apply(&mut self, entry: Entry<TypeConfig>) -> Vec<Outcome> {
+    fn apply(&mut self, entry: Entry<TypeConfig>) -> Result<Vec<Outcome>, SnapshotError> {
+        let (last, next) = (self.applied.map(|applied| applied.index), entry.log_id.index);
+        if last.map_or(0, |last| last + 1) != next {
+            return Err(SnapshotError::Hole { last, next });
+        }
         self.applied = Some(entry.log_id);
-        match entry.payload {
+        Ok(match entry.payload {
             EntryPayload::Blank => Vec::new(),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership);
@@ -182,7 +198,7 @@ impl State {
             EntryPayload::Normal(commands) => {
                 commands.into_iter().map(|command| self.store.apply(command)).collect()
             }
-        }
+        })
     }
 }
 
@@ -197,7 +213,8 @@ impl Machine {
     /// The machine as its last snapshot left it; raft then applies what the log has beyond that. What the log has let go
     /// must be in the snapshot, or it is nowhere.
     pub(super) fn open(disk: &Disk, purged: Option<LogId<RaftId>>) -> Result<Self, SnapshotError> {
-        let file = SnapshotFile { disk: disk.clone(), newest: Mutex::default() };
+        let file =
+            SnapshotFile { disk: disk.clone(), newest: Mutex::default(), saved: watch::Sender::default() };
         let of_file = |error: SnapshotError| error.of_file(file.path());
         let state = match file.read()? {
             Some(bytes) => State::from_bytes(&bytes).map_err(of_file)?,
@@ -210,7 +227,13 @@ impl Machine {
             return Err(of_file(SnapshotError::Behind { found, purged: purged.index }));
         }
         *lock(&file.newest) = state.applied;
+        file.saved.send_replace(Saved { upto: state.applied, failed: false });
         Ok(Self { state: Arc::new(Mutex::new(state)), file: Arc::new(file) })
+    }
+
+    /// What snapshots are on the disk, now and later.
+    pub(super) fn saved(&self) -> watch::Receiver<Saved> {
+        self.file.saved.subscribe()
     }
 
     /// One conversation as far as this member has come.
@@ -219,12 +242,22 @@ impl Machine {
     }
 }
 
+/// What is safe on the disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Saved {
+    /// The last entry in the newest snapshot.
+    pub upto: Option<LogId<RaftId>>,
+    /// A snapshot could not be written: there will be no newer one.
+    pub failed: bool,
+}
+
 /// The newest snapshot on disk.
 #[derive(Debug)]
 struct SnapshotFile {
     disk: Disk,
     /// What the file holds. Locked while it is replaced, so that of two snapshots the newer one stays.
     newest: Mutex<Option<LogId<RaftId>>>,
+    saved: watch::Sender<Saved>,
 }
 
 impl SnapshotFile {
@@ -244,6 +277,7 @@ impl SnapshotFile {
         let failed = |source| SnapshotError::Write { path: self.path(), source };
         self.disk.replace(SNAPSHOT, bytes).map_err(failed)?;
         *newest = applied;
+        self.saved.send_modify(|saved| saved.upto = applied);
         Ok(())
     }
 }
@@ -293,7 +327,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         I::IntoIter: OptionalSend,
     {
         let mut state = lock(&self.state);
-        Ok(entries.into_iter().map(|entry| state.apply(entry)).collect())
+        let applied: Result<_, _> = entries.into_iter().map(|entry| state.apply(entry)).collect();
+        applied.map_err(|error| StorageIOError::write_state_machine(AnyError::new(&error)).into())
     }
 
     async fn get_snapshot_builder(&mut self) -> Self {
@@ -306,17 +341,23 @@ impl RaftStateMachine<TypeConfig> for Machine {
 
     async fn install_snapshot(
         &mut self,
-        _meta: &SnapshotMeta<RaftId, EmptyNode>,
+        meta: &SnapshotMeta<RaftId, EmptyNode>,
         snapshot: Box<Cursor<Vec<u8>>>,
     ) -> Result<(), StorageError<RaftId>> {
-        let file = self.file.clone();
+        let (file, announced) = (self.file.clone(), meta.last_log_id);
         let installed = aside(move || {
             let bytes = snapshot.into_inner();
             let state = State::from_bytes(&bytes)?;
+            if state.applied != announced {
+                return Err(SnapshotError::Other);
+            }
             file.replace(state.applied, &bytes)?;
             Ok(state)
         })
-        .await?;
+        .await;
+        // Whoever waits for this snapshot would wait for ever.
+        let installed =
+            installed.inspect_err(|_| self.file.saved.send_modify(|saved| saved.failed = true))?;
         *lock(&self.state) = installed;
         Ok(())
     }

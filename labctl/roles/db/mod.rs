@@ -10,6 +10,7 @@ pub(in crate::roles) mod frame;
 mod joining;
 mod link;
 mod log;
+mod log_error;
 mod machine;
 mod network;
 mod protocol;
@@ -193,7 +194,7 @@ pub async fn serve(
 fn open(disk: &Disk) -> Result<(Log, Machine), Error> {
     let log = Log::open(disk)?;
     let machine = Machine::open(disk, log.purged()?)?;
-    Ok((log, machine))
+    Ok((log.behind(machine.saved()), machine))
 }
 
 fn unusable(error: &dyn std::error::Error, site: &Site, directory: &Directory, disk: &Disk) -> Error {

@@ -29,6 +29,7 @@ fn it_listens_on_the_data_network_and_keeps_its_data_on_the_disk() {
     --initial-cluster-token=ha-etcd
     --heartbeat-interval=50
     --election-timeout=500
+    --pre-vote=true
     --quota-backend-bytes=268435456
     --auto-compaction-mode=revision
     --auto-compaction-retention=10000

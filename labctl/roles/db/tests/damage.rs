@@ -46,7 +46,7 @@ async fn filled(end: End) -> (TempDir, String) {
     for index in 1..=ENTRIES {
         log.keep(vec![entry(index, commands(index))]).await.unwrap();
     }
-    machine.apply((1..=ENTRIES / 2).map(|index| entry(index, commands(index)))).await.unwrap();
+    machine.apply((0..=ENTRIES / 2).map(|index| entry(index, commands(index)))).await.unwrap();
     machine.build_snapshot().await.unwrap();
     log.purge(entry(ENTRIES / 4, Vec::new()).log_id).await.unwrap();
     log.save_vote(&Vote::new(3, 2)).await.unwrap();

@@ -14,6 +14,7 @@ use crate::roles::db::disk::Disk;
 use crate::roles::db::joining::{Step, decide};
 use crate::roles::db::log::{APPEND_BYTES_MAX, Identity, Log, LogError};
 use crate::roles::db::machine::Machine;
+use crate::roles::db::open;
 use crate::roles::db::protocol::{Census, TypeConfig};
 use crate::topology::{Interface, Memory, NetworkName};
 
@@ -116,6 +117,52 @@ async fn what_goes_to_another_member_at_once_fits_into_a_message() {
     assert_eq!(indices(log.try_get_log_entries(1..12).await.unwrap()).len(), 11);
 }
 
+#[tokio::test]
+async fn a_hole_is_an_error_to_whoever_reads_writes_or_applies_over_it() {
+    let disk = tempfile::tempdir().unwrap();
+    let (mut log, mut machine) = open(&Disk::new(disk.path().into())).unwrap();
+    let some =
+        |range: std::ops::RangeInclusive<u64>| range.map(|index| entry(index, commands(index))).collect();
+    log.keep(some(0..=9)).await.unwrap();
+    // Raft looks at the first and the last of what it asked for, and so would not notice.
+    log.keep(some(12..=14)).await.expect_err("10 is missing");
+    machine.apply(some(0..=4)).await.unwrap();
+    machine.apply(some(7..=9)).await.expect_err("5 is missing");
+    machine.build_snapshot().await.unwrap();
+    log.purge(entry(4, vec![]).log_id).await.unwrap();
+    log.limited_get_log_entries(3, 8).await.expect_err("3 is gone");
+    log.limited_get_log_entries(1, 3).await.expect_err("all are gone");
+    assert_eq!(log.limited_get_log_entries(5, 8).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn entries_go_only_when_a_snapshot_on_the_disk_has_them() {
+    let disk = tempfile::tempdir().unwrap();
+    let (mut log, mut machine) = open(&Disk::new(disk.path().into())).unwrap();
+    let entries: Vec<_> = (0..=9).map(|index| entry(index, commands(index))).collect();
+    log.keep(entries.clone()).await.unwrap();
+    machine.apply(entries).await.unwrap();
+    let last = entry(9, vec![]).log_id;
+    let mut raft = log.clone();
+    let purging = tokio::spawn(async move { raft.purge(last).await });
+    // Whatever raft does next comes after that.
+    for _ in 0..20 {
+        log.save_vote(&Vote::new(3, 2)).await.unwrap();
+        assert!(!purging.is_finished() && log.purged().unwrap().is_none());
+    }
+    machine.build_snapshot().await.unwrap();
+    purging.await.unwrap().unwrap();
+    assert_eq!(log.purged().unwrap(), Some(last));
+
+    // One that cannot be had is not waited for.
+    let beyond = entry(20, vec![]).log_id;
+    let mut raft = log.clone();
+    let purging = tokio::spawn(async move { raft.purge(beyond).await });
+    let meta = SnapshotMeta { last_log_id: Some(beyond), ..SnapshotMeta::default() };
+    machine.install_snapshot(&meta, Box::new(Cursor::new(b"noise".to_vec()))).await.unwrap_err();
+    purging.await.unwrap().unwrap_err();
+}
+
 #[test]
 fn a_disk_of_another_version_is_refused_with_both_versions_named() {
     let disk = tempfile::tempdir().unwrap();
@@ -142,6 +189,7 @@ async fn a_log_that_somebody_else_has_open_is_not_called_damaged() {
 /// What the entries of a test's log say: one conversation, and a turn each.
 pub(super) fn commands(index: u64) -> Vec<Command> {
     match index {
+        0 => vec![],
         1 => vec![Command::Create { id: id() }],
         index => vec![turn(&index.to_string())],
     }
@@ -156,7 +204,11 @@ async fn a_snapshot_brings_a_machine_back_and_another_up_to_date() {
     let disk = tempfile::tempdir().unwrap();
     let mut machine = Machine::open(&Disk::new(disk.path().into()), None).unwrap();
     machine
-        .apply([entry(1, vec![Command::Create { id: id() }, turn("a")]), entry(2, vec![turn("b")])])
+        .apply([
+            entry(0, vec![]),
+            entry(1, vec![Command::Create { id: id() }, turn("a")]),
+            entry(2, vec![turn("b")]),
+        ])
         .await
         .unwrap();
     let snapshot = machine.build_snapshot().await.unwrap();
@@ -180,7 +232,7 @@ async fn a_snapshot_brings_a_machine_back_and_another_up_to_date() {
 async fn an_older_snapshot_never_replaces_a_newer_one() {
     let disk = tempfile::tempdir().unwrap();
     let mut machine = Machine::open(&Disk::new(disk.path().into()), None).unwrap();
-    machine.apply([entry(1, vec![Command::Create { id: id() }])]).await.unwrap();
+    machine.apply([entry(0, vec![]), entry(1, vec![Command::Create { id: id() }])]).await.unwrap();
     let old = machine.build_snapshot().await.unwrap();
     machine.apply([entry(2, vec![turn("a")])]).await.unwrap();
     let new = machine.build_snapshot().await.unwrap();
