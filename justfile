@@ -8,19 +8,24 @@ check:
 
 # Unit and property tests only.
 unit:
-    cargo test --lib --bins
+    cargo test --all-features --lib --bins
 
 # Scenarios, all or those whose name contains the words.
 features *words:
-    cargo test --test features -- {{words}}
+    cargo test --all-features --test features -- {{words}}
+
+# Scenarios of every database engine, PostgreSQL included, with what they need.
+engines:
+    cargo run --all-features -- setup etcd redis postgres
+    cargo test --all-features --test features -- engines
 
 # The main job.
 demo:
     cargo run --release -- drill run topologies/drills/proxy-crash.yaml
 
-# Figures: up, failover, database, memory or all.
+# Figures: up, failover, database, memory, coupling or all.
 bench what="all":
-    cargo bench --bench site -- {{what}}
+    cargo bench --all-features --bench site -- {{what}}
 
 # Ours beside keepalived: what each fault costs the client, and whether two nodes ever answered for the VIP.
 bench-failover *args:

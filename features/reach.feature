@@ -34,3 +34,16 @@ Feature: Who reaches whom
     Then client reaches 203.0.113.10:80
     And nothing answers client at 10.10.1.21:8080
     And nothing answers client at 10.10.1.11:8080
+
+  Scenario: Nodes that are cut off together reach each other, and nodes that are cut apart everybody else, until they are healed
+    When I run in the lab cut db1 web1 --network data
+    Then web1 reaches db1:7000
+    And nothing answers web1 at db2:7000
+    And nothing answers web2 at db1:7000
+    And proxy1 reaches web1:8080
+    When I run in the lab heal db1 web1
+    Then web2 reaches db1:7000
+    When I run in the lab cut db1 web1 --apart
+    Then nothing answers web1 at db1:7000
+    And web1 reaches db2:7000
+    And web2 reaches db1:7000

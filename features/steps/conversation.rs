@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use cucumber::{given, then, when};
-use labctl::kernel::clock;
 use labctl::topology::NodeName;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::traffic::fetch;
 use crate::world::{WAIT_MAX, World};
@@ -28,32 +27,12 @@ pub struct Talk {
     pub served_by: Option<NodeName>,
     /// Who answered before that.
     before: Option<NodeName>,
-    /// Every attempt, as the checker reads it.
-    pub history: Vec<Value>,
 }
 
 impl Talk {
-    /// Which conversation it is.
+    /// Its identifier.
     pub fn id(&self) -> &str {
         &self.id
-    }
-
-    /// Takes note of one attempt.
-    fn note(&mut self, key: &str, words: &str, began_ns: u64, answer: &Result<Value, String>) {
-        let attempt = 1 + self.history.iter().filter(|line| line["key"] == key).count();
-        let mut line = json!({
-            "kind": "append", "who": "client", "conversation": self.id, "key": key, "said": words,
-            "attempt": attempt, "invoked_ns": began_ns, "completed_ns": clock::monotonic_ns(), "result": "info",
-        });
-        let status = answer.as_ref().map(|answer| answer["status"].as_u64());
-        if let (Ok(Some(200 | 201)), Ok(answer)) = (status, answer) {
-            let body: Value =
-                answer["body"].as_str().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
-            line["result"] = "ok".into();
-            line["position"] = body["position"].clone();
-            line["served_by"] = answer["headers"]["x-served-by"].clone();
-        }
-        self.history.push(line);
     }
 
     /// How many turns were acknowledged.
@@ -85,14 +64,8 @@ fn begin(world: &mut World) -> Result<(), String> {
         serde_json::from_str(answer["body"].as_str().unwrap_or_default()).map_err(|e| e.to_string())?;
     let id = body["id"].as_str().ok_or_else(|| body.to_string())?.to_owned();
     let durability = durability(&answer);
-    world.talk = Some(Talk {
-        id,
-        acknowledged: vec![],
-        durability,
-        served_by: served_by(&answer),
-        before: None,
-        history: vec![],
-    });
+    world.talk =
+        Some(Talk { id, acknowledged: vec![], durability, served_by: served_by(&answer), before: None });
     Ok(())
 }
 
@@ -112,14 +85,10 @@ pub fn try_to_say_at(
     key: &str,
 ) -> Result<(), String> {
     let url = format!("{base}/conversations/{}/turns", talk(world)?.id);
-    let words = format!("words of {key}");
-    let data = json!({ "text": words }).to_string();
+    let data = format!(r#"{{"text":"words of {key}"}}"#);
     let header = format!("Idempotency-Key: {key}");
     let said = ["-X", "POST", "-H", &header, "-d", &data];
-    let began_ns = clock::monotonic_ns();
-    let answer = fetch(world, from, &url, &[&said, how].concat());
-    world.talk.as_mut().ok_or("there is no conversation")?.note(key, &words, began_ns, &answer);
-    let answer = answer?;
+    let answer = fetch(world, from, &url, &[&said, how].concat())?;
     match answer["status"].as_u64() {
         Some(200 | 201) => {
             let talk = world.talk.as_mut().ok_or("there is no conversation")?;

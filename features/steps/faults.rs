@@ -16,11 +16,12 @@ fn main_service(node: &NodeStatus) -> Result<ServiceName, String> {
     let words: &[&str] = match node.role {
         Role::Proxy => &["vrrpd", "keepalived", "frr"],
         Role::Web => &["web"],
-        Role::Db => &["db", "etcd", "redis"],
+        Role::Db => &["db", "patroni", "etcd", "redis"],
         Role::Client | Role::Router | Role::Remote => &["whoami"],
     };
-    let service = node.services.keys().find(|service| words.contains(&service.as_str()));
-    service.cloned().ok_or_else(|| format!("{} runs none of {words:?}", node.name))
+    // In the order of the words: PostgreSQL has etcd beside it.
+    let runs = |word: &&str| node.services.keys().find(|service| service.as_str() == *word);
+    words.iter().find_map(runs).cloned().ok_or_else(|| format!("{} runs none of {words:?}", node.name))
 }
 
 fn die(world: &mut World, node: &NodeName, death: Death) -> Result<(), String> {
@@ -120,6 +121,19 @@ fn taken(world: &mut World, direction: String) -> Result<(), String> {
 fn hangs(world: &mut World, node: Node) -> Result<(), String> {
     world.victim = Some(node.0.clone());
     signal_main(world, &node.0, Signal::SIGSTOP)
+}
+
+#[when("the database leader hangs")]
+fn leader_hangs(world: &mut World) -> Result<(), String> {
+    let leader = world.status()?.raft_leader.ok_or("there is no leader")?;
+    world.victim = Some(leader.clone());
+    signal_main(world, &leader, Signal::SIGSTOP)
+}
+
+#[when("the one that hangs goes on")]
+fn it_goes_on(world: &mut World) -> Result<(), String> {
+    let victim = world.victim.clone().ok_or("nothing hangs")?;
+    signal_main(world, &victim, Signal::SIGCONT)
 }
 
 #[when(expr = "{node} goes on")]

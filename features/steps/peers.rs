@@ -1,5 +1,6 @@
 //! Two webs that remember for each other: what each of them tells, and what it says of its memory.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Child, Stdio};
 
 use cucumber::{then, when};
@@ -18,6 +19,9 @@ use crate::world::{World, labctl};
 const ASKER: &str = "proxy2";
 /// Where it finds them.
 const ASKED_ON: &str = "back";
+/// Who asks a web that hangs, by a network on which no health check comes: what waits there is the question.
+const BYSTANDER: &str = "third";
+const UNCHECKED: &str = "data";
 /// Port of the application.
 const WEB_PORT: u16 = 8080;
 /// The states of a web that has lost the other: it goes on, or must not.
@@ -31,11 +35,19 @@ fn webs(world: &World) -> Result<Vec<NodeName>, String> {
 
 /// The address at which one web is asked, past the balancer.
 fn base(world: &World, web: &NodeName) -> Result<String, String> {
+    Ok(format!("http://{}:{WEB_PORT}", address(world, web, ASKED_ON)?))
+}
+
+fn address(world: &World, web: &NodeName, network: &str) -> Result<Ipv4Addr, String> {
     let status = world.status()?;
     let node = status.node(web).ok_or_else(|| format!("there is no {web}"))?;
-    let on = node.addresses.iter().find(|(network, _)| network.as_str() == ASKED_ON);
-    let address = on.and_then(|(_, addresses)| addresses.first()).ok_or("it has no address there")?;
-    Ok(format!("http://{address}:{WEB_PORT}"))
+    let on = node.addresses.iter().find(|(name, _)| name.as_str() == network);
+    let mut addresses = on.into_iter().flat_map(|(_, addresses)| addresses);
+    let v4 = addresses.find_map(|address| match address {
+        IpAddr::V4(address) => Some(*address),
+        IpAddr::V6(_) => None,
+    });
+    v4.ok_or_else(|| format!("{web} has no address on {network}"))
 }
 
 /// The whole conversation as one web tells it.
@@ -190,14 +202,15 @@ fn signal(world: &World, web: &NodeName, signal: Signal) -> Result<(), String> {
 #[then("asked before it goes on, it answers nothing stale when it does")]
 fn nothing_stale(world: &mut World) -> Result<(), String> {
     let web = world.victim.clone().ok_or("nothing hangs")?;
-    let url = format!("{}/conversations/{}", base(world, &web)?, talk(world)?.id);
+    let here = address(world, &web, UNCHECKED)?;
+    let url = format!("http://{here}:{WEB_PORT}/conversations/{}", talk(world)?.id);
     let expected = talk(world)?.acknowledged.clone();
     let lab = world.lab()?;
     let args =
-        ["fetch", "--lab", lab.name().as_str(), "--from", ASKER, "--format", "json", "--timeout", "20s"];
+        ["fetch", "--lab", lab.name().as_str(), "--from", BYSTANDER, "--format", "json", "--timeout", "20s"];
     let asking = labctl().args(args).arg(&url).stdout(Stdio::piped()).spawn().map_err(|e| e.to_string())?;
     let asking = Asking(Some(asking));
-    world.eventually("the question has arrived", |world| arrived(world, &web))?;
+    world.eventually("the question has arrived", |world| arrived(world, &web, here))?;
     signal(world, &web, Signal::SIGCONT)?;
     let answer = asking.answer()?;
     match answer["status"].as_u64() {
@@ -208,16 +221,16 @@ fn nothing_stale(world: &mut World) -> Result<(), String> {
 }
 
 /// Bytes wait in a connection to the port of the application (`/proc/net/tcp`, proc(5)).
-fn arrived(world: &mut World, web: &NodeName) -> Result<(), String> {
+fn arrived(world: &mut World, web: &NodeName, here: Ipv4Addr) -> Result<(), String> {
     const ESTABLISHED: &str = "01";
+    // The kernel prints the bytes of an address as one number of the machine.
+    let here = format!("{:08X}:{WEB_PORT:04X}", u32::from_ne_bytes(here.octets()));
     let table = world.run_in_lab("exec", &[web.as_str(), "--", "cat", "/proc/net/tcp"])?.stdout;
     let waits = |line: &str| {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let [_, local, _, state, queues, ..] = columns.as_slice() else { return false };
         let unread = queues.split_once(':').map_or("", |(_, unread)| unread);
-        local.ends_with(&format!(":{WEB_PORT:04X}"))
-            && *state == ESTABLISHED
-            && unread.trim_matches('0') != ""
+        *local == here && *state == ESTABLISHED && !unread.trim_matches('0').is_empty()
     };
     if table.lines().any(waits) { Ok(()) } else { Err(table) }
 }

@@ -7,10 +7,10 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use super::{Format, Outcome};
-use crate::conformance::version::{OURS, said};
+use crate::conformance::version::said;
 use crate::kernel::process::find_program;
 use crate::roles::catalogue::{self, Entry, Section};
-use crate::roles::frr;
+use crate::roles::{frr, patroni};
 
 /// Width of a table that nobody's terminal limits.
 const WIDTH: u16 = 150;
@@ -45,16 +45,24 @@ pub fn run(args: &Args) -> Outcome {
 
 /// What it says of itself, or none if a part of it is missing.
 fn version(entry: &Entry) -> Option<String> {
-    let Some((program, asked_by)) = entry.version else { return Some(OURS.to_owned()) };
+    let Some((program, asked_by)) = entry.version else { return Some(env!("CARGO_PKG_VERSION").to_owned()) };
     if (entry.missing)().is_some() {
         return None;
     }
     let path = match program {
         frr::PROGRAM => frr::path(program),
-        path if path.starts_with('/') => Some(path.into()),
+        patroni::POSTGRES => patroni::server(),
         name => find_program(name),
     };
-    Some(said(path, asked_by, |line| line.split(" (").next()?.split(" - ").next()))
+    Some(said(path, asked_by, number))
+}
+
+/// The number in what a program says of its version: `2.6.12` of `HAProxy version 2.6.12 2026/10/17`.
+fn number(line: &str) -> Option<&str> {
+    let words = line.split([' ', '/', '=']).map(|word| word.trim_start_matches('v'));
+    let mut numbers =
+        words.filter(|word| word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit()));
+    numbers.next().map(|word| word.split(['-', ',']).next().unwrap_or(word))
 }
 
 fn section(section: Section) -> &'static str {
@@ -109,4 +117,33 @@ fn table(all: &[Entry]) -> String {
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_is_found_in_whatever_a_program_says() {
+        let said = [
+            "Keepalived v2.2.7 (01/16,2022)",
+            "vrrpd version 8.4.4",
+            "HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://haproxy.org/",
+            "nginx version: nginx/1.22.1",
+            "nftables v1.0.6 (Lester Gooch #5)",
+            "etcd Version: 3.4.23",
+            "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0",
+            "postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)",
+        ];
+        let numbers: Vec<&str> = said.into_iter().filter_map(number).collect();
+        assert_eq!(numbers, ["2.2.7", "8.4.4", "2.6.12", "1.22.1", "1.0.6", "3.4.23", "7.0.15", "15.20"]);
+    }
+
+    #[test]
+    fn every_engine_says_what_it_promises_and_what_is_lost() {
+        let all = catalogue::all();
+        let silent = |entry: &&Entry| [entry.promises, entry.fails_over, entry.loses].contains(&"");
+        assert_eq!(all.iter().filter(silent).map(|entry| entry.word).collect::<Vec<_>>(), Vec::<&str>::new());
+        assert!(as_json(&all[0])["version"].is_string());
+    }
 }

@@ -34,6 +34,8 @@ const FROM_REALS: &str = "from_reals";
 const INSIDE_MAX: usize = 4;
 /// Connections of which only the SYN was seen: enough for a flood of 100,000 a second to leave a handshake half a second.
 const OPENINGS_MAX: u32 = 65_536;
+/// Most entries that are read of a table at once: more than any table of ours has.
+const ENTRIES_MAX: usize = 1 << 21;
 /// The least a ring buffer may have: a page.
 const RING_BYTES_MIN: u32 = 4096;
 
@@ -445,7 +447,8 @@ fn twice(map: Map) -> Result<[Array<MapData, u32>; 2], Error> {
     Ok([Array::try_from(Map::Array(data)).map_err(map_error("open it", ACTIVE))?, second])
 }
 
-/// All entries of a table that the kernel may change at the same time: those that go while we read are left out.
+/// All entries of a table that the kernel may change at the same time: those that go while we read are left out. If the very one
+/// that we are at goes, the kernel begins anew, so that some come twice; in a flood that must not go on for ever.
 fn entries(table: &HashMap<MapData, WireFlowKey, WireFlow>) -> Result<Vec<(WireFlowKey, WireFlow)>, Error> {
     let mut found = Vec::new();
     for entry in table.iter() {
@@ -453,6 +456,9 @@ fn entries(table: &HashMap<MapData, WireFlowKey, WireFlow>) -> Result<Vec<(WireF
             Ok(entry) => found.push(entry),
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(map_error("list connections", "flows")(error)),
+        }
+        if found.len() >= ENTRIES_MAX {
+            break;
         }
     }
     Ok(found)

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::Finding;
 use super::words::list;
-use crate::topology::{Backend, Balancer, BalancerEngine, Engine, Forward, Role, Topology};
+use crate::topology::{
+    Backend, Balancer, BalancerEngine, Engine, Forward, Memory, Role, StoreEngine, Topology,
+};
 
 /// Entries of the kernel's neighbour table that one interface of a node comes to: it meets a handful of others, and the
 /// table is one for all network namespaces.
@@ -39,7 +41,7 @@ struct Need {
     next: &'static str,
 }
 
-const PROGRAMS: [Need; 6] = [
+const PROGRAMS: [Need; 9] = [
     Need { name: "nft", purpose: "the address translation of proxies", next: "`apt-get install nftables`" },
     Need {
         name: "keepalived",
@@ -49,6 +51,9 @@ const PROGRAMS: [Need; 6] = [
     Need { name: "vrrpd", purpose: "`engine: frr`", next: "`apt-get install frr`" },
     Need { name: "haproxy", purpose: "`engine: haproxy`", next: "`apt-get install haproxy`" },
     Need { name: "nginx", purpose: "`engine: nginx`", next: "`apt-get install nginx`" },
+    Need { name: "etcd", purpose: "`engine: etcd`, and beside Patroni", next: "`labctl setup etcd`" },
+    Need { name: "redis-server", purpose: "`engine: redis`", next: "`labctl setup redis`" },
+    Need { name: "patroni", purpose: "`engine: postgres`", next: "`labctl setup postgres`" },
     Need {
         name: "clang-19",
         purpose: "building the eBPF objects anew, which a lab does not need",
@@ -133,6 +138,9 @@ fn needs(labs: &[&Topology]) -> BTreeSet<&'static str> {
     let mut needed = BTreeSet::from(["veth", "bridge"]);
     for topology in labs {
         needed.extend(topology.balancer.iter().flat_map(needs_of_balancer));
+        if topology.conversation.memory == Memory::Database {
+            needed.extend(needs_of_store(topology.conversation.engine));
+        }
         let Some(failover) = &topology.failover else { continue };
         if topology.nodes_of(Role::Proxy).next().is_some() {
             needed.insert("nft");
@@ -152,6 +160,15 @@ fn needs(labs: &[&Topology]) -> BTreeSet<&'static str> {
         }
     }
     needed
+}
+
+fn needs_of_store(engine: StoreEngine) -> &'static [&'static str] {
+    match engine {
+        StoreEngine::Embedded => &[],
+        StoreEngine::Postgres => &["patroni", "etcd"],
+        StoreEngine::Etcd => &["etcd"],
+        StoreEngine::Redis => &["redis-server"],
+    }
 }
 
 /// What forwards packets, or the program that does it in our place; and what takes them out of their tunnels.

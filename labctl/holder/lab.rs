@@ -210,18 +210,19 @@ impl Lab {
     /// The network part of it, and what its nodes may use.
     pub fn build(&mut self) -> Result<(), Error> {
         self.shares = Shares::make(&self.name, &self.topology)?;
-        self.take_steps(|_| true)
+        self.take_steps(None)
     }
 
     /// The steps that concern one node. Whatever else differs was broken on purpose, and stays so.
     fn settle(&mut self, node: &NodeName) -> Result<(), Error> {
-        self.take_steps(|step| step.node() == Some(node))
+        self.take_steps(Some(node))
     }
 
-    fn take_steps(&mut self, which: impl Fn(&Step) -> bool) -> Result<(), Error> {
+    /// Those of one node, or all.
+    fn take_steps(&mut self, of: Option<&NodeName>) -> Result<(), Error> {
         let (wanted, observed) = self.compare()?;
         let mut steps = between(&wanted, &observed);
-        steps.retain(which);
+        steps.retain(|step| of.is_none() || step.node() == of);
         for step in &steps {
             if let Step::StopNode { node } = step
                 && let Some(running) = self.running.remove(node)
@@ -230,7 +231,7 @@ impl Lab {
             }
         }
         self.network.carry_out(&wanted, &steps)?;
-        self.network.wait_for_carrier()?;
+        self.network.wait_for_carrier(of)?;
         Ok(())
     }
 

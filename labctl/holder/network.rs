@@ -364,14 +364,16 @@ impl Network {
         self.fabric.netlink.run(requests)?.into_iter().collect::<Result<(), _>>().map_err(refused)
     }
 
-    /// Waits until packets pass on every cable that there is.
+    /// Waits until packets pass on every cable that there is, or on those of one node: others may be dead, or cut on purpose.
     #[expect(clippy::disallowed_methods, reason = "owns the clock of this wait")]
-    pub fn wait_for_carrier(&mut self) -> Result<(), Error> {
+    pub fn wait_for_carrier(&mut self, of: Option<&NodeName>) -> Result<(), Error> {
+        let awaited = self.numbers.ports().filter(|(_, node, _)| of.is_none_or(|of| of == *node));
+        let awaited: BTreeSet<u32> = awaited.map(|(port, ..)| port).collect();
         let deadline = Instant::now() + CARRIER_WAIT_MAX;
         loop {
             let dark: Vec<u32> = link::links(&mut self.fabric.netlink)?
                 .into_iter()
-                .filter(|link| link.index >= PORTS && !link.operational)
+                .filter(|link| awaited.contains(&link.index) && !link.operational)
                 .map(|link| link.index)
                 .collect();
             if dark.is_empty() {

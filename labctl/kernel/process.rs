@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -145,6 +146,13 @@ impl<'a> Spawn<'a> {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
+}
+
+/// Whether the kernel should kill this process rather than others when memory runs out.
+pub fn be_expendable(expendable: bool) {
+    let score = if expendable { EXPENDABLE } else { b"0" };
+    // Refused only to who was more expendable before it came here.
+    let _ = std::fs::write(OsStr::from_bytes(OOM_SCORE.to_bytes()), score);
 }
 
 /// A program of this machine, looked up as [`Spawn`] with a clean environment does it.

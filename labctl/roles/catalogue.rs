@@ -1,14 +1,10 @@
 //! Every program that can be put in the place of one of ours, and ours: what each promises, what is lost when, and where it
 //! comes from. It starts nothing.
 
-use std::path::Path;
-
-use super::{etcd, frr, haproxy, ipvs, keepalived, nginx, redis, web};
+use super::{etcd, frr, haproxy, ipvs, keepalived, nginx, patroni, redis, web};
 use crate::kernel::process::find_program;
 use crate::topology::{BalancerEngine, Engine, Forward, StoreEngine};
 
-/// Debian keeps it away from PATH, one folder a version.
-const POSTGRES: &str = "/usr/lib/postgresql/15/bin/postgres";
 /// The balancers, in the order of their words in a topology.
 const BALANCERS: [BalancerEngine; 5] = [
     BalancerEngine::Labctl,
@@ -77,12 +73,6 @@ fn nft() -> Option<(&'static str, &'static str)> {
 /// Either mode of nginx.
 fn nginx_parts() -> Option<(&'static str, &'static str)> {
     nginx::missing(Forward::Nat)
-}
-
-fn postgres() -> Option<(&'static str, &'static str)> {
-    let patroni = find_program("patroni").is_none().then_some(("patroni", "patroni"));
-    let server = (!Path::new(POSTGRES).is_file()).then_some(("postgres", "postgresql"));
-    etcd::missing().or(patroni).or(server)
 }
 
 fn failover(engine: Engine) -> Entry {
@@ -195,8 +185,8 @@ fn store(engine: StoreEngine) -> Entry {
             fails_over: "Patroni promotes that standby when the leader's key in etcd has run out",
             loses: "nothing that was acknowledged, while the primary or that standby keeps its disk",
             packages: &["postgresql", "patroni", "etcd-server"],
-            missing: postgres,
-            version: Some((POSTGRES, "--version")),
+            missing: patroni::missing,
+            version: Some((patroni::POSTGRES, "--version")),
             ..entry
         },
         StoreEngine::Redis => Entry {

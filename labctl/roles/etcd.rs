@@ -91,6 +91,8 @@ fn arguments(site: &Site, seats: &[Seat], me: &Seat, data: &Path, beginning: Beg
         ("initial-cluster-token", site.topology.name.to_string()),
         ("heartbeat-interval", HEARTBEAT_MS.to_string()),
         ("election-timeout", ELECTION_MS.to_string()),
+        // One that was cut off asks before it raises the term, and so does not depose the leader when it is back.
+        ("pre-vote", "true".to_owned()),
         ("quota-backend-bytes", STORE_BYTES_MAX.to_string()),
         ("auto-compaction-mode", "revision".to_owned()),
         ("auto-compaction-retention", REVISIONS_KEPT.to_string()),
@@ -98,9 +100,13 @@ fn arguments(site: &Site, seats: &[Seat], me: &Seat, data: &Path, beginning: Beg
         ("max-snapshots", "1".to_owned()),
         ("logger", "zap".to_owned()),
         ("log-outputs", "stderr".to_owned()),
-        ("log-level", "warn".to_owned()),
+        // Below that it says twenty times a second that a member is away.
+        ("log-level", "error".to_owned()),
     ];
-    pairs.into_iter().map(|(name, value)| format!("--{name}={value}")).collect()
+    // Patroni comes by the second version of its interface, for a reason that is told there.
+    let second = site.topology.conversation.engine == StoreEngine::Postgres;
+    let second = second.then(|| ("enable-v2", "true".to_owned()));
+    pairs.into_iter().chain(second).map(|(name, value)| format!("--{name}={value}")).collect()
 }
 
 /// One member, asked by itself about itself.

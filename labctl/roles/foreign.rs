@@ -193,3 +193,31 @@ pub(super) fn script(argv: &[String]) -> String {
     let words: Vec<String> = argv.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
     format!("exec {}\n", words.join(" "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::told;
+    use crate::roles::{haproxy, nginx};
+    use crate::topology::{Forward, Scheduler, parse};
+
+    const HA: &str = include_str!("../../topologies/ha.yaml");
+
+    /// A topology is refused by the same word whether it is only read or about to be built.
+    #[test]
+    fn who_reads_a_topology_refuses_the_schedulers_that_the_programs_refuse() {
+        for forward in [Forward::Nat, Forward::Proxy] {
+            for scheduler in Scheduler::ALL {
+                let reads = |engine: &str| {
+                    let line = format!("  forward: {}\n  engine: {engine}\n", forward.word());
+                    let text = HA.replacen("  forward: nat\n", &line, 1);
+                    let text = text.replacen("scheduler: sh", &format!("scheduler: {}", scheduler.word()), 1);
+                    parse("ha.yaml", &text).is_ok()
+                };
+                let by_haproxy = told(haproxy::configuration, forward, |web| web.scheduler = scheduler);
+                let by_nginx = told(nginx::configuration, forward, |web| web.scheduler = scheduler);
+                assert_eq!(reads("haproxy"), by_haproxy.is_ok(), "haproxy, {forward:?}, {scheduler:?}");
+                assert_eq!(reads("nginx"), by_nginx.is_ok(), "nginx, {forward:?}, {scheduler:?}");
+            }
+        }
+    }
+}

@@ -9,11 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::signal::Signal;
 use nix::sys::time::TimeValLike;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
 
 use super::DISK_PATH;
-use crate::kernel::process::Spawn;
+use crate::kernel::process;
 
 /// The hidden verb by which a hog runs on its node.
 pub const VERB: &str = "__hog";
@@ -55,7 +59,7 @@ pub fn eat(appetite: Appetite, lasts: Duration, tell: impl Fn(Meal)) -> io::Resu
             hold(end);
             drop(kept);
         }
-        Appetite::Memory { bytes, workers } => tell(leak_by(workers, bytes, lasts)?),
+        Appetite::Memory { bytes, workers } => tell(leak_by(workers, bytes, end)?),
         Appetite::Disk(bytes) => {
             let path = Path::new(DISK_PATH).join("hog");
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(&path)?;
@@ -85,14 +89,20 @@ fn burn(threads: u32, end: Instant) -> io::Result<Meal> {
     let began = Instant::now();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        for _ in 0..threads {
-            thread::Builder::new().spawn_scoped(scope, || while !over.load(Ordering::Relaxed) {})?;
+        let busy = || {
+            while !over.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        };
+        let start = |_| thread::Builder::new().spawn_scoped(scope, busy).map(drop);
+        let started = (0..threads).try_for_each(start);
+        if started.is_ok() {
+            hold(end);
         }
-        hold(end);
+        // Those that did start are waited for.
         over.store(true, Ordering::Relaxed);
-        io::Result::Ok(())
-    })
-    .inspect_err(|_| over.store(true, Ordering::Relaxed))?;
+        started
+    })?;
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let used = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     let share = used as f64 / began.elapsed().as_micros().max(1) as f64;
@@ -112,20 +122,28 @@ fn leak(bytes: u64, end: Instant) -> Vec<Vec<u8>> {
 }
 
 /// The same by several processes, none of which is large: as an application does that keeps workers.
-fn leak_by(workers: u32, bytes: u64, lasts: Duration) -> io::Result<Meal> {
-    let each = (bytes / u64::from(workers)).max(STEP_BYTES) / STEP_BYTES;
-    let (each, lasts) = (format!("{each}MiB"), format!("{}ms", lasts.as_millis()));
-    let words = [VERB, "--memory", &each, "--for", &lasts];
+fn leak_by(workers: u32, bytes: u64, end: Instant) -> io::Result<Meal> {
+    let each = (bytes / u64::from(workers)).max(STEP_BYTES);
+    // Who tells how it went must outlive it, and is larger than its workers.
+    process::be_expendable(false);
     let mut children = Vec::new();
     for _ in 0..workers {
-        let mut spawn = Spawn::own(&words);
-        spawn.die_with_parent = true;
-        spawn.stdout = std::process::Stdio::null();
-        children.push(spawn.start()?);
+        // SAFETY: this process has one thread, so the child may do whatever it could have done.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => children.push(child),
+            ForkResult::Child => {
+                process::be_expendable(true);
+                let _ = set_pdeathsig(Signal::SIGKILL);
+                let kept = leak(each, end);
+                hold(end);
+                drop(kept);
+                std::process::exit(0);
+            }
+        }
     }
     let mut killed = 0;
-    for mut child in children {
-        killed += u32::from(!child.wait()?.success());
+    for child in children {
+        killed += u32::from(matches!(waitpid(child, None)?, WaitStatus::Signaled(..)));
     }
     Ok(format!("{killed} of {workers} workers were killed"))
 }

@@ -20,7 +20,8 @@ use crate::topology::{ETCD_PORT, PATRONI_PORT, POSTGRES_PORT};
 
 const PROGRAM: &str = "patroni";
 const PACKAGE: &str = "patroni";
-const POSTGRES: &str = "postgres";
+/// What Patroni looks after.
+pub const POSTGRES: &str = "postgres";
 const POSTGRES_PACKAGE: &str = "postgresql";
 /// Where Debian keeps every version of PostgreSQL, in a folder of its number.
 const VERSIONS: &str = "/usr/lib/postgresql";
@@ -30,10 +31,6 @@ const USER: &str = "postgres";
 const FOLDER: &str = "postgres";
 /// Its part of the node's `/run`: sockets and what changes.
 const RUN: &str = "/run/labctl/postgres";
-/// The user as whom the webs come.
-pub(in crate::roles) const CLIENT: &str = "labctl";
-/// The database, which every PostgreSQL begins with.
-pub(in crate::roles) const DATABASE: &str = "postgres";
 /// Tables of the conversations, made once by whoever bootstraps.
 const SCHEMA: &str = include_str!("patroni/schema.sql");
 
@@ -70,6 +67,11 @@ fn binaries() -> Option<PathBuf> {
     let numbers = versions.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let folder = |number: u32| Path::new(VERSIONS).join(number.to_string()).join("bin");
     numbers.filter(|number| folder(*number).join(POSTGRES).is_file()).max().map(folder)
+}
+
+/// Where PostgreSQL itself is, if it is installed.
+pub fn server() -> Option<PathBuf> {
+    binaries().map(|folder| folder.join(POSTGRES))
 }
 
 /// Runs Patroni until SIGTERM.
@@ -120,6 +122,11 @@ fn await_etcd(me: &Seat) -> Result<(), Error> {
     Ok(())
 }
 
+/// How many standbys make a majority together with the primary.
+pub(super) fn standbys(directory: &Directory) -> usize {
+    directory.seats().len() / 2
+}
+
 /// Where things are on this machine.
 struct Places {
     disk: PathBuf,
@@ -137,11 +144,15 @@ fn configuration(site: &Site, directory: &Directory, me: &Seat, places: &Places)
     let mut text = format!("# Written by labctl for {name}.\nscope: {}\nname: {name}\n", site.topology.name);
     let rest = format!("{ip}:{PATRONI_PORT}");
     let _ = writeln!(text, "restapi: {{ listen: \"{rest}\", connect_address: \"{rest}\" }}");
-    let _ = writeln!(text, "etcd3: {{ hosts: [{}] }}", listed(&etcd));
+    // By the third version of etcd's interface, Patroni 3.0 renews its claim by an unconditional write: one that hung for
+    // longer than its claim lasts may take it from whoever was promoted meanwhile, and what that one acknowledged is lost
+    // (github.com/patroni/patroni/pull/2689).
+    let _ = writeln!(text, "etcd: {{ hosts: [{}] }}", listed(&etcd));
     let _ = writeln!(text, "bootstrap:\n  dcs:");
     let _ = writeln!(text, "    ttl: {TTL_S}\n    loop_wait: {LOOP_S}\n    retry_timeout: {RETRY_S}");
-    // What is acknowledged is on the primary and on the one standby that may take over from it.
+    // What is acknowledged is on the primary and on the standbys of which one may take over from it.
     text += "    synchronous_mode: true\n    synchronous_mode_strict: true\n";
+    let _ = writeln!(text, "    synchronous_node_count: {}", standbys(directory));
     // A new primary makes slots in its second round only, and until then nobody could follow it.
     text += "    postgresql:\n      use_pg_rewind: true\n      use_slots: false\n      parameters:\n";
     for (name, value) in PARAMETERS {
@@ -186,7 +197,7 @@ const PARAMETERS: [(&str, &str); 16] = [
     // The disks of a lab are small. A standby that is away while more than this is written does not find back.
     ("min_wal_size", "32MB"),
     ("max_wal_size", "64MB"),
-    ("wal_keep_size", "128MB"),
+    ("wal_keep_size", "64MB"),
     ("wal_sender_timeout", SILENCE_MAX),
     ("wal_receiver_timeout", SILENCE_MAX),
     ("wal_retrieve_retry_interval", "250ms"),

@@ -1,6 +1,7 @@
 //! Redis on the database nodes, and a Sentinel beside each: their configuration, written for the site, and what they say of
 //! themselves. Replication is asynchronous, as Redis has it: this is the control case, and nothing here makes it safer. The
 //! webs speak to it in `roles/web/store/redis.rs`.
+#![cfg_attr(not(feature = "redis"), allow(dead_code, unused_imports, reason = "nobody is there to be told"))]
 
 #[cfg(feature = "redis")]
 pub(super) mod speech;

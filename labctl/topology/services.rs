@@ -25,7 +25,7 @@ pub(super) fn services(
     let mut services = of_role(file, conversation, node, restart);
     let changes = node.file.and_then(|file: &FileNode| file.services.value());
     let mut spans: BTreeMap<&ServiceName, &Span> = BTreeMap::new();
-    for (name, slot) in changes.into_iter().flat_map(|changes| &changes.entries) {
+    for (name, slot) in changes.iter().flat_map(|changes| &changes.entries) {
         let Some(change) = slot.given() else { continue };
         spans.insert(&name.value, &name.span);
         if let ServiceChange::Set(FileService { run: Slot::Given(run), .. }) = &change.value {

@@ -53,6 +53,7 @@ pub struct Node {
     /// What its PID 1 starts.
     pub services: Vec<Service>,
     /// What all that runs on it may use together.
+    #[serde(default)]
     pub limits: Limits,
 }
 

@@ -243,6 +243,26 @@ fn the_whole_site_with_its_defaults() {
 }
 
 #[test]
+fn services_of_the_databases_follow_from_the_engine() {
+    let runs = |engine: &str| {
+        let more =
+            "  db2: { role: db, on: { data: 10.10.2.32 } }\n  db3: { role: db, on: { data: 10.10.2.33 } }\n";
+        let text = SITE
+            .replace("memory: database", &format!("engine: {engine}"))
+            .replace("failover:", &format!("{more}failover:"));
+        let topology = parse("site.yaml", &text).unwrap_or_else(|invalid| panic!("{invalid}"));
+        assert_eq!(topology.conversation.memory, Memory::Database, "there are database nodes");
+        let services = node(&topology, "db2").services.iter();
+        let words: Vec<String> =
+            services.map(|service| format!("{} {:?}", service.name, service.listen)).collect();
+        words.join(", ")
+    };
+    assert_eq!(runs("embedded"), "db [7000]");
+    assert_eq!(runs("etcd"), "etcd [2379, 2380]");
+    assert_eq!(runs("redis"), "redis [6379], sentinel [26379]");
+}
+
+#[test]
 fn a_range_is_all_its_addresses() {
     let topology = parse("site.yaml", SITE).unwrap();
     let addresses = &node(&topology, "client").interfaces[0].addresses;

@@ -1,7 +1,7 @@
 //! How one web gives the other everything: pieces, and between them what changes in what was given already, until both have
 //! the same and are a pair. It knows nothing of the witness.
 
-use super::contract::{Member, Notice};
+use super::contract::{Cause, Member, Notice};
 use super::machine::{Admission, Blank, Bond, Half, Peer, Phase, Sole, Staging};
 use super::message::{Copied, Entry, Message, Pairing, Part, Standing};
 
@@ -20,7 +20,7 @@ impl Peer {
             Admission::default()
         });
         while admission.given - admission.taken < PIECES_IN_FLIGHT && !admission.cursor.has_ended() {
-            let parts = self.memory.piece(&mut admission.cursor);
+            let parts = self.memory.piece(&mut admission.cursor, self.config.piece_bytes);
             if !parts.is_empty() {
                 admission.given += 1;
                 messages.push(Message::Piece { number: admission.given, parts });
@@ -39,7 +39,7 @@ impl Peer {
         let Sole { licensed, lease, waits_until, turns, .. } = *sole;
         self.pairings += 1;
         let pairing = Pairing { source: self.config.me, joiner, number: self.pairings };
-        let mut half = Half::new(pairing);
+        let mut half = Half::new(pairing, Cause::Admitted);
         half.before = Some(Sole { licensed, lease, waits_until, turns, admission: None });
         #[cfg(test)]
         if self.has(super::tests::Flaw::VouchesEarly) {
@@ -104,7 +104,7 @@ impl Peer {
         }
         self.memory = memory;
         self.copy = Some(copy);
-        self.phase = Phase::Half(Half::new(pairing));
+        self.phase = Phase::Half(Half::new(pairing, Cause::Joined));
         self.asks.forget();
         self.say(Message::Joined { pairing });
         true
@@ -113,7 +113,7 @@ impl Peer {
 
 impl Half {
     /// One of two that have the same now.
-    fn new(pairing: Pairing) -> Self {
+    fn new(pairing: Pairing, because: Cause) -> Self {
         Self {
             pairing,
             applied: 0,
@@ -122,6 +122,7 @@ impl Half {
             before: None,
             noted: false,
             bond: Bond::Live,
+            because,
         }
     }
 

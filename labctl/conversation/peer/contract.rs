@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::asking::{Ask, WitnessReply};
-use super::message::Frame;
+use super::message::{Frame, PIECE_BYTES_MAX};
 use crate::conversation::{Command, ConversationId, Outcome, Transcript};
 
 /// A point in time: the span since a start that only the driver knows. It is read right before it is handed over.
@@ -94,6 +94,8 @@ pub struct Config {
     pub found_patience: Duration,
     /// How long a client's request may wait. Shorter than the patience of whoever sent it.
     pub request_max: Duration,
+    /// Text in one piece of a snapshot; [`PIECE_BYTES_MAX`] at most.
+    pub piece_bytes: usize,
 }
 
 impl Config {
@@ -109,6 +111,7 @@ impl Config {
             note_every: Duration::from_secs(1),
             found_patience: Duration::from_secs(2),
             request_max: Duration::from_millis(1_500),
+            piece_bytes: PIECE_BYTES_MAX,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The connection to the other web: frames in their order, who is there, and what two webs that meet are to each other. It does
 //! not know what becomes of conversations.
 
-use super::contract::{Action, ConnectionId, DropCause, Member, Time};
+use super::contract::{Action, Cause, ConnectionId, DropCause, Member, Time};
 use super::machine::{Bond, Half, Peer, Phase};
 use super::message::{Frame, Message, PEER_VERSION, Standing};
 
@@ -122,6 +122,7 @@ impl Peer {
                 if pairing == half.pairing && half.knows(applied) =>
             {
                 half.bond = Bond::Live;
+                half.because = Cause::Resumed;
                 half.noted = false;
                 self.asks.forget();
                 self.resume(applied);

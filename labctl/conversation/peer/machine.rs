@@ -55,7 +55,7 @@ pub(super) enum Phase {
 pub(super) struct Blank {
     /// What it is about to have.
     pub(super) staging: Option<Staging>,
-    /// Turns that it took alone, before it gave way to another who had been alone too.
+    /// Turns and conversations that it took alone. before it gave way to another who had been alone too.
     pub(super) turns_alone: u64,
 }
 
@@ -81,6 +81,8 @@ pub(super) struct Half {
     /// Does the witness know?
     pub(super) noted: bool,
     pub(super) bond: Bond,
+    /// How it became one of two that talk.
+    pub(super) because: Cause,
 }
 
 /// What a half has of the other.
@@ -118,7 +120,7 @@ pub(super) struct Sole {
     /// Before this it rather waits for the other than be alone: memory has only begun.
     pub(super) waits_until: Time,
     pub(super) admission: Option<Admission>,
-    /// Turns that it took alone.
+    /// Turns and conversations that it took alone.
     pub(super) turns: u64,
 }
 
@@ -296,15 +298,7 @@ impl Peer {
                 (State::Joining, Cause::Admission)
             }
             (Phase::Blank(_), _) => (State::Fenced, Cause::Outdated),
-            (Phase::Half(half), Footing::Paired) => (
-                State::Paired,
-                match self.state {
-                    State::Joining if half.pairing.joiner == self.config.me => Cause::Joined,
-                    State::Joining | State::Alone => Cause::Admitted,
-                    State::Fenced if half.applied == 0 && half.sent == 0 => Cause::Admitted,
-                    State::Fenced | State::Paired => Cause::Resumed,
-                },
-            ),
+            (Phase::Half(half), Footing::Paired) => (State::Paired, half.because),
             (Phase::Half(_), Footing::Waiting) => (State::Paired, Cause::Resumed),
             (Phase::Half(Half { bond: Bond::Apart { refused: true, .. }, .. }), _) => {
                 (State::Fenced, Cause::Outdated)

@@ -112,12 +112,16 @@ impl Memory {
         }
     }
 
-    /// The next piece of everything; it is empty at most if there is nothing left.
-    pub(super) fn piece(&self, cursor: &mut Cursor) -> Vec<Part> {
+    /// The next piece of everything, with so much text or one turn; it is empty at most if there is nothing left.
+    pub(super) fn piece(&self, cursor: &mut Cursor, bytes_max: usize) -> Vec<Part> {
+        let bytes_max = bytes_max.min(PIECE_BYTES_MAX);
         let mut parts = Vec::new();
+        if cursor.ended {
+            return parts;
+        }
         let mut bytes = 0;
         for (id, transcript) in self.store.iter_after(cursor.through) {
-            if bytes + PART_BYTES > PIECE_BYTES_MAX {
+            if bytes + PART_BYTES > bytes_max && !parts.is_empty() {
                 return parts;
             }
             bytes += PART_BYTES;
@@ -126,7 +130,8 @@ impl Memory {
             let mut part = Part { id: *id, ownership, from: from as u64, turns: Vec::new() };
             for turn in &transcript.turns()[from..] {
                 let cost = turn.key.as_str().len() + turn.body.len() + PART_BYTES;
-                if bytes + cost > PIECE_BYTES_MAX {
+                let first = parts.is_empty() && part.turns.is_empty();
+                if bytes + cost > bytes_max && !first {
                     cursor.begun = Some((*id, from + part.turns.len()));
                     parts.push(part);
                     return parts;

@@ -140,7 +140,7 @@ pub enum Standing {
         copy: Copied,
         /// Does the witness know it?
         licensed: bool,
-        /// Turns that it took alone.
+        /// Turns and conversations that it took alone.
         turns: u64,
     },
 }

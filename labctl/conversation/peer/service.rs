@@ -82,7 +82,11 @@ impl Peer {
     fn serve_alone(&mut self, id: RequestId) {
         let Some(Request { wish, stage }) = self.requests.remove(id) else { return };
         let told = match (stage, wish) {
-            (Stage::Applied(told) | Stage::Probing { told, .. }, _) => told,
+            (Stage::Applied(told), _) => {
+                self.count_turn();
+                told
+            }
+            (Stage::Probing { told, .. }, _) => told,
             (Stage::Waiting | Stage::Forwarded, Wish::Read(id)) => self.transcript(id),
             (Stage::Waiting | Stage::Forwarded, Wish::Command(command)) => self.change_alone(command),
         };
@@ -94,14 +98,19 @@ impl Peer {
         let outcome = match self.memory.decide(me, me, command) {
             Decision::Settled(outcome) => outcome,
             Decision::Changed(outcome, entry) => {
-                if let (Phase::Sole(sole), Entry::Append { .. }) = (&mut self.phase, &entry) {
-                    sole.turns += 1;
-                }
+                self.count_turn();
                 self.pass_on(entry);
                 outcome
             }
         };
         self.told(outcome, id)
+    }
+
+    /// Something counts that nobody else has.
+    fn count_turn(&mut self) {
+        if let Phase::Sole(sole) = &mut self.phase {
+            sole.turns += 1;
+        }
     }
 
     /// Together with the other.

@@ -75,7 +75,12 @@ impl Peer {
         let other = self.link.as_ref().and_then(|link| link.peer);
         let met = other.map(|(member, _)| member);
         let errand = |want, from, every| Some(Errand { want, from, every });
-        let founds = |from| errand(Want::Found { met }, from, config.ask_every);
+        // It gave way to one that went on without permission, and is gone.
+        let stays = config.degrade == Degrade::Always
+            && self.copy.is_some()
+            && self.record.is_some_and(|record| record.holders.include(config.me));
+        let want = if stays { Want::Alone } else { Want::Found { met } };
+        let founds = |from| errand(want, from, config.ask_every);
         match &self.phase {
             Phase::Blank(Blank { staging: Some(_), .. }) => None,
             Phase::Blank(_) => match other {
@@ -180,8 +185,9 @@ impl Peer {
         match &mut self.phase {
             Phase::Half(half) if half.bond == Bond::Live => {
                 half.noted = reply.verdict == Verdict::Noted;
+                // Who goes on without permission may have joined while a question of its former self was on its way.
                 if holds {
-                    self.know_term(record);
+                    self.know_beginning(record);
                 }
             }
             Phase::Half(_) if lease.is_some() => self.hold(lease, record),
@@ -231,11 +237,12 @@ impl Peer {
     fn know_beginning(&mut self, record: &Record) {
         let kept = self.copy;
         self.copy = Some(Copied { founding: record.founding, term: record.term });
-        if kept.is_some_and(|kept| kept.founding == record.founding) {
+        let outdated = matches!(self.phase, Phase::Blank(_));
+        if kept.is_some_and(|kept| kept.founding == record.founding && !outdated) {
             return;
         }
         self.tell(match record.founding {
-            ..=1 => Notice::Founded,
+            ..=1 if kept.is_none() => Notice::Founded,
             founding => Notice::MemoryLost { founding, kept_term: kept.map(|kept| kept.term) },
         });
     }

@@ -3,6 +3,7 @@
 
 mod clients;
 mod controls;
+mod pieces;
 mod properties;
 mod stories;
 mod witness;

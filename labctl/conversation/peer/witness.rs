@@ -136,7 +136,8 @@ impl Witness {
 
     /// After a start it remembers no leases, but only the sole holder that is written down can have one.
     fn may_somebody_else_have_a_lease(&self, from: Member, now: Time) -> bool {
-        let unknown = now < self.silent_until && self.record.holders != Holders::One(from);
+        let silent = now < self.silent_until;
+        let unknown = silent && ![Holders::Nobody, Holders::One(from)].contains(&self.record.holders);
         unknown || self.lease.is_some_and(|(holder, until)| holder != from && now < until)
     }
 }

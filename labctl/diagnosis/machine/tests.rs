@@ -57,6 +57,9 @@ fn what_no_lab_needs_is_skipped() {
     skipped: no vrrpd (not installed), which is for `engine: frr`
     skipped: no haproxy (not installed), which is for `engine: haproxy`
     skipped: no nginx (not installed), which is for `engine: nginx`
+    skipped: no etcd (not installed), which is for `engine: etcd`, and beside Patroni
+    skipped: no redis-server (not installed), which is for `engine: redis`
+    skipped: no patroni (not installed), which is for `engine: postgres`
     skipped: no clang-19 (not installed), which is for building the eBPF objects anew, which a lab does not need
     skipped: no tcx (operation not supported), which is for the balancer and the lease
     skipped: no macvlan (operation not supported), which is for `mac: virtual`
@@ -87,7 +90,7 @@ fn what_a_lab_needs_is_a_finding() {
     this process, eBPF programs, no nft, no keepalived, no vrrpd, no veth, no bridge, no tcx, no macvlan, these labs
     ");
     insta::assert_snapshot!(names(skipped), @"
-    no haproxy, no nginx, no clang-19, no netem, no fq, no ipvs, no vxlan, no ipip, no dummy, no vrf, bridge-nf-call-iptables is
+    no haproxy, no nginx, no etcd, no redis-server, no patroni, no clang-19, no netem, no fq, no ipvs, no vxlan, no ipip, no dummy, no vrf, bridge-nf-call-iptables is
     ");
 }
 

@@ -27,7 +27,7 @@ fn made(site: &str) -> Option<(Network, Wanted)> {
     };
     let wanted = Wanted::of(&topology);
     network.carry_out(&wanted, &between(&wanted, &Observed::default())).unwrap();
-    network.wait_for_carrier().unwrap();
+    network.wait_for_carrier(None).unwrap();
     Some((network, wanted))
 }
 
@@ -153,4 +153,14 @@ fn who_is_cut_off_is_seen_and_comes_back() {
     network.associate(&web1, &back).unwrap();
     network.associate(&web2, &back).unwrap();
     assert_eq!(drift(&mut network, &wanted), Vec::<String>::new());
+}
+
+#[test]
+fn who_waits_for_one_node_does_not_wait_for_a_dead_one() {
+    let Some((mut network, _)) = made(DUAL_STACK) else { return };
+    let [dead, alive]: [NodeName; 2] = ["web1", "web2"].map(|name| name.parse().unwrap());
+    network.silence(&dead, None).unwrap();
+    network.wait_for_carrier(Some(&alive)).unwrap();
+    let error = network.wait_for_carrier(Some(&dead)).unwrap_err();
+    assert!(error.to_string().starts_with("no carrier on web1:"), "{error}");
 }

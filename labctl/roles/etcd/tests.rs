@@ -29,6 +29,7 @@ fn it_listens_on_the_data_network_and_keeps_its_data_on_the_disk() {
     --initial-cluster-token=ha-etcd
     --heartbeat-interval=50
     --election-timeout=500
+    --pre-vote=true
     --quota-backend-bytes=268435456
     --auto-compaction-mode=revision
     --auto-compaction-retention=10000
@@ -36,6 +37,6 @@ fn it_listens_on_the_data_network_and_keeps_its_data_on_the_disk() {
     --max-snapshots=1
     --logger=zap
     --log-outputs=stderr
-    --log-level=warn
+    --log-level=error
     ");
 }

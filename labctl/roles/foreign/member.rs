@@ -90,3 +90,70 @@ impl Watch {
             .emit(What::RaftLeader { leader: leader.as_ref().map(ToString::to_string), term: *term });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+    use crate::report::Event;
+
+    fn says(ready: bool, leader: &str, term: u64) -> Option<Answer> {
+        Some(Answer { ready, leader: Some((leader.parse().ok(), term)) })
+    }
+
+    /// What the holder hears of a member that answers like this.
+    fn told(answers: &[Option<Answer>]) -> String {
+        let (holder, member) = UnixDatagram::pair().unwrap();
+        holder.set_nonblocking(true).unwrap();
+        let mut watch = Watch::new(Reporter::new(Some("db1".to_owned()), "etcd", Some(member)));
+        answers.iter().for_each(|answer| watch.hear(answer.clone()));
+        let mut buffer = [0; 4096];
+        let event = || {
+            let len = holder.recv(&mut buffer).ok()?;
+            serde_json::from_slice::<Event>(&buffer[..len]).ok()
+        };
+        let lines: Vec<String> = std::iter::from_fn(event)
+            .map(|event| match event.what {
+                What::RaftLeader { leader, term } => format!("{leader:?} in {term}"),
+                other => format!("{other:?}"),
+            })
+            .collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn only_what_changes_is_told_and_ready_once() {
+        let answers = [
+            None,
+            says(false, "", 0),
+            says(true, "db1", 2),
+            says(true, "db1", 2),
+            says(false, "", 3),
+            says(true, "db2", 3),
+        ];
+        insta::assert_snapshot!(told(&answers), @r#"
+        None in 0
+        Ready
+        Some("db1") in 2
+        None in 3
+        Some("db2") in 3
+        "#);
+    }
+
+    #[test]
+    fn one_lost_answer_means_nothing_and_several_mean_that_it_follows_nobody() {
+        let begin = says(true, "db1", 2);
+        let told = |silences: usize| {
+            let silent = std::iter::repeat_n(None, silences);
+            told(&std::iter::once(begin.clone()).chain(silent).collect::<Vec<_>>())
+        };
+        assert_eq!(told(2), "Ready\nSome(\"db1\") in 2");
+        assert_eq!(told(9), "Ready\nSome(\"db1\") in 2\nNone in 2");
+    }
+
+    #[test]
+    fn one_that_has_no_say_says_nothing_of_leaders() {
+        assert_eq!(told(&[Some(Answer { ready: true, leader: None }), None, None, None]), "Ready");
+    }
+}

@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn who_listens_is_not_kept_from_it() {
         for other in ["forward: proxy", "engine: haproxy", "engine: nft"] {
-            let border = written(NAT, &[("forward: nat", other)]);
+            let border = written(NAT, &[("forward: nat", other), ("scheduler: mh", "scheduler: sh")]);
             assert_eq!(border, "out by front as 203.0.113.10, but for []\n", "{other}");
         }
     }

@@ -1,7 +1,7 @@
 -- The conversations, as roles/web/store/postgres.rs reads and writes them. Texts are bytes: they may have a zero byte, and
 -- text in PostgreSQL may not.
 CREATE ROLE labctl LOGIN;
-ALTER ROLE labctl SET lock_timeout = '1s';
+ALTER ROLE labctl SET lock_timeout = '500ms';
 -- A statement that is interrupted while it waits for the standby counts as committed, so nothing here may interrupt one.
 ALTER ROLE labctl SET statement_timeout = 0;
 ALTER ROLE labctl SET synchronous_commit = 'on';

@@ -20,7 +20,63 @@ fn nothing_is_acknowledged_without_a_standby_and_only_the_data_network_is_truste
         binaries: "/usr/lib/postgresql/15/bin".into(),
         schema: "/run/labctl/schema.sql".into(),
     };
-    assert_snapshot!(configuration(&site, &directory, &directory.seats()[1], &places), @"");
+    assert_snapshot!(configuration(&site, &directory, &directory.seats()[1], &places), @r#"
+    # Written by labctl for db2.
+    scope: ha-postgres
+    name: db2
+    restapi: { listen: "10.10.2.32:8008", connect_address: "10.10.2.32:8008" }
+    etcd: { hosts: ["10.10.2.31:2379", "10.10.2.32:2379", "10.10.2.33:2379"] }
+    bootstrap:
+      dcs:
+        ttl: 7
+        loop_wait: 1
+        retry_timeout: 3
+        synchronous_mode: true
+        synchronous_mode_strict: true
+        synchronous_node_count: 1
+        postgresql:
+          use_pg_rewind: true
+          use_slots: false
+          parameters:
+            synchronous_commit: "on"
+            max_connections: "100"
+            shared_buffers: "16MB"
+            min_wal_size: "32MB"
+            max_wal_size: "64MB"
+            wal_keep_size: "64MB"
+            wal_sender_timeout: "3s"
+            wal_receiver_timeout: "3s"
+            wal_retrieve_retry_interval: "250ms"
+            tcp_keepalives_idle: "5"
+            tcp_keepalives_interval: "2"
+            tcp_keepalives_count: "3"
+            tcp_user_timeout: "10s"
+            idle_in_transaction_session_timeout: "2s"
+            checkpoint_warning: "0"
+            log_checkpoints: "off"
+      initdb: [{ encoding: UTF8 }, { locale: C }, data-checksums]
+      post_bootstrap: /usr/lib/postgresql/15/bin/psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --file=/run/labctl/schema.sql
+    postgresql:
+      listen: "10.10.2.32,127.0.0.1:5432"
+      connect_address: "10.10.2.32:5432"
+      data_dir: /disk/postgres/data
+      bin_dir: /usr/lib/postgresql/15/bin
+      pgpass: /run/labctl/postgres/pgpass
+      use_unix_socket: true
+      parameters: { unix_socket_directories: /run/labctl/postgres }
+      basebackup: [{ checkpoint: fast }, no-slot]
+      pg_hba:
+        - local all all trust
+        - local replication all trust
+        - host all all 127.0.0.1/32 trust
+        - host replication all 127.0.0.1/32 trust
+        - host all all 10.10.2.0/24 trust
+        - host replication all 10.10.2.0/24 trust
+      authentication:
+        superuser: { username: postgres }
+        replication: { username: replicator }
+    watchdog: { mode: "off" }
+    "#);
 }
 
 fn seen(me: &str, members: &str) -> Answer {

@@ -129,7 +129,8 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::NotServing(State::Joining) => "memory-joining",
         Refusal::NotServing(_) => "memory-fenced",
         Refusal::Busy => "overloaded",
-        Refusal::TimedOut | Refusal::Unknown => "peer-silent",
+        Refusal::TimedOut => "peer-silent",
+        Refusal::Unknown => "in-doubt",
     }
 }
 

@@ -59,7 +59,7 @@ fn files() {
     assert_snapshot!(problems(""), @"
     1:1 labctl::wrong_type at ``
       expected keys and values, found nothing
-      help: a topology has keys and values; known are: name, networks, nodes, failover, balancer, conversation
+      help: a topology has keys and values; known are: name, networks, nodes, failover, balancer, conversation, placement
     ");
     assert_snapshot!(problems("name: a\nname: [b\nnodes: {}\n"), @"
     3:6 labctl::syntax at `:`
@@ -91,7 +91,7 @@ fn keys() {
       help: did you mean `role`?
     5:27 labctl::unknown_key at `colour`
       a node has no `colour`
-      help: known are: role, gateway, priority, engine, restart, services
+      help: known are: role, gateway, priority, engine, restart, cpu, memory, disk, services
     ");
     assert_snapshot!(wrong("role: remote, ", ""), @"
     5:3 labctl::missing_key at `remote`
@@ -116,7 +116,7 @@ fn keys() {
     assert_snapshot!(wrong("{ role: db, on: { data: 10.10.2.31 } }", ""), @"
     11:3 labctl::wrong_type at `db1`
       expected keys and values, found nothing
-      help: a node has keys and values; known are: role, on, gateway, priority, engine, restart, services
+      help: a node has keys and values; known are: role, on, gateway, priority, engine, restart, cpu, memory, disk, services
     ");
     assert_snapshot!(wrong("port: 80", "port: http"), @"
     13:38 labctl::wrong_type at `http`

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::Flaw;
-use super::world::{Cable, Fault, Site};
+use super::world::{Cable, Deed, Fault, Moment, Site};
 use crate::conversation::checker::{Demand, Verdict, check};
 
 /// Cases of a property, unless `PROPTEST_CASES` says otherwise: as many as a few seconds have room for.
@@ -33,6 +33,29 @@ fn span() -> impl Strategy<Value = u16> {
     prop_oneof![2 => 1..120u16, 3 => 100..700u16, 2 => 500..2_500u16]
 }
 
+fn ambush() -> impl Strategy<Value = Fault> {
+    let moment = prop_oneof![
+        Just(Moment::Hello),
+        Just(Moment::Snapshot),
+        Just(Moment::Piece),
+        Just(Moment::PairUp),
+        Just(Moment::Joined),
+        Just(Moment::Replicate),
+        Just(Moment::Applied),
+        Just(Moment::AsksAlone),
+        Just(Moment::AsksPair),
+        Just(Moment::AsksFound),
+    ];
+    let deed = prop_oneof![
+        2 => Just(Deed::Cut),
+        2 => Just(Deed::Reset),
+        1 => any::<bool>().prop_map(|speaker| Deed::CutFromWitness { speaker }),
+        2 => any::<bool>().prop_map(|speaker| Deed::Freeze { speaker }),
+        2 => any::<bool>().prop_map(|speaker| Deed::Kill { speaker }),
+    ];
+    (moment, deed, span()).prop_map(|(at, deed, ms)| Fault::Ambush { at, deed, ms })
+}
+
 fn fault() -> impl Strategy<Value = Fault> {
     let cable = prop_oneof![
         3 => Just(Cable::Webs),
@@ -45,6 +68,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         4 => (side(), span(), any::<bool>()).prop_map(|(web, ms, mid)| Fault::Freeze { web, ms, mid }),
         3 => (side(), 1..1_500u16, any::<bool>()).prop_map(|(web, ms, loud)| Fault::Restart { web, ms, loud }),
         1 => (1..1_500u16).prop_map(|ms| Fault::RestartWitness { ms }),
+        6 => ambush(),
     ]
 }
 
@@ -115,6 +139,22 @@ fn play_on(site: &mut Site, case: &Case) -> Result<Shown, String> {
     }
 }
 
+/// Without permission turns may be lost. What both webs had acknowledged while they were alone is counted by the one that gave way;
+/// what one had when it was killed, nobody knows any more.
+fn loses_nothing_unsaid(case: &Case) -> Result<(), String> {
+    let kills = |fault: &Fault| {
+        matches!(fault, Fault::Restart { .. } | Fault::Ambush { deed: Deed::Kill { .. }, .. })
+    };
+    let killed = case.faults.iter().any(|(_, fault)| kills(fault));
+    let (site, result) = play(case, Degrade::Always, None, false);
+    let diverged = site.told.iter().any(|(_, notice)| matches!(notice, Notice::Diverged { turns_lost: 1.. }));
+    match result {
+        Err(wrong) if wrong.contains("claim: Lost") && !killed && !diverged => Err(wrong),
+        Err(wrong) if wrong.contains("claim") => Ok(()),
+        result => result.map(|_| ()),
+    }
+}
+
 fn holds(case: &Case, degrade: Degrade) -> Result<Shown, TestCaseError> {
     let (_, result) = play(case, degrade, None, false);
     result.map_err(|_| {
@@ -134,6 +174,14 @@ proptest! {
     #[test]
     fn without_going_alone_no_acknowledged_turn_is_lost(case in case()) {
         holds(&case, Degrade::Never)?;
+    }
+
+    #[test]
+    fn without_permission_webs_meet_again_and_tell_what_is_lost(case in case()) {
+        loses_nothing_unsaid(&case).map_err(|wrong| {
+            let (site, _) = play(&case, Degrade::Always, None, true);
+            TestCaseError::fail(format!("{}\n{wrong}", site.story()))
+        })?;
     }
 }
 

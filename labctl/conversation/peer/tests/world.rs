@@ -41,6 +41,57 @@ pub(super) enum Fault {
     Restart { web: Side, ms: u16, loud: bool },
     /// The same for the witness, which keeps its disk.
     RestartWitness { ms: u16 },
+    /// Something happens when a web says something of this kind the next time: chance alone seldom finds such a moment.
+    Ambush { at: Moment, deed: Deed, ms: u16 },
+}
+
+/// When an ambush springs: right after this was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    Hello,
+    Snapshot,
+    Piece,
+    PairUp,
+    Joined,
+    Replicate,
+    Applied,
+    AsksAlone,
+    AsksPair,
+    AsksFound,
+}
+
+/// To whom: the one that spoke, or the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Deed {
+    Cut,
+    Reset,
+    CutFromWitness { speaker: bool },
+    Freeze { speaker: bool },
+    Kill { speaker: bool },
+}
+
+impl Moment {
+    fn of_message(message: &Message) -> Option<Self> {
+        match message {
+            Message::Hello { .. } => Some(Self::Hello),
+            Message::Snapshot => Some(Self::Snapshot),
+            Message::Piece { .. } => Some(Self::Piece),
+            Message::PairUp { .. } => Some(Self::PairUp),
+            Message::Joined { .. } => Some(Self::Joined),
+            Message::Replicate { .. } => Some(Self::Replicate),
+            Message::Applied { .. } => Some(Self::Applied),
+            _ => None,
+        }
+    }
+
+    fn of_ask(want: Want) -> Option<Self> {
+        match want {
+            Want::Alone => Some(Self::AsksAlone),
+            Want::Pair { .. } => Some(Self::AsksPair),
+            Want::Found { .. } => Some(Self::AsksFound),
+            Want::Renew => None,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -138,7 +189,8 @@ impl Clock {
     /// When it shows this, or a little later.
     fn when(&self, shown: Duration) -> Duration {
         let shown = shown.saturating_sub(self.ahead).as_nanos() as i64;
-        Duration::from_nanos((shown - shown / 1_000_000 * self.drift) as u64 + 100_000)
+        let pace = 1_000_000 + self.drift;
+        Duration::from_nanos((shown / pace * 1_000_000) as u64) + Duration::from_millis(2)
     }
 }
 
@@ -168,6 +220,7 @@ pub(super) struct Site {
     connection: Option<Connection>,
     connections: u64,
     mangle: Option<u8>,
+    ambushes: Vec<(Moment, Deed, u16)>,
     pub(super) clients: Vec<Client>,
     pub(super) quiet: bool,
     pub(super) created: BTreeSet<ConversationId>,
@@ -201,10 +254,6 @@ fn cable_key(cable: Cable) -> u8 {
     }
 }
 
-pub(super) fn conversation(n: u8) -> ConversationId {
-    [n + 1; 16].into()
-}
-
 impl Site {
     pub(super) fn new(degrade: Degrade, seed: u64) -> Self {
         let mut site = Self {
@@ -214,7 +263,11 @@ impl Site {
             made: 0,
             webs: SIDES.map(|side| Web {
                 peer: None,
-                config: Config::lab(Member { side, incarnation: Incarnation(0) }, degrade),
+                // Pieces of two or three turns, so that giving everything takes a while.
+                config: Config {
+                    piece_bytes: 400,
+                    ..Config::lab(Member { side, incarnation: Incarnation(0) }, degrade)
+                },
                 life: 0,
                 began: Duration::ZERO,
                 frozen: false,
@@ -235,6 +288,7 @@ impl Site {
             connection: None,
             connections: 0,
             mangle: None,
+            ambushes: Vec::new(),
             clients: Vec::new(),
             quiet: false,
             created: BTreeSet::new(),
@@ -273,6 +327,13 @@ impl Site {
 
     pub(super) fn story(&self) -> String {
         self.log.as_deref().unwrap_or_default().join("\n")
+    }
+
+    /// What happened since it was asked last, without what was said and when.
+    pub(super) fn events(&mut self) -> String {
+        let log = std::mem::take(self.log.get_or_insert_default());
+        let lines = log.iter().filter_map(|line| Some(line.trim_start().split_once(' ')?.1));
+        lines.filter(|line| !line.starts_with(' ')).collect::<Vec<_>>().join("\n")
     }
 
     /// Has clients begin.
@@ -356,6 +417,7 @@ impl Site {
             self.mend(cable);
         }
         self.mangle = None;
+        self.ambushes.clear();
         // Whoever is stopped or down comes back by itself.
         self.run_for(Duration::from_millis(5_500))?;
         self.quiet = true;
@@ -364,10 +426,6 @@ impl Site {
 
     pub(super) fn state(&self, web: Side) -> Option<State> {
         self.webs[index(web)].peer.as_ref().map(|peer| peer.state())
-    }
-
-    pub(super) fn peer(&self, web: Side) -> &Peer {
-        self.webs[index(web)].peer.as_ref().unwrap()
     }
 
     /// Reads every conversation through both webs.
@@ -545,12 +603,29 @@ impl Site {
                 self.close(web, loud);
                 self.push(ms(span), Happening::Starts { web });
             }
+            Fault::Ambush { at, deed, ms } => self.ambushes.push((at, deed, ms)),
             Fault::RestartWitness { ms: span } => {
                 if self.witness.take().is_some() {
                     self.push(ms(span), Happening::WitnessStarts);
                 }
             }
         }
+    }
+
+    /// Somebody said something of this kind.
+    fn spring(&mut self, speaker: Side, moment: Option<Moment>) {
+        let Some(at) = self.ambushes.iter().position(|(at, ..)| Some(*at) == moment) else { return };
+        let (_, deed, ms) = self.ambushes.remove(at);
+        let whom = |speaks| if speaks { speaker } else { speaker.other() };
+        let fault = match deed {
+            Deed::Cut => Fault::Cut { cable: Cable::Webs, ms },
+            Deed::Reset => Fault::Reset,
+            Deed::CutFromWitness { speaker } => Fault::Cut { cable: Cable::Witness(whom(speaker)), ms },
+            Deed::Freeze { speaker } => Fault::Freeze { web: whom(speaker), ms, mid: false },
+            Deed::Kill { speaker } => Fault::Restart { web: whom(speaker), ms, loud: ms.is_multiple_of(2) },
+        };
+        let after = self.between(0, 900);
+        self.push(after, Happening::Fault(fault));
     }
 
     // The network between the webs.
@@ -691,7 +766,12 @@ impl Site {
         for action in witness.handle(now, ask) {
             match action {
                 WitnessAction::Persist(record) => {
-                    self.note(|| format!("the witness writes {:?}, term {}", record.holders, record.term));
+                    if record.term != self.disk.term {
+                        let holders: Vec<_> =
+                            record.holders.iter().map(|holder| holder.side.to_string()).collect();
+                        let holders = holders.join(" and ");
+                        self.note(|| format!("the witness writes: term {}, {holders}", record.term));
+                    }
                     self.check_beginning(record);
                     self.disk = record;
                 }
@@ -727,7 +807,9 @@ impl Site {
                     if !matches!(frame.message, Message::Alive) {
                         self.note(|| format!("    {web}: {:?}", frame.message));
                     }
+                    let moment = Moment::of_message(&frame.message);
                     self.send(web, connection.0, frame);
+                    self.spring(web, moment);
                 }
                 Action::DropPeer { connection, because } => {
                     self.note(|| format!("{web} drops its connection: {because}"));
@@ -739,6 +821,7 @@ impl Site {
                 Action::AskWitness(ask) => {
                     self.note(|| format!("    {web} asks {}: {:?}, term {}", ask.number, ask.want, ask.term));
                     self.ask(web, ask);
+                    self.spring(web, Moment::of_ask(ask.want));
                 }
                 Action::Answer { request, answer } => self.answer(web, request, answer),
                 Action::SetState { from, to, because } => {

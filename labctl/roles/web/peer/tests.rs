@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::super::tests::{assert_statuses, body, header};
 use super::PeerError;
+use crate::conversation::TURN_BYTES_MAX;
 use crate::report::{Event, What};
 use crate::roles::db::tests::cluster::{WAIT_MAX, eventually};
 use crate::roles::witness::tests::{Running, topology};
@@ -369,26 +370,34 @@ async fn strangers_at_the_line_between_webs_change_nothing() {
     assert_eq!(site.webs[0].keys(&id).await, ["still"]);
 }
 
-/// Not a test of anything: `cargo test --lib turn_latency -- --ignored --nocapture` tells what a turn costs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures, and asserts nothing"]
-async fn turn_latency() {
+async fn a_memory_of_many_pieces_is_taken_over_while_it_grows() {
     let site = paired(Degrade::Witness).await;
-    let [one, other] = &site.webs;
-    let id = one.conversation().await;
-    for (name, web) in [("owner", one), ("forwarded", other)] {
-        let mut took = Vec::new();
-        for round in 0..400 {
-            let began = tokio::time::Instant::now();
-            assert!(web.try_say(&id, &format!("{name}-{round}")).await.status().is_success());
-            took.push(began.elapsed());
-        }
-        took.sort();
-        println!("turn, {name}: p50 {:?} p99 {:?}", took[200], took[396]);
-        let began = tokio::time::Instant::now();
-        for _ in 0..200 {
-            assert!(web.get("/healthz").await.status().is_success());
-        }
-        println!("healthz: mean {:?}", began.elapsed() / 200);
+    let Site2 { topology, witness: _witness, webs: [one, other] } = site;
+    let id = other.conversation().await;
+    let long = "x".repeat(TURN_BYTES_MAX);
+    let path = format!("/conversations/{id}/turns");
+    let text = json!({ "text": long }).to_string();
+    let mut keys = Vec::new();
+    for at in 0..64 {
+        let key = format!("long-{at}");
+        let response = other.send(Method::POST, &path, &[("idempotency-key", &key)], &text).await;
+        assert!(response.status().is_success(), "{response:?}");
+        keys.push(key);
     }
+    one.kill();
+    other.say(&id, "alone").await;
+    keys.push("alone".to_owned());
+    let mut one = Web::start(&topology, "web1").await;
+    let growing = async {
+        for at in 0..32 {
+            let key = format!("growing-{at}");
+            other.say(&id, &key).await;
+            keys.push(key);
+        }
+    };
+    tokio::join!(growing, one.becomes("paired"));
+    assert_eq!(one.keys(&id).await, keys);
+    other.kill();
+    assert_eq!(one.keys(&id).await, keys);
 }

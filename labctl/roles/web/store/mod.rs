@@ -248,3 +248,6 @@ impl<E: Engine> Client<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

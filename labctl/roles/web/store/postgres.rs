@@ -16,15 +16,16 @@ use self::pool::{Connection, Pool};
 use super::kept::{Head, Kept};
 use super::{Engine, Trouble};
 use crate::conversation::{Command, ConversationId, Digest, Outcome, TURN_BYTES_MAX, Transcript, TurnKey};
-use crate::roles::db::Directory;
+use crate::roles::db::{Directory, Seat};
+use crate::roles::patroni::standbys;
 
-/// How long to wait for one database: three times as long as it is allowed to wait for a lock, or for a machine that is gone.
+/// Patience with one database: longer than it may wait for a lock, or somebody for a connection to it.
 const ATTEMPT_MAX: Duration = Duration::from_millis(1_000);
 
-/// Leaves a mark in the log of changes, which needs no table, and asks for the standby. A transaction that waits for one that
-/// is not there can be ended by nobody but the primary's end, so none is begun.
+/// Leaves a mark in the log of changes, which needs no table, and counts the standbys that are waited for. A transaction that
+/// waits for one that is not there can be ended by nobody but the primary's end, so none is begun.
 const MARK: &str = "SELECT pg_logical_emit_message(true, 'labctl', '') IS NOT NULL, \
-                    EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')";
+                    (SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync')";
 const HEAD: &str = "SELECT turns, digest FROM conversations WHERE id = $1";
 const HEAD_LOCKED: &str = "SELECT turns, digest FROM conversations WHERE id = $1 FOR UPDATE";
 const TURN: &str = "SELECT position, body, digest FROM turns WHERE conversation = $1 AND key = $2";
@@ -44,7 +45,8 @@ pub(in crate::roles::web) struct Postgres {
 
 impl Postgres {
     pub(super) fn new(directory: &Directory) -> Self {
-        Self { pools: directory.seats().iter().map(|seat| Pool::new(seat.address.ip())).collect() }
+        let pool = |seat: &Seat| Pool::new(seat.address.ip(), standbys(directory) as i64);
+        Self { pools: directory.seats().iter().map(pool).collect() }
     }
 
     fn pool(&self, place: usize) -> Result<&Pool, Trouble> {
@@ -53,7 +55,7 @@ impl Postgres {
 }
 
 impl Engine for Postgres {
-    /// On the disks of the primary and of the only standby that may take over from it: two, however many databases there are.
+    /// On the disks of the primary and of the standbys of which one may take over from it, which are a majority together.
     const DURABILITY: &'static str = "db-quorum";
     const ATTEMPT_MAX: Duration = ATTEMPT_MAX;
 

@@ -13,9 +13,11 @@ use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls, Statement};
 
 use super::{APPENDED, HEAD, HEAD_LOCKED, LONGER, MARK, NEW, TURN, TURNS, Trouble, refused, unknown};
-use crate::roles::patroni::{CLIENT, DATABASE};
 use crate::topology::POSTGRES_PORT;
 
+/// The webs' user, as roles/patroni/schema.sql made it, and the database that every PostgreSQL begins with.
+const USER: &str = "labctl";
+const DATABASE: &str = "postgres";
 /// Most connections of one web. A hundred are allowed, and those that a dead web leaves behind count for some seconds.
 const CONNECTIONS_MAX: usize = 16;
 /// Patience with a machine that does not take a connection, and with its first words.
@@ -26,6 +28,8 @@ const REST: Duration = Duration::from_millis(100);
 /// The connections to one PostgreSQL.
 pub(super) struct Pool {
     config: Config,
+    /// How many must keep what this one keeps.
+    standbys: i64,
     permits: Semaphore,
     idle: Mutex<Vec<Session>>,
     /// Why the last attempt to connect failed, and when. One at a time connects.
@@ -33,12 +37,13 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(ip: IpAddr) -> Self {
+    pub(super) fn new(ip: IpAddr, standbys: i64) -> Self {
         let mut config = Config::new();
-        config.host(ip.to_string()).port(POSTGRES_PORT).user(CLIENT).dbname(DATABASE).application_name("web");
+        config.host(ip.to_string()).port(POSTGRES_PORT).user(USER).dbname(DATABASE).application_name("web");
         config.connect_timeout(CONNECT_MAX).target_session_attrs(TargetSessionAttrs::ReadWrite);
         Self {
             config,
+            standbys,
             permits: Semaphore::new(CONNECTIONS_MAX),
             idle: Mutex::default(),
             refusal: tokio::sync::Mutex::default(),
@@ -158,7 +163,8 @@ impl Connection<'_> {
 
     async fn mark(&self) -> Result<(), Trouble> {
         let row = self.client().query_one(&self.statements().mark, &[]).await.map_err(refused)?;
-        if row.try_get(1).map_err(refused)? {
+        let standbys: i64 = row.try_get(1).map_err(refused)?;
+        if standbys >= self.doubt.pool.standbys {
             return Ok(());
         }
         let why = Trouble::refused("the primary has no standby that keeps what it keeps");
