@@ -18,7 +18,7 @@ struct Contender {
     site: &'static str,
     /// Has it a leader that can be lost?
     led: bool,
-    /// How long a fault may keep turns waiting: an election of ours, or one that waits for leases of 20 s.
+    /// How long a fault may keep turns waiting: an election, or a claim that has to run out.
     after_fault_s: u32,
 }
 
