@@ -148,6 +148,12 @@ impl Runner {
                 self.abort(format!("the load did not finish within {DRAIN_MAX:?} after the last turn"))
             }
             (State::Draining { .. }, Input::LoadEnded { well: true }) => self.finish(Ending::Complete),
+            // A load that says much keeps the end of the timetable waiting.
+            (State::Running { began_ns }, Input::LoadEnded { well: true })
+                if self.timetable.next_at().is_none() && now_ns >= after(*began_ns, self.duration) =>
+            {
+                self.finish(Ending::Complete)
+            }
             (State::Opening { .. } | State::Running { .. } | State::Draining { .. }, input) => match input {
                 // A deadline that came early is not an error: the driver may wake for other reasons.
                 Input::Due(_) | Input::LoadReady { .. } => Vec::new(),

@@ -190,3 +190,15 @@ fn an_interrupt_stops_the_load_in_every_state() {
         assert_eq!(aborted(&todo), "interrupted");
     }
 }
+
+#[test]
+fn a_load_that_ends_when_the_timetable_does_has_not_ended_early() {
+    let drill = parse("short.yaml", "name: short\ntopology: ../ha.yaml\nduration: 100ms\nfaults: []\n");
+    let drill = drill.expect("the drill of this test is well formed");
+    let (mut runner, _) = Runner::start(&drill, 0);
+    runner.handle(Input::LoadReady { begins_ns: BEGINS }, BEGINS);
+    let mut early = runner.clone();
+    let ended = Input::LoadEnded { well: true };
+    assert_eq!(runner.handle(ended.clone(), BEGINS + 101 * MS), [Do::Finish(Ending::Complete)]);
+    assert!(aborted(&early.handle(ended, BEGINS + 99 * MS)).contains("before its time"));
+}
