@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod agreement;
 pub mod balancer;
+mod callers;
 pub mod catalogue;
 pub mod db;
 pub mod etcd;

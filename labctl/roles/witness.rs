@@ -6,20 +6,19 @@
 mod ledger;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, block_in_place};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 pub use ledger::LedgerError;
 
 use self::ledger::Ledger;
 use super::db::frame;
-use super::{Reporter, Site, stop};
+use super::{Reporter, Site, callers, stop};
 use crate::conversation::peer::{Ask, Record, Time, Witness, WitnessAction, WitnessConfig, WitnessReply};
 use crate::report::What;
 use crate::topology::NodeName;
@@ -36,8 +35,6 @@ const QUESTIONS_MAX: usize = 64;
 const QUIET_MAX: Duration = Duration::from_secs(120);
 /// How long a web may take to send the preamble, or to take an answer.
 const WEB_MAX: Duration = Duration::from_secs(2);
-/// Rest after a failed `accept`: it fails for want of descriptors, which come back when connections end.
-const ACCEPT_REST: Duration = Duration::from_millis(20);
 /// Threads of the runtime: one may wait for the disk.
 const WORKERS: usize = 2;
 
@@ -133,26 +130,10 @@ fn told(record: &Record) -> String {
 }
 
 async fn accept(listener: TcpListener, questions: mpsc::Sender<Question>) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = listener.accept().await else {
-            sleep(ACCEPT_REST).await;
-            continue;
-        };
-        // Over the limit a connection is closed at once: the web then knows, and does not wait in vain.
-        if let Ok(permit) = room.clone().try_acquire_owned() {
-            let questions = questions.clone();
-            connections.spawn(async move {
-                converse(stream, &questions).await;
-                drop(permit);
-            });
-        }
-    }
+    callers::serve_each(listener, CONNECTIONS_MAX, |stream| converse(stream, questions.clone())).await;
 }
 
-async fn converse(stream: TcpStream, questions: &mpsc::Sender<Question>) {
+async fn converse(stream: TcpStream, questions: mpsc::Sender<Question>) {
     let _ = stream.set_nodelay(true);
     let mut stream = BufReader::new(stream);
     let mut preamble = [0; PREAMBLE.len()];

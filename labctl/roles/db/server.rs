@@ -7,9 +7,8 @@ use std::time::Duration;
 use openraft::Raft;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::desk::Desk;
 use super::directory::RaftId;
@@ -19,6 +18,7 @@ use super::log::Identity;
 use super::machine::Machine;
 use super::protocol::{Ask, Census, ClusterId, RaftMessage, Reply, Request, TypeConfig, Unavailable};
 use crate::conversation::Outcome;
+use crate::roles::callers;
 
 /// Longest work on one request. It is shorter than a web node's patience with one database (300 ms), so that the web
 /// hears why, and asks the next one.
@@ -33,8 +33,6 @@ pub(super) const IN_FLIGHT_MAX: usize = 256;
 const QUIET_MAX: Duration = Duration::from_secs(120);
 /// How long a peer may take to send the preamble, or to take an answer.
 const PEER_MAX: Duration = Duration::from_secs(2);
-/// Rest after a failed `accept`: it fails for want of descriptors, which come back when connections end.
-const ACCEPT_REST: Duration = Duration::from_millis(20);
 
 /// A member that takes part in raft.
 pub(super) struct Member {
@@ -95,22 +93,10 @@ impl Server {
 
     /// Serves until the future is dropped, with all its connections.
     pub(super) async fn accept(self: Arc<Self>, listener: TcpListener) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            let Ok((stream, _)) = listener.accept().await else {
-                sleep(ACCEPT_REST).await;
-                continue;
-            };
-            // Over the limit a connection is closed at once: the peer then knows, and does not wait in vain.
-            if let Ok(permit) = room.clone().try_acquire_owned() {
-                connections.spawn(self.clone().converse(stream, permit));
-            }
-        }
+        callers::serve_each(listener, CONNECTIONS_MAX, |stream| self.clone().converse(stream)).await;
     }
 
-    async fn converse(self: Arc<Self>, stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    async fn converse(self: Arc<Self>, stream: TcpStream) {
         let _ = stream.set_nodelay(true);
         let mut stream = BufReader::new(stream);
         let mut preamble = [0; PREAMBLE.len()];

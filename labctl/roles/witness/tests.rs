@@ -1,6 +1,7 @@
 //! The witness over real sockets: it remembers after a restart what it said before, and strangers do not disturb it.
 
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
 use super::*;
 use crate::conversation::peer::{Holders, Incarnation, Member, Side, Verdict, WITNESS_VERSION, Want, Why};
