@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use self::gateway::{Gateway, MemberId};
-use self::rejoin::Beginning;
+use self::rejoin::{Beginning, Other};
 use super::db::{Directory, Seat};
 use super::foreign::member::{self, Answer};
 use super::foreign::{Error, Program};
@@ -50,7 +50,8 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
         true => Beginning::Existing,
         false => {
             let others = directory.seats().iter().filter(|seat| *seat != me);
-            let others: Vec<Gateway> = others.map(|seat| Gateway::new(client_url(seat))).collect();
+            let other = |seat| Other { gateway: Gateway::new(client_url(seat)), peer_url: peer_url(seat) };
+            let others: Vec<Other> = others.map(other).collect();
             let failed = |source| Error::Runtime { program: PROGRAM, source };
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;

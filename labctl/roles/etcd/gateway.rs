@@ -107,6 +107,13 @@ pub(in crate::roles) struct Listed {
     pub(in crate::roles) client_urls: Vec<String>,
 }
 
+/// A member as another is told of it, who may ask before the cluster has a leader.
+#[derive(Debug, Deserialize)]
+struct Known {
+    #[serde(default, rename = "clientURLs")]
+    client_urls: Vec<String>,
+}
+
 #[derive(Debug, Deserialize)]
 struct Members {
     #[serde(default)]
@@ -251,6 +258,13 @@ impl Gateway {
         Ok(members.members)
     }
 
+    /// Whether any member has ever served clients, as the one that listens for its peers there knows. Clients are served only
+    /// once there is a leader, peers at once.
+    pub(in crate::roles) async fn has_served(&self, peer_url: &str) -> Result<bool, Error> {
+        let known: Vec<Known> = answered(self.http()?.get(format!("{peer_url}/members"))).await?;
+        Ok(known.iter().any(|member| !member.client_urls.is_empty()))
+    }
+
     /// Strikes a member off.
     pub(in crate::roles) async fn remove(&self, id: MemberId) -> Result<(), Error> {
         let request = serde_json::json!({ "ID": id.to_string() });
@@ -278,19 +292,25 @@ impl Gateway {
     }
 
     async fn call<T: DeserializeOwned>(&self, path: &str, request: &impl Serialize) -> Result<T, Error> {
-        let http = self.http.as_ref().ok_or_else(|| Error::Connect("no HTTP client".to_owned()))?;
-        let sent = http.post(format!("{}/v3/{path}", self.base)).json(request).send().await;
-        let response = sent.map_err(|error| {
-            let text = crate::roles::described(&error);
-            if error.is_connect() { Error::Connect(text) } else { Error::Http(text) }
-        })?;
-        let ok = response.status().is_success();
-        let body = response.bytes().await.map_err(|error| Error::Http(error.to_string()))?;
-        if ok {
-            return serde_json::from_slice(&body).map_err(|error| Error::Failed(error.to_string()));
-        }
-        Err(complaint(&body))
+        answered(self.http()?.post(format!("{}/v3/{path}", self.base)).json(request)).await
     }
+
+    fn http(&self) -> Result<&reqwest::Client, Error> {
+        self.http.as_ref().ok_or_else(|| Error::Connect("no HTTP client".to_owned()))
+    }
+}
+
+async fn answered<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<T, Error> {
+    let response = request.send().await.map_err(|error| {
+        let text = crate::roles::described(&error);
+        if error.is_connect() { Error::Connect(text) } else { Error::Http(text) }
+    })?;
+    let ok = response.status().is_success();
+    let body = response.bytes().await.map_err(|error| Error::Http(error.to_string()))?;
+    if ok {
+        return serde_json::from_slice(&body).map_err(|error| Error::Failed(error.to_string()));
+    }
+    Err(complaint(&body))
 }
 
 fn complaint(body: &[u8]) -> Error {

@@ -55,8 +55,17 @@ fn standing(members: &[Listed], me: &str) -> Standing {
     }
 }
 
+/// Another member.
+#[derive(Debug)]
+pub(super) struct Other {
+    /// Where clients ask it.
+    pub(super) gateway: Gateway,
+    /// Where its peers do.
+    pub(super) peer_url: String,
+}
+
 /// Finds out how to begin, and has the others do what is necessary for it.
-pub(super) async fn begin(others: &[Gateway], me: &str) -> Beginning {
+pub(super) async fn begin(others: &[Other], me: &str) -> Beginning {
     let mut last = None;
     for _ in 0..TRIES_MAX {
         let mut reached = false;
@@ -82,17 +91,22 @@ pub(super) async fn begin(others: &[Gateway], me: &str) -> Beginning {
     Beginning::New
 }
 
-async fn attempt(other: &Gateway, me: &str) -> Result<Beginning, Error> {
-    match standing(&patiently(other.members()).await?, me) {
+async fn attempt(other: &Other, me: &str) -> Result<Beginning, Error> {
+    let Other { gateway, peer_url } = other;
+    // One that waits for its first leader answers no client, and may wait for nobody but this member.
+    if !patiently(gateway.has_served(peer_url)).await? {
+        return Ok(Beginning::New);
+    }
+    match standing(&patiently(gateway.members()).await?, me) {
         Standing::Founder => return Ok(Beginning::New),
         Standing::Expected => return Ok(Beginning::Existing),
         Standing::Unknown => {}
         Standing::Old(id) => {
             tracing::info!("this member was {id:x} and lost its data: it comes back as another");
-            patiently(other.remove(id)).await?;
+            patiently(gateway.remove(id)).await?;
         }
     }
-    patiently(other.add(me)).await?;
+    patiently(gateway.add(me)).await?;
     Ok(Beginning::Existing)
 }
 
@@ -102,6 +116,9 @@ async fn patiently<T>(ask: impl Future<Output = Result<T, Error>>) -> Result<T, 
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     const ME: &str = "http://10.10.2.32:2380";
@@ -123,9 +140,49 @@ mod tests {
         assert_eq!(standing(&[], ME), Standing::Unknown);
     }
 
+    /// A member that is not there.
+    const NOBODY: &str = "http://127.0.0.1:1";
+
     #[tokio::test]
     async fn where_nobody_listens_a_cluster_begins() {
-        let nobody = Gateway::new("http://127.0.0.1:1".to_owned());
+        let nobody = Other { gateway: Gateway::new(NOBODY.to_owned()), peer_url: NOBODY.to_owned() };
         assert_eq!(begin(&[nobody], ME).await, Beginning::New);
+    }
+
+    /// Where somebody takes connections, and answers every request with that if there is something to answer.
+    async fn listening(answer: Option<&'static str>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let mut silent = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let Some(answer) = answer else {
+                    silent.push(stream);
+                    continue;
+                };
+                let _ = stream.read(&mut [0; 4096]).await;
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", answer.len());
+                let _ = stream.write_all((head + answer).as_bytes()).await;
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn the_first_to_run_waits_for_this_member_and_not_the_other_way_round() {
+        let founders = r#"[{"id":2841694871084752020,"peerURLs":["http://10.10.2.31:2380"],"name":"db1"}]"#;
+        let (clients, peers) = (listening(None).await, listening(Some(founders)).await);
+        let first = Other { gateway: Gateway::new(clients), peer_url: peers };
+        let begun = timeout(ASK_MAX, begin(&[first], ME)).await;
+        assert_eq!(begun.ok(), Some(Beginning::New));
+    }
+
+    #[tokio::test]
+    async fn a_cluster_that_has_served_is_asked_whether_it_knows_this_member() {
+        let served = r#"[{"id":1,"name":"db1","clientURLs":["http://10.10.2.31:2379"]}]"#;
+        let members = r#"{"members":[{"ID":"1","name":"db1","clientURLs":["http://10.10.2.31:2379"]}]}"#;
+        let clients = listening(Some(members)).await;
+        let other = Other { gateway: Gateway::new(clients), peer_url: listening(Some(served)).await };
+        assert_eq!(begin(&[other], ME).await, Beginning::Existing);
     }
 }
