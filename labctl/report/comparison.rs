@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::json::Report;
+use super::json::{Report, UsageFacts};
 
 /// Several reports side by side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -76,16 +76,15 @@ impl Comparison {
             row(&format!("{role}: processor, all nodes"), "ms", &|report| {
                 Some(sum(report, role, |node| node.cpu_us)? as f64 / 1e3)
             });
-            row(&format!("{role}: processor a turn"), "µs", &|report| {
-                let us = sum(report, role, |node| node.cpu_us)?;
-                (report.turns.acknowledged_before_faults > 0)
-                    .then(|| us as f64 / report.turns.acknowledged_before_faults as f64)
-            });
-            row(&format!("{role}: sent a turn"), "B", &|report| {
-                let bytes = sum(report, role, |node| node.sent_bytes)?;
-                (report.turns.acknowledged_before_faults > 0)
-                    .then(|| bytes as f64 / report.turns.acknowledged_before_faults as f64)
-            });
+            let mut a_turn = |what: &str, unit: &str, of: fn(&UsageFacts) -> Option<u64>| {
+                row(&format!("{role}: {what} a turn"), unit, &|report| {
+                    let turns = report.turns.acknowledged_before_faults;
+                    Some(sum(report, role, of)? as f64 / (turns > 0).then_some(turns as f64)?)
+                });
+            };
+            a_turn("processor", "µs", |node| node.cpu_us);
+            a_turn("written", "B", |node| node.written_bytes);
+            a_turn("sent", "B", |node| node.sent_bytes);
             row(&format!("{role}: memory, greatest node"), "MiB", &|report| {
                 let of_role = report.usage.iter().filter(|node| node.role == role);
                 Some(of_role.map(|node| node.memory_bytes).max()? as f64 / 1_048_576.0)
@@ -96,7 +95,7 @@ impl Comparison {
 }
 
 /// Over all nodes of a role. Nothing is known of the role if nothing is known of one of them.
-fn sum(report: &Report, role: &str, of: impl Fn(&super::json::UsageFacts) -> Option<u64>) -> Option<u64> {
+fn sum(report: &Report, role: &str, of: impl Fn(&UsageFacts) -> Option<u64>) -> Option<u64> {
     let of_role: Vec<_> = report.usage.iter().filter(|node| node.role == role).collect();
     if of_role.is_empty() {
         return None;

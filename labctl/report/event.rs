@@ -274,6 +274,9 @@ pub struct Usage {
     pub cpu_us: u64,
     /// Memory of all its processes; what several share counts in parts (PSS).
     pub memory_bytes: u64,
+    /// Bytes that its processes wrote, to files and in some programs to sockets.
+    #[serde(default)]
+    pub written_bytes: u64,
     /// Bytes that came in by its interfaces.
     pub received_bytes: u64,
     /// Bytes that left by its interfaces.

@@ -243,6 +243,9 @@ pub struct UsageFacts {
     pub cpu_us: Option<u64>,
     /// Memory of all its processes in the end; what several share counts in parts.
     pub memory_bytes: u64,
+    /// Bytes that its processes wrote: to files, and to sockets where a program writes to those in the same way (etcd and Redis
+    /// do, ours do not). Null if the node was off in between.
+    pub written_bytes: Option<u64>,
     /// Bytes that came in by its interfaces; null if the node was off in between.
     pub received_bytes: Option<u64>,
     /// Bytes that left by its interfaces; null if the node was off in between.
@@ -422,6 +425,7 @@ impl From<&NodeUsage> for UsageFacts {
             role: of.role.to_string(),
             cpu_us: of.cpu_us,
             memory_bytes: of.memory_bytes,
+            written_bytes: of.written_bytes,
             received_bytes: of.received_bytes,
             sent_bytes: of.sent_bytes,
         }

@@ -224,20 +224,21 @@ fn usage(report: &Report, out: &mut String) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "| node | role | processor | a turn | memory | received | sent |\n|---|---|{}",
-        "---:|".repeat(5)
+        "| node | role | processor | a turn | memory | written | received | sent |\n|---|---|{}",
+        "---:|".repeat(6)
     )?;
     let none = || "-".to_owned();
     for node in &report.usage {
         let a_turn = node.cpu_us.and_then(|us| us.checked_div(report.turns.acknowledged_before_faults));
         writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} |",
             node.node,
             node.role,
             node.cpu_us.map_or_else(none, time),
             a_turn.map_or_else(none, time),
             figure::bytes(node.memory_bytes),
+            node.written_bytes.map_or_else(none, figure::bytes),
             node.received_bytes.map_or_else(none, figure::bytes),
             node.sent_bytes.map_or_else(none, figure::bytes),
         )?;

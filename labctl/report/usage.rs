@@ -17,6 +17,8 @@ pub struct NodeUsage {
     pub cpu_us: Option<u64>,
     /// Memory in the end.
     pub memory_bytes: u64,
+    /// Bytes that its processes wrote, to files and in some programs to sockets; `None` as above.
+    pub written_bytes: Option<u64>,
     /// Bytes that came in; `None` as above.
     pub received_bytes: Option<u64>,
     /// Bytes that left; `None` as above.
@@ -44,6 +46,7 @@ pub(super) fn usage(events: &[Event]) -> Vec<NodeUsage> {
                 role,
                 cpu_us: spent(|usage| usage.cpu_us),
                 memory_bytes: last.memory_bytes,
+                written_bytes: spent(|usage| usage.written_bytes),
                 received_bytes: spent(|usage| usage.received_bytes),
                 sent_bytes: spent(|usage| usage.sent_bytes),
             })
@@ -61,6 +64,7 @@ mod tests {
             init,
             cpu_us: used,
             memory_bytes: used,
+            written_bytes: used * 1_000,
             received_bytes: used * 10,
             sent_bytes: used * 100,
         };
@@ -78,7 +82,7 @@ mod tests {
         let all = usage(&events);
         assert_eq!(all.iter().map(|one| one.node.as_str()).collect::<Vec<_>>(), ["web1", "db1"]);
         assert_eq!((all[0].cpu_us, all[0].received_bytes, all[0].sent_bytes), (Some(4), Some(40), Some(400)));
-        assert_eq!((all[1].cpu_us, all[1].memory_bytes), (Some(2), 3));
+        assert_eq!((all[1].cpu_us, all[1].memory_bytes, all[1].written_bytes), (Some(2), 3, Some(2_000)));
     }
 
     #[test]

@@ -103,6 +103,7 @@ mod tests {
             role: role.to_owned(),
             cpu_us,
             memory_bytes: 5 << 20,
+            written_bytes: cpu_us,
             received_bytes: cpu_us,
             sent_bytes: cpu_us,
         };
@@ -135,10 +136,12 @@ mod tests {
         | longest outage of the VIP, ms          |                      335 |              335 (x1.00) |
         | db: processor, all nodes, ms           |                        8 |                2 (x0.25) |
         | db: processor a turn, µs               |                       80 |               20 (x0.25) |
+        | db: written a turn, B                  |                       80 |               20 (x0.25) |
         | db: sent a turn, B                     |                       80 |               20 (x0.25) |
         | db: memory, greatest node, MiB         |                        5 |                5 (x1.00) |
         | web: processor, all nodes, ms          |                        4 |                        - |
         | web: processor a turn, µs              |                       40 |                        - |
+        | web: written a turn, B                 |                       40 |                        - |
         | web: sent a turn, B                    |                       40 |                        - |
         | web: memory, greatest node, MiB        |                        5 |                5 (x1.00) |
         ");

@@ -483,6 +483,7 @@ fn weights(lab: &Lab) -> Result<Vec<(NodeName, Usage)>, String> {
             init,
             cpu_us: u64::try_from(used.cpu.as_micros()).unwrap_or(u64::MAX),
             memory_bytes: used.memory_bytes,
+            written_bytes: used.written_bytes,
             received_bytes: used.received_bytes,
             sent_bytes: used.sent_bytes,
         };
