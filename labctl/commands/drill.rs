@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Subcommand, ValueEnum};
 use comfy_table::{Table, presets};
+use nix::unistd::{AccessFlags, access};
 
 use super::{Failure, Outcome};
 use crate::drill::{self, Drill};
@@ -171,6 +172,16 @@ fn replay(dir: &Path, format: Format) -> Outcome {
     }
     print(&report, format)?;
     Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+/// Refuses a place for reports where none could be written, before there is one to write.
+fn check_out(parent: &Path) -> Result<(), Failure> {
+    let refused = |error: io::Error| {
+        let message = format!("no report can be written to {}: {error}", parent.display());
+        Failure::usage(message, "`--out` names another folder")
+    };
+    fs::create_dir_all(parent).map_err(refused)?;
+    access(parent, AccessFlags::W_OK).map_err(|errno| refused(errno.into()))
 }
 
 /// A new folder of this name, or of this name and a number: two drills that began in the same second have one each.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::json::{Report, UsageFacts};
+use super::verdict::{Claim, Verdict};
 
 /// Several reports side by side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -64,7 +65,10 @@ impl Comparison {
         let ms = |us: u64| Some(us as f64 / 1e3);
         row("turns acknowledged", "", &|report| Some(report.turns.acknowledged as f64));
         row("turns never acknowledged", "", &|report| Some(report.turns.never_acknowledged as f64));
-        row("acknowledged turns lost", "", &|report| Some(report.turns.lost.len() as f64));
+        row("acknowledged turns lost", "", &|report| {
+            let lost = report.turns.lost.len();
+            (lost > 0 || !open(report, Claim::LostTurns)).then_some(lost as f64)
+        });
         row("latency p50 before the first fault", "ms", &|report| ms(report.latency_before_faults.p50_us));
         row("latency p99 before the first fault", "ms", &|report| ms(report.latency_before_faults.p99_us));
         row("latency p99 of all", "ms", &|report| ms(report.latency.p99_us));
@@ -94,6 +98,11 @@ impl Comparison {
     }
 }
 
+/// Whether the measurement leaves this open: finding nothing then means nothing.
+fn open(report: &Report, claim: Claim) -> bool {
+    report.checks.iter().any(|check| check.claim == claim && check.result == Verdict::Unknown)
+}
+
 /// Over all nodes of a role. Nothing is known of the role if nothing is known of one of them.
 fn sum(report: &Report, role: &str, of: impl Fn(&UsageFacts) -> Option<u64>) -> Option<u64> {
     let of_role: Vec<_> = report.usage.iter().filter(|node| node.role == role).collect();
@@ -104,6 +113,9 @@ fn sum(report: &Report, role: &str, of: impl Fn(&UsageFacts) -> Option<u64>) -> 
 }
 
 fn worst_outage_ms(report: &Report) -> Option<f64> {
+    if report.outages.is_empty() && open(report, Claim::Outage) {
+        return None;
+    }
     let longest = report.outages.iter().map(|outage| outage.longest_us.unwrap_or(outage.shortest_us)).max();
     Some(longest.unwrap_or(0) as f64 / 1e3)
 }

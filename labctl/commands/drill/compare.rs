@@ -9,7 +9,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use super::super::{Failure, Outcome};
 use super::{Format, JSON};
-use crate::report::{Comparison, Report, SCHEMA};
+use crate::report::{Comparison, Report, SCHEMA, Side};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,6 +32,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let reports = args.reports.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let comparison = Comparison::of(&reports);
+    if !reports.windows(2).all(|pair| same_load(&pair[0], &pair[1])) {
+        eprintln!("these reports are of different loads: their figures may differ for that reason alone");
+    }
     match args.format {
         Format::Text => print!("{}", markdown(&comparison)),
         Format::Json => {
@@ -54,11 +57,26 @@ fn read(path: &Path) -> Result<Report, Failure> {
     }
 }
 
+fn same_load(one: &Report, other: &Report) -> bool {
+    let of = |report: &Report| {
+        let drill = &report.drill;
+        (drill.duration_us, drill.conversations, drill.turns_per_s, report.faults.len())
+    };
+    of(one) == of(other)
+}
+
+/// Two runs of one drill on one site are told apart by when they were.
+fn head(side: &Side, among: &[Side]) -> String {
+    let same = |other: &&Side| other.drill == side.drill && other.topology == side.topology;
+    let when = (among.iter().filter(same).count() > 1).then(|| format!(", {}", side.started_at));
+    format!("{} ({}{})", side.drill, side.topology, when.unwrap_or_default())
+}
+
 /// One column a report: the figure, and behind the first column the ratio to the first.
 fn markdown(of: &Comparison) -> String {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    let head = of.sides.iter().map(|side| format!("{} ({})", side.drill, side.topology));
+    let head = of.sides.iter().map(|side| head(side, &of.sides));
     table.set_header(std::iter::once("figure".to_owned()).chain(head));
     let verdicts = of.sides.iter().map(|side| side.verdict.clone());
     table.add_row(right("verdict".to_owned(), verdicts));
@@ -92,7 +110,7 @@ fn figure(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::UsageFacts;
+    use crate::report::{UsageFacts, Verdict};
 
     const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/reports/samples/proxy-crash");
 
@@ -121,9 +139,10 @@ mod tests {
     fn figures_stand_beside_those_of_the_first_report() {
         let mut second = with_usage(None, 1_000);
         second.latency.p99_us *= 2;
+        second.drill.topology = "../hb.yaml".to_owned();
         let comparison = Comparison::of(&[with_usage(Some(3_000), 4_000), second]);
         insta::assert_snapshot!(markdown(&comparison), @r"
-        | figure                                 | proxy-crash (../ha.yaml) | proxy-crash (../ha.yaml) |
+        | figure                                 | proxy-crash (../ha.yaml) | proxy-crash (../hb.yaml) |
         |----------------------------------------|--------------------------|--------------------------|
         | verdict                                |                     pass |                     pass |
         | turns acknowledged                     |                      450 |              450 (x1.00) |
@@ -145,6 +164,29 @@ mod tests {
         | web: sent a turn, B                    |                       40 |                        - |
         | web: memory, greatest node, MiB        |                        5 |                5 (x1.00) |
         ");
+    }
+
+    #[test]
+    fn what_a_measurement_leaves_open_is_no_zero() {
+        let whole = with_usage(None, 1_000);
+        let mut ended_early = whole.clone();
+        ended_early.outages.clear();
+        for check in &mut ended_early.checks {
+            check.result = Verdict::Unknown;
+        }
+        let comparison = Comparison::of(&[whole, ended_early]);
+        let of = |figure| &comparison.rows.iter().find(|row| row.figure == figure).expect("the row").values;
+        assert_eq!(of("acknowledged turns lost"), &[Some(0.0), None]);
+        assert_eq!(of("longest outage of the VIP")[1], None);
+    }
+
+    #[test]
+    fn two_runs_of_one_drill_are_told_apart() {
+        let mut second = with_usage(None, 1_000);
+        second.drill.started_at = "2026-01-06T10:00:00Z".to_owned();
+        let sides = Comparison::of(&[with_usage(None, 1_000), second]).sides;
+        assert_eq!(head(&sides[1], &sides), "proxy-crash (../ha.yaml, 2026-01-06T10:00:00Z)");
+        assert_eq!(head(&sides[1], &sides[1..]), "proxy-crash (../ha.yaml)");
     }
 
     #[test]

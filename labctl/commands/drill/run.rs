@@ -40,7 +40,8 @@ const EXAMPLES: &str = "\
 Examples:
   labctl drill run topologies/drills/proxy-crash.yaml
   labctl drill run topologies/drills/proxy-crash.yaml --keep      look around in the lab afterwards
-  labctl drill run topologies/drills/proxy-crash.yaml --name mine --out /tmp/reports --format json";
+  labctl drill run topologies/drills/proxy-crash.yaml --name mine --out /tmp/reports --format json
+  labctl drill run topologies/drills/every-database-fault.yaml --topology topologies/ha-etcd.yaml";
 
 /// Build the site of a drill, run the drill, report
 #[derive(Debug, clap::Args)]
@@ -51,6 +52,9 @@ pub(super) struct Args {
     /// Where the folder of the report is made
     #[arg(short, long, value_name = "DIR", default_value = REPORTS)]
     out: PathBuf,
+    /// The site to break, instead of that of the drill
+    #[arg(short, long, value_name = "FILE")]
+    topology: Option<PathBuf>,
     /// Name of the lab, instead of that of the drill
     #[arg(short, long)]
     name: Option<LabName>,
@@ -86,16 +90,27 @@ struct Way<'a> {
 
 /// Runs the verb.
 pub(super) fn run(args: &Args) -> Outcome {
-    let drill = super::load(&args.file)?;
-    let site = args.file.parent().unwrap_or(&args.file).join(&drill.topology);
+    let mut drill = super::load(&args.file)?;
+    let site = match &args.topology {
+        Some(site) => {
+            drill.topology.clone_from(site);
+            site.clone()
+        }
+        None => args.file.parent().unwrap_or(&args.file).join(&drill.topology),
+    };
     let topology = validate::load(&site)?;
     let misfits: Vec<_> = drill.misfits(&topology).iter().map(ToString::to_string).collect();
     let way = Way::through(&topology);
     let (Some(way), []) = (way, misfits.as_slice()) else {
-        let help = format!("`topology:` of {} names {}", args.file.display(), site.display());
+        let (file, site) = (args.file.display(), site.display());
+        let help = match args.topology {
+            Some(_) => format!("the drill {file} cannot be run on {site}"),
+            None => format!("`topology:` of {file} names {site}"),
+        };
         return Err(Failure::usage(misfits.join("\n"), help));
     };
     up::check_privilege(&topology)?;
+    super::check_out(&args.out)?;
     let name = match &args.name {
         Some(name) => name.clone(),
         None => drill.name.as_str().parse().expect("names of drills and labs have the same form"),
