@@ -87,6 +87,23 @@ Feature: The program says what is wrong, and ends with a code that says it too
     Then it ends with 2
     And it says "client is down; `labctl power on client` starts it"
 
+  Scenario Outline: A command about several nodes of which one will not do changes none: <command>
+    Given the site topologies/minimal.yaml is up
+    When I tell the lab to <command>
+    Then it ends with 2
+    And it says "<complaint>"
+    When I run on web1: true
+    Then it ends with 0
+
+    Examples:
+      | command                | complaint                    |
+      | power off web1 nosuch  | the lab has no node nosuch   |
+      | power off web1 web1    | web1 is named twice          |
+      | power on client web1   | is up                        |
+      | disk wipe db1          | db1 is up                    |
+      | cut web1 web1          | web1 is named twice          |
+      | cut web1 --apart       | name two nodes               |
+
   Scenario: Events tell what happened
     Given the site topologies/minimal.yaml is up
     When client is powered off

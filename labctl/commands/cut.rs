@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Outcome, Which};
+use super::{Failure, Outcome, Which};
 use crate::holder::protocol::ApartFrom;
 use crate::topology::{NetworkName, NodeName};
 
@@ -35,6 +35,13 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
     let from = if args.apart { ApartFrom::EachOther } else { ApartFrom::TheRest };
+    super::named_once(&args.nodes)?;
+    if args.apart && args.nodes.len() < 2 {
+        return Err(Failure::usage(
+            "one node cannot be cut off from itself",
+            "name two nodes, or leave out `--apart`",
+        ));
+    }
     args.which.find()?.set_apart(&args.nodes, from, args.network.as_ref())?;
     Ok(ExitCode::SUCCESS)
 }

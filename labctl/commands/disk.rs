@@ -45,6 +45,7 @@ pub fn run(args: &Args) -> Outcome {
         Act::Fill => Disk::Full,
         Act::Free => Disk::Free,
     };
+    super::all_are(&lab, &args.nodes, matches!(args.act, Act::Wipe).then_some(false))?;
     args.nodes.iter().try_for_each(|node| lab.disk(node, becomes))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -28,6 +28,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
     let lab = args.which.find()?;
+    super::all_are(&lab, &args.nodes, None)?;
     let topology = lab.topology()?;
     for name in &args.nodes {
         let networks: Vec<NetworkName> = match (&args.network, topology.node(name)) {

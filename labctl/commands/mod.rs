@@ -55,7 +55,8 @@ use clap::ValueEnum;
 pub use failure::{Failure, Outcome};
 
 use crate::holder::client::Lab;
-use crate::topology::LabName;
+use crate::holder::protocol::NodeState;
+use crate::topology::{LabName, NodeName};
 
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -98,6 +99,32 @@ impl Named {
     pub fn find(&self) -> Result<Lab, Failure> {
         Ok(Lab::find(self.name()?)?)
     }
+}
+
+/// Refuses nodes that are not in the lab, are named twice, or are not as they must be, before anything happens to any of them.
+fn all_are(lab: &Lab, nodes: &[NodeName], up: Option<bool>) -> Result<(), Failure> {
+    named_once(nodes)?;
+    let known = lab.status()?.nodes;
+    for name in nodes {
+        let Some(node) = known.iter().find(|node| node.name == *name) else {
+            let names: Vec<&str> = known.iter().map(|node| node.name.as_str()).collect();
+            let message = format!("the lab has no node {name}; it has {}", names.join(", "));
+            return Err(Failure::usage(message, "`labctl status` shows them"));
+        };
+        let is_up = node.state == NodeState::Up;
+        if up.is_some_and(|up| up != is_up) {
+            let state = if is_up { "up" } else { "down" };
+            return Err(Failure::usage(format!("{name} is {state}"), "nothing was changed on any node"));
+        }
+    }
+    Ok(())
+}
+
+fn named_once(nodes: &[NodeName]) -> Result<(), Failure> {
+    let twice = nodes.iter().enumerate().find(|(at, node)| nodes[..*at].contains(node));
+    twice.map_or(Ok(()), |(_, node)| {
+        Err(Failure::usage(format!("{node} is named twice"), "name each node once"))
+    })
 }
 
 /// Names the lab for a whole shell.

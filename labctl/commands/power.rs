@@ -33,6 +33,7 @@ enum Switch {
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
     let lab = args.which.find()?;
+    super::all_are(&lab, &args.nodes, Some(matches!(args.switch, Switch::Off)))?;
     for node in &args.nodes {
         match args.switch {
             Switch::Off => lab.power_off(node)?,
