@@ -31,7 +31,7 @@ pub enum Want {
     Alone,
     /// A new lease, as the only holder that it is.
     Renew,
-    /// That both are written down as holders: the other has everything too.
+    /// That both are written down as holders: each has everything that the other has.
     Pair {
         /// The other.
         with: Member,
@@ -77,7 +77,7 @@ pub enum Verdict {
 pub enum Why {
     /// The question is based on another term.
     OtherTerm,
-    /// The web is not a holder, or not the only one.
+    /// The web, or whom it names, is not a holder, or not the only one.
     NotHolder,
     /// Somebody in the record may still be there, with everything.
     HolderLives,

@@ -11,8 +11,9 @@
 //! - *Pair to one*: a half that has lost the other asks to be the sole holder. From then on the other can acknowledge
 //!   nothing: alone it would have to be in the record, and as one of two it would need this one to apply.
 //! - *One to pair*: the sole holder gives a joiner everything, piece by piece, and in the same stream every turn that changes what
-//!   was given already. After the last piece it says [`Message::PairUp`]; from then on it acknowledges nothing alone. Once the
-//!   joiner has said that it took it, and not before, the record may name both.
+//!   was given already. After the last piece it says [`Message::PairUp`]; from then on it acknowledges nothing alone in
+//!   this term. Once the joiner has taken that, and not before, the record may name both; the joiner may ask for that itself,
+//!   so that nothing is lost if who gave it everything dies before the witness knows.
 //! - *None to one*: there is no record yet, or everybody in it is known to have been restarted. Then memory begins
 //!   anew under the next *founding number*; from the second on that is told as [`Notice::MemoryLost`]. A web that still has
 //!   an outdated copy founds with that rather than with nothing.

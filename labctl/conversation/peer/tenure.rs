@@ -97,20 +97,23 @@ impl Peer {
             },
             Phase::Half(Half { bond: Bond::Live, before: Some(_), .. }) => None,
             Phase::Half(Half { bond: Bond::Live, noted, pairing, .. }) => {
-                let with = if pairing.source == config.me { pairing.joiner } else { pairing.source };
                 let every = if *noted { config.note_every } else { config.ask_every };
-                errand(Want::Pair { with }, Time::ZERO, every)
+                errand(Want::Pair { with: pairing.other_than(config.me) }, Time::ZERO, every)
             }
-            Phase::Half(Half { bond: Bond::Apart { since, refused }, .. }) => match other {
-                Some((_, Standing::Sole { .. })) => None,
-                _ if *refused && self.is_orphaned(met) => founds(Time::ZERO),
-                _ if *refused => errand(Want::Alone, Time::ZERO, config.note_every),
-                // It is not going to be half of this pair again, so there is nothing to be patient for; and who wants
-                // to be a pair again must be the sole holder first.
-                Some(_) => errand(Want::Alone, Time::ZERO, config.ask_every),
-                None if config.degrade == Degrade::Never => None,
-                None => errand(Want::Alone, *since + config.patience, config.ask_every),
-            },
+            Phase::Half(Half { bond: Bond::Apart { since, refused }, pairing, .. }) => {
+                let is_heir = self.record.is_some_and(|record| self.is_unknown_heir(&record));
+                let want = if is_heir { Want::Pair { with: pairing.source } } else { Want::Alone };
+                match other {
+                    Some((_, Standing::Sole { .. })) => None,
+                    _ if *refused && self.is_orphaned(met) => founds(Time::ZERO),
+                    _ if *refused => errand(Want::Alone, Time::ZERO, config.note_every),
+                    // It is not going to be half of this pair again, so there is nothing to be patient for; and who wants
+                    // to be a pair again must be the sole holder first.
+                    Some(_) => errand(want, Time::ZERO, config.ask_every),
+                    None if config.degrade == Degrade::Never => None,
+                    None => errand(want, *since + config.patience, config.ask_every),
+                }
+            }
             Phase::Sole(sole) if !sole.licensed => match self.is_orphaned(met) {
                 true => founds(Time::ZERO),
                 false => errand(Want::Alone, Time::ZERO, config.note_every),
@@ -127,6 +130,16 @@ impl Peer {
     /// Is it this web, of two that have nothing that counts, with which memory begins?
     fn begins_before(&self, copy: Option<Copied>) -> bool {
         self.copy > copy || (self.copy == copy && self.config.me.side == Side::First)
+    }
+
+    /// Has it everything, by the word of whom the witness still takes for the sole holder? In the term in which that gave it
+    /// everything, it has acknowledged nothing alone since; but for a web that needs no permission.
+    fn is_unknown_heir(&self, record: &Record) -> bool {
+        let Phase::Half(half) = &self.phase else { return false };
+        half.pairing.joiner == self.config.me
+            && record.holders == Holders::One(half.pairing.source)
+            && self.copy.is_some_and(|copy| copy.is_of(record))
+            && self.config.degrade != Degrade::Always
     }
 
     /// Is everybody who had everything gone, as far as is known?
@@ -177,6 +190,7 @@ impl Peer {
 
     fn learn(&mut self, asked_at: Time, reply: &WitnessReply) {
         let (me, record) = (self.config.me, &reply.record);
+        let is_heir = self.is_unknown_heir(record);
         let holds = record.holders.include(me);
         let lease = match reply.verdict {
             Verdict::Granted { lease } => Some(Lease { from: asked_at, until: asked_at + lease }),
@@ -193,7 +207,7 @@ impl Peer {
             Phase::Half(_) if lease.is_some() => self.hold(lease, record),
             Phase::Half(half) => {
                 if let Bond::Apart { refused, .. } = &mut half.bond {
-                    *refused = !holds;
+                    *refused = !holds && !is_heir;
                 }
                 if holds {
                     self.know_term(record);

@@ -97,10 +97,15 @@ impl Witness {
                 self.begin_term(Holders::One(from));
                 self.grant(from, now)
             }
-            Want::Pair { with } if !holds || with.side == from.side => Verdict::Refused(Why::NotHolder),
-            // A holder that is known to have been restarted is none.
-            Want::Pair { with } if self.record.latest(with.side) > Some(with.incarnation) => {
-                Verdict::Refused(Why::Superseded)
+            // The joiner may say so itself: whoever gave it everything acknowledges nothing alone any more in this term.
+            Want::Pair { with }
+                if with.side == from.side || !(holds || self.record.holders == Holders::One(with)) =>
+            {
+                Verdict::Refused(Why::NotHolder)
+            }
+            // A joiner that is known to have been restarted has nothing.
+            Want::Pair { with } if holds && self.record.latest(with.side) > Some(with.incarnation) => {
+                Verdict::Refused(Why::NotHolder)
             }
             Want::Pair { with } => {
                 let both = Holders::both(from, with);

@@ -35,6 +35,13 @@ fn a_read_that_asks_nobody_is_found_out() {
 }
 
 #[test]
+fn who_goes_back_to_be_the_sole_holder_loses_turns() {
+    let found = found_in(400, Degrade::Witness, Some(Flaw::GoesBack));
+    let (_, wrong) = found.expect("a contradiction");
+    assert!(wrong.contains("claim") || wrong.contains("alone"), "{wrong}");
+}
+
+#[test]
 fn going_on_without_permission_loses_turns() {
     let found = found_in(400, Degrade::Always, None);
     let (_, wrong) = found.expect("a contradiction");

@@ -267,14 +267,58 @@ fn the_source_dies_while_it_gives_everything() {
     the second web: ALONE -> PAIRED, because the other web took over everything
     Restart { web: Second, ms: 400, loud: true }
     the first web: JOINING -> PAIRED, because it took over everything from the other web
+    the witness writes: term 5, the first web and the second web
     the first web: PAIRED -> FENCED, because the other web is gone, and nobody lets it go on alone
+    the witness writes: term 6, the first web
+    the first web: FENCED -> ALONE, because the witness gave it a lease
     the second web starts
-    the witness writes: term 5, the first web
+    the first web: ALONE -> PAIRED, because the other web took over everything
+    the second web: JOINING -> PAIRED, because it took over everything from the other web
+    the witness writes: term 7, the first web and the second web
+    ");
+}
+
+/// The joiner has everything, but whoever gave it has not heard of that, and goes on alone before the joiner reaches the witness.
+#[test]
+fn the_source_goes_on_without_the_joiner_and_dies() {
+    let mut site = pair(Degrade::Witness);
+    site.open();
+    // So that the joiner's word is still on its way when the cable is cut.
+    wait(&mut site, 1_504);
+    site.events();
+    let faults = [
+        (0, Fault::Ambush { at: Moment::Joined, deed: Deed::Cut, ms: 3_000 }),
+        (250, Fault::Cut { cable: Cable::Witness(ONE), ms: 2_500 }),
+        (0, Fault::Restart { web: ONE, ms: 300, loud: true }),
+        (2_000, Fault::Restart { web: TWO, ms: 2_500, loud: true }),
+    ];
+    insta::assert_snapshot!(after(&mut site, &faults, 7_000), @"
+    Ambush { at: Joined, deed: Cut, ms: 3000 }
+    Restart { web: First, ms: 300, loud: true }
+    the witness writes: term 3, the second web
+    the second web: PAIRED -> FENCED, because the other web is gone, and nobody lets it go on alone
+    Cut { cable: Witness(First), ms: 2500 }
+    the first web starts
+    the witness writes: term 4, the second web
+    the second web: FENCED -> ALONE, because the witness gave it a lease
+    the second web: ALONE -> PAIRED, because the other web took over everything
+    the first web: JOINING -> PAIRED, because it took over everything from the other web
+    Cut { cable: Webs, ms: 3000 }
+    the second web drops its connection: the other web is silent
+    the first web drops its connection: the other web is silent
+    the witness writes: term 5, the second web
+    the second web: PAIRED -> ALONE, because the witness gave it a lease
+    the first web: PAIRED -> FENCED, because the other web is gone, and nobody lets it go on alone
+    Restart { web: Second, ms: 2500, loud: true }
+    Witness(First) is mended
+    Webs is mended
+    the second web starts
+    the witness writes: term 6, the first web
     the first web: memory lost: the last web that had everything was restarted; memory begins anew with a copy of term 4 (founding 2)
     the first web: FENCED -> JOINING, because memory begins
     the first web: JOINING -> PAIRED, because the other web took over everything
     the second web: JOINING -> PAIRED, because it took over everything from the other web
-    the witness writes: term 6, the first web and the second web
+    the witness writes: term 7, the first web and the second web
     ");
 }
 
@@ -298,10 +342,11 @@ fn the_joiner_dies_while_it_is_given_everything() {
     the second web: FENCED -> ALONE, because the witness gave it a lease
     the second web: ALONE -> PAIRED, because the other web took over everything
     Restart { web: First, ms: 400, loud: true }
+    the witness writes: term 5, the second web
     the second web: PAIRED -> ALONE, because the witness gave it a lease
     the first web starts
     the second web: ALONE -> PAIRED, because the other web took over everything
     the first web: JOINING -> PAIRED, because it took over everything from the other web
-    the witness writes: term 5, the first web and the second web
+    the witness writes: term 6, the first web and the second web
     ");
 }

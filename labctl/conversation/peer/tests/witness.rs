@@ -70,14 +70,34 @@ fn what_is_based_on_another_term_is_void() {
 #[test]
 fn only_a_holder_vouches_for_another() {
     let mut witness = witness(record(3, Holders::One(FIRST)));
-    insta::assert_snapshot!(asks(&mut witness, LATER, ask(SECOND, 3, Want::Pair { with: FIRST })), @"Refused(NotHolder)");
     insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 3, Want::Pair { with: SECOND })), @"writes founding 1 term 4: the first web (start 10) and the second web (start 20); Noted");
     insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 4, Want::Pair { with: SECOND })), @"Noted");
     insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 4, Want::Pair { with: FIRST })), @"Refused(NotHolder)");
     // The other was restarted, and asks for something itself: what it had is gone.
     asks(&mut witness, LATER, ask(SECOND_AGAIN, 4, Want::Alone));
-    insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 4, Want::Pair { with: SECOND })), @"Refused(Superseded)");
+    insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 4, Want::Pair { with: SECOND })), @"Refused(NotHolder)");
     insta::assert_snapshot!(asks(&mut witness, LATER, ask(SECOND, 4, Want::Alone)), @"Refused(Superseded)");
+}
+
+#[test]
+fn who_was_given_everything_may_say_so_itself() {
+    let joined = ask(SECOND, 3, Want::Pair { with: FIRST });
+    // Even if whoever gave it has been restarted since, and asked for something.
+    for gone in [false, true] {
+        let mut witness = witness(record(3, Holders::One(FIRST)));
+        if gone {
+            asks(&mut witness, LATER, ask(FIRST_AGAIN, 0, Want::Alone));
+        }
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(asks(&mut witness, LATER, joined), @"writes founding 1 term 4: the first web (start 10) and the second web (start 20); Noted");
+            insta::assert_snapshot!(asks(&mut witness, LATER, ask(SECOND, 4, Want::Alone)), @"writes founding 1 term 5: the second web (start 20); Granted { lease: 1s }");
+        }
+    }
+    // In another term it may have acknowledged something alone, and another life of it never gave anything.
+    let mut witness = witness(record(3, Holders::One(FIRST)));
+    asks(&mut witness, LATER, ask(FIRST, 3, Want::Alone));
+    insta::assert_snapshot!(asks(&mut witness, LATER, joined), @"Refused(OtherTerm)");
+    insta::assert_snapshot!(asks(&mut witness, LATER, ask(SECOND, 4, Want::Pair { with: FIRST_AGAIN })), @"writes founding 1 term 4: the first web (start 10); Refused(NotHolder)");
 }
 
 #[test]
