@@ -147,7 +147,7 @@ pub enum Standing {
 }
 
 /// A memory that was whole once: which, and up to when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Copied {
     /// The number of the beginning of this memory.
     pub founding: u64,

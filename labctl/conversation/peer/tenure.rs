@@ -21,6 +21,8 @@ pub(super) struct Asks {
     /// What was asked when, and not answered yet.
     open: VecDeque<(u64, Time)>,
     asked_at: Option<Time>,
+    /// The latest question that was answered.
+    answered: u64,
 }
 
 /// What a web wants of the witness.
@@ -64,6 +66,7 @@ impl Asks {
     /// When the question was asked, if it still counts.
     fn end(&mut self, number: u64) -> Option<Time> {
         let at = self.open.iter().position(|(open, _)| *open == number)?;
+        self.answered = self.answered.max(number);
         self.open.remove(at).map(|(_, asked_at)| asked_at)
     }
 }
@@ -73,7 +76,12 @@ impl Peer {
     pub(super) fn errand(&self) -> Option<Errand> {
         let Self { config, now, .. } = self;
         let other = self.link.as_ref().and_then(|link| link.peer);
-        let met = other.map(|(member, _)| member);
+        let life = other.map(|(member, _)| member);
+        let met = other.and_then(|(member, standing)| match (&self.phase, standing) {
+            (_, Standing::Blank { copy }) if self.copy >= copy => Some(member),
+            (Phase::Half(_), Standing::Half { copy, .. }) if self.begins_before(Some(copy)) => Some(member),
+            _ => None,
+        });
         let errand = |want, from, every| Some(Errand { want, from, every });
         // It gave way to one that went on without permission, and is gone.
         let stays = config.degrade == Degrade::Always
@@ -105,7 +113,7 @@ impl Peer {
                 let want = if is_heir { Want::Pair { with: pairing.source } } else { Want::Alone };
                 match other {
                     Some((_, Standing::Sole { .. })) => None,
-                    _ if *refused && self.is_orphaned(met) => founds(Time::ZERO),
+                    _ if *refused && self.is_orphaned(life) => founds(Time::ZERO),
                     _ if *refused => errand(Want::Alone, Time::ZERO, config.note_every),
                     // It is not going to be half of this pair again, so there is nothing to be patient for; and who wants
                     // to be a pair again must be the sole holder first.
@@ -114,7 +122,7 @@ impl Peer {
                     None => errand(want, *since + config.patience, config.ask_every),
                 }
             }
-            Phase::Sole(sole) if !sole.licensed => match self.is_orphaned(met) {
+            Phase::Sole(sole) if !sole.licensed => match self.is_orphaned(life) {
                 true => founds(Time::ZERO),
                 false => errand(Want::Alone, Time::ZERO, config.note_every),
             },
@@ -160,7 +168,14 @@ impl Peer {
             _ => known,
         };
         let number = self.asks.begin(self.now);
-        Ask { version: WITNESS_VERSION, from: self.config.me, number, term, want: errand.want }
+        Ask {
+            version: WITNESS_VERSION,
+            from: self.config.me,
+            number,
+            term,
+            copy: self.copy,
+            want: errand.want,
+        }
     }
 
     /// An answer.
@@ -177,6 +192,13 @@ impl Peer {
             self.superseded = true;
             self.tell(Notice::Superseded);
         }
+        if reply.record.founding == 0 && self.copy.is_some() {
+            // What it said before it was told again comes late.
+            if reply.number == self.asks.answered {
+                self.learn_of_loss(reply.record);
+            }
+            return;
+        }
         let known_term = self.record.map(|record| record.term);
         if known_term > Some(reply.record.term) {
             return;
@@ -186,6 +208,24 @@ impl Peer {
             self.asks.hurry();
         }
         self.learn(asked_at, &reply);
+    }
+
+    /// Does the witness know of no memory?
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.record.is_some_and(|record| record.founding == 0)
+    }
+
+    /// What is known of its record is void.
+    fn learn_of_loss(&mut self, record: Record) {
+        if self.record.replace(record).is_none_or(|known| known.founding > 0) {
+            self.tell(Notice::Forgotten);
+        }
+        if let Phase::Half(half) = &mut self.phase {
+            half.noted = false;
+            if let Bond::Apart { refused, .. } = &mut half.bond {
+                *refused = true;
+            }
+        }
     }
 
     fn learn(&mut self, asked_at: Time, reply: &WitnessReply) {
