@@ -8,11 +8,11 @@ use std::process::ExitCode;
 use super::{Failure, Format, Named, Outcome, witness};
 use crate::dataplane::gate::Gate;
 use crate::diagnosis::machine::{self, Machine};
-use crate::diagnosis::{Finding, election, reals};
+use crate::diagnosis::{Finding, election, peers, reals};
 use crate::holder::client::{Lab, labs};
 use crate::holder::protocol::Status;
 use crate::kernel::capability::{self, Capability};
-use crate::kernel::{feature, process};
+use crate::kernel::{clock, feature, process};
 use crate::roles::frr;
 use crate::topology::{Failover, NodeName, Topology};
 
@@ -98,6 +98,10 @@ fn examine(lab: &Lab) -> Result<Vec<Finding>, Failure> {
         election::Scene { topology: &topology, witnesses: &witnesses, holders: holders(&topology, &status) };
     let mut findings = election::findings(&scene);
     findings.extend(reals::findings(&topology, &witness::survey(lab, &topology, &status)));
+    if topology.conversation.peers.is_some() {
+        let events: Vec<_> = lab.events(false)?.collect();
+        findings.extend(peers::findings(&topology, &events, clock::monotonic_ns()));
+    }
     findings.extend(status.waiting_for.iter().map(|what| Finding::waiting(what)));
     findings.extend(status.drift.iter().map(|step| Finding::drift(step)));
     Ok(findings)

@@ -244,6 +244,7 @@ fn recently(facts: &Facts<'_>) -> Vec<String> {
         | What::AddressRemoved { .. }
         | What::RaftLeader { .. }
         | What::MemoryState { .. }
+        | What::WitnessReached { .. }
         | What::RealUp { .. }
         | What::RealDown { .. }
         | What::FailOpen { .. }
@@ -275,6 +276,8 @@ fn happened(event: &Event) -> String {
         What::MemoryState { state, because } => {
             format!("its memory is {state}, because {because}")
         }
+        What::WitnessReached { answers: true } => "the witness answers it again".to_owned(),
+        What::WitnessReached { answers: false } => "the witness does not answer it any more".to_owned(),
         What::RealUp { service, real } => format!("{real} gets connections of {service}"),
         What::RealDown { service, real, because } => {
             format!("{real} gets no more connections of {service}: {because}")

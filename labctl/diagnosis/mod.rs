@@ -9,6 +9,7 @@ mod finding;
 #[cfg(test)]
 mod fixtures;
 pub mod machine;
+pub mod peers;
 pub mod reals;
 mod words;
 

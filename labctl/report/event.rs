@@ -140,6 +140,11 @@ pub enum What {
         /// Why, in words for people.
         because: String,
     },
+    /// A web that remembers with another reaches the witness from now on, or does not any more.
+    WitnessReached {
+        /// Does it answer?
+        answers: bool,
+    },
     /// A real server gets new connections from now on.
     RealUp {
         /// Virtual service.

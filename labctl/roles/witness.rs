@@ -38,6 +38,10 @@ const WEB_MAX: Duration = Duration::from_secs(2);
 /// Threads of the runtime: one may wait for the disk.
 const WORKERS: usize = 2;
 
+/// What is said of a disk without a record: nobody can tell why there is none.
+const EMPTY: &str = "nothing is written down: the site is new, or this disk was wiped. Memory begins once the two webs have met with \
+                     nothing; who has everything is written down once a web that is alone, or both of a pair, have said it";
+
 /// Why the witness cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -82,6 +86,10 @@ pub async fn serve(site: &Site, reporter: Reporter, stop: impl Future<Output = (
     let address = address(site).ok_or_else(|| Error::NotWitness(site.me.clone()))?;
     let (ledger, record) = Ledger::open::<Record>(&site.disk)?;
     let listener = TcpListener::bind(address).await.map_err(|source| Error::Bind { address, source })?;
+    if record.is_none() {
+        tracing::warn!("{EMPTY}");
+        reporter.emit(What::Note { text: EMPTY.to_owned() });
+    }
     // Dropped on return, which ends every connection.
     let mut tasks = JoinSet::new();
     let (questions, asked) = mpsc::channel(QUESTIONS_MAX);

@@ -33,7 +33,8 @@ impl Peer {
         }
     }
 
-    /// Everything is given: from now on nothing is acknowledged without the other.
+    /// Everything is given: from now on nothing is acknowledged without the other, until the witness begins another term. Whoever
+    /// needs permission keeps to that even if the other never hears of it, so that one that has heard of it may rely on that.
     fn pair_up(&mut self, joiner: Member) {
         let (Phase::Sole(sole), Some(copy)) = (&mut self.phase, self.copy) else { return };
         let Sole { licensed, lease, waits_until, turns, .. } = *sole;

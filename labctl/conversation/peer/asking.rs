@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::contract::{Incarnation, Member, Side};
+use super::message::Copied;
 
 /// The version of these messages.
-pub const WITNESS_VERSION: u16 = 1;
+pub const WITNESS_VERSION: u16 = 2;
 
 /// A question to the witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub struct Ask {
     pub number: u64,
     /// The term on which the question is based. Whatever was said on another term is void.
     pub term: u64,
+    /// What it has, or had: for a witness that has forgotten everything.
+    pub copy: Option<Copied>,
     /// What it wants.
     pub want: Want,
 }
@@ -31,14 +34,14 @@ pub enum Want {
     Alone,
     /// A new lease, as the only holder that it is.
     Renew,
-    /// That both are written down as holders: the other has everything too.
+    /// That both are written down as holders: each has everything that the other has.
     Pair {
         /// The other.
         with: Member,
     },
     /// To be the holder of a memory that begins anew, and a lease.
     Found {
-        /// The other web, if it knows in which life that is: of an earlier life it is certain then that it is over.
+        /// The other web, if this one hears it, and that it has nothing better: whatever it had in an earlier life is gone.
         met: Option<Member>,
     },
 }
@@ -77,12 +80,14 @@ pub enum Verdict {
 pub enum Why {
     /// The question is based on another term.
     OtherTerm,
-    /// The web is not a holder, or not the only one.
+    /// The web, or whom it names, is not a holder, or not the only one.
     NotHolder,
     /// Somebody in the record may still be there, with everything.
     HolderLives,
     /// Somebody may still have a lease.
     LeaseRuns,
+    /// Nothing is written down, and what the web knows is not enough to begin: the other may have everything.
+    Forgotten,
     /// There was a later life of this web.
     Superseded,
     /// The web speaks another version.
@@ -92,7 +97,7 @@ pub enum Why {
 /// What the witness remembers, on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// How often memory has begun. 0: never.
+    /// How often memory has begun. 0: never, or nobody knows any more, because the disk was wiped.
     pub founding: u64,
     /// Raised with each change of the holders.
     pub term: u64,

@@ -394,6 +394,8 @@ pub enum Notice {
         /// Turns that this web had and the other has not: they are gone.
         turns_lost: u64,
     },
+    /// The witness remembers nothing of the memory that this web has a copy of: its disk was wiped.
+    Forgotten,
     /// The witness knows a later life of this web: the clock of its machine was set back between two starts.
     Superseded,
 }
@@ -415,6 +417,10 @@ impl fmt::Display for Notice {
                     "diverged: both webs went on alone; {turns_lost} turns that only this web had are gone"
                 )
             }
+            Self::Forgotten => f.write_str(
+                "the witness has forgotten who has everything (was its disk wiped?): until it has heard that from a web that is \
+                 alone, or from both of a pair, nobody goes on alone",
+            ),
             Self::Superseded => {
                 f.write_str("the witness knows a later start of this web: was its clock set back?")
             }

@@ -1,7 +1,7 @@
 //! The connection to the other web: frames in their order, who is there, and what two webs that meet are to each other. It does
 //! not know what becomes of conversations.
 
-use super::contract::{Action, Cause, ConnectionId, DropCause, Member, Time};
+use super::contract::{Action, Cause, ConnectionId, Degrade, DropCause, Member, Time};
 use super::machine::{Bond, Half, Peer, Phase};
 use super::message::{Frame, Message, PEER_VERSION, Standing};
 
@@ -78,8 +78,11 @@ impl Peer {
             Phase::Sole(sole) => sole.admission = None,
             Phase::Half(half) if half.bond == Bond::Live => {
                 self.asks.forget();
-                // The joiner has not said that it joined, so nobody told the witness: this one is the sole holder still.
-                match half.before.take() {
+                let goes_back = self.config.degrade == Degrade::Always;
+                #[cfg(test)]
+                let goes_back = goes_back || self.flaw == Some(super::tests::Flaw::GoesBack);
+                // The joiner has not said that it joined. If it has, it finds that the witness does not know it, and asks for that.
+                match half.before.take().filter(|_| goes_back) {
                     Some(sole) => self.phase = Phase::Sole(sole),
                     None => half.bond = Bond::Apart { since: now, refused: false },
                 }

@@ -300,7 +300,9 @@ impl Peer {
             (Phase::Blank(_), _) => (State::Fenced, Cause::Outdated),
             (Phase::Half(half), Footing::Paired) => (State::Paired, half.because),
             (Phase::Half(_), Footing::Waiting) => (State::Paired, Cause::Resumed),
-            (Phase::Half(Half { bond: Bond::Apart { refused: true, .. }, .. }), _) => {
+            (Phase::Half(Half { bond: Bond::Apart { refused: true, .. }, .. }), _)
+                if !self.is_forgotten() =>
+            {
                 (State::Fenced, Cause::Outdated)
             }
             (Phase::Half(_), _) => (State::Fenced, Cause::LeftAlone),

@@ -44,7 +44,12 @@ impl Cursor {
     /// Does the change concern what was given already? Whatever else has changed goes with a later piece.
     pub(super) fn is_past(&self, entry: &Entry) -> bool {
         let (Entry::Create { id, .. } | Entry::Append { id, .. }) = entry;
-        self.ended || self.through.is_some_and(|through| *id <= through)
+        self.ended || self.through.is_some_and(|through| *id <= through) || self.skips(id)
+    }
+
+    /// Does it come before a conversation of which the beginning was given? Then it has begun since.
+    fn skips(&self, id: &ConversationId) -> bool {
+        self.begun.is_some_and(|(begun, _)| *id < begun)
     }
 }
 
@@ -121,6 +126,9 @@ impl Memory {
         }
         let mut bytes = 0;
         for (id, transcript) in self.store.iter_after(cursor.through) {
+            if cursor.skips(id) {
+                continue;
+            }
             if bytes + PART_BYTES > bytes_max && !parts.is_empty() {
                 return parts;
             }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::asking::Record;
 use super::contract::{Member, Ownership, RequestId};
 use crate::conversation::{Command, ConversationId, Outcome, TURN_BYTES_MAX, TurnKey};
 
@@ -146,12 +147,19 @@ pub enum Standing {
 }
 
 /// A memory that was whole once: which, and up to when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Copied {
     /// The number of the beginning of this memory.
     pub founding: u64,
     /// The last term of the witness in which it was whole.
     pub term: u64,
+}
+
+impl Copied {
+    /// Was it whole in the term of this record?
+    pub(super) fn is_of(&self, record: &Record) -> bool {
+        (self.founding, self.term) == (record.founding, record.term)
+    }
 }
 
 /// Two webs that have the same, from one moment on.
@@ -163,6 +171,13 @@ pub struct Pairing {
     pub joiner: Member,
     /// Counted by the source.
     pub number: u64,
+}
+
+impl Pairing {
+    /// The other of the two.
+    pub(super) fn other_than(&self, member: Member) -> Member {
+        if self.source == member { self.joiner } else { self.source }
+    }
 }
 
 /// A change that its owner has decided on: it is applied and not judged.

@@ -11,13 +11,19 @@
 //! - *Pair to one*: a half that has lost the other asks to be the sole holder. From then on the other can acknowledge
 //!   nothing: alone it would have to be in the record, and as one of two it would need this one to apply.
 //! - *One to pair*: the sole holder gives a joiner everything, piece by piece, and in the same stream every turn that changes what
-//!   was given already. After the last piece it says [`Message::PairUp`]; from then on it acknowledges nothing alone. Once the
-//!   joiner has said that it took it, and not before, the record may name both.
-//! - *None to one*: there is no record yet, or everybody in it is known to have been restarted. Then memory begins
+//!   was given already. After the last piece it says [`Message::PairUp`]; from then on it acknowledges nothing alone in
+//!   this term. Once the joiner has taken that, and not before, the record may name both; the joiner may ask for that itself,
+//!   so that nothing is lost if who gave it everything dies before the witness knows.
+//! - *None to one*: there is no record yet and the webs have met with nothing, or everybody in it is known to have been restarted. Then memory begins
 //!   anew under the next *founding number*; from the second on that is told as [`Notice::MemoryLost`]. A web that still has
 //!   an outdated copy founds with that rather than with nothing.
 //!
 //! Whoever is in the record and may come back is waited for: nobody goes on without the turns that it alone has.
+//!
+//! **A witness that lost its disk** cannot tell that from being new, so it lets nobody begin who has not met the other web.
+//! It learns again who has everything: from a sole holder, which knows that nobody else has, or from both of a pair
+//! that talk. Two that do not hear each other then both wait. If only one of them is left, memory begins anew with its copy, and that is
+//! told as a loss, since the other may have had more.
 //!
 //! **Leases.** A sole holder answers only with a lease of the witness, measured from the moment it asked, so that one who is cut off from
 //! everybody, or was asleep, stops by itself. The record alone keeps two from acknowledging past each other; the lease makes

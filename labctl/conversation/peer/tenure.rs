@@ -21,6 +21,8 @@ pub(super) struct Asks {
     /// What was asked when, and not answered yet.
     open: VecDeque<(u64, Time)>,
     asked_at: Option<Time>,
+    /// The latest question that was answered.
+    answered: u64,
 }
 
 /// What a web wants of the witness.
@@ -64,6 +66,7 @@ impl Asks {
     /// When the question was asked, if it still counts.
     fn end(&mut self, number: u64) -> Option<Time> {
         let at = self.open.iter().position(|(open, _)| *open == number)?;
+        self.answered = self.answered.max(number);
         self.open.remove(at).map(|(_, asked_at)| asked_at)
     }
 }
@@ -73,7 +76,12 @@ impl Peer {
     pub(super) fn errand(&self) -> Option<Errand> {
         let Self { config, now, .. } = self;
         let other = self.link.as_ref().and_then(|link| link.peer);
-        let met = other.map(|(member, _)| member);
+        let life = other.map(|(member, _)| member);
+        let met = other.and_then(|(member, standing)| match (&self.phase, standing) {
+            (_, Standing::Blank { copy }) if self.copy >= copy => Some(member),
+            (Phase::Half(_), Standing::Half { copy, .. }) if self.begins_before(Some(copy)) => Some(member),
+            _ => None,
+        });
         let errand = |want, from, every| Some(Errand { want, from, every });
         // It gave way to one that went on without permission, and is gone.
         let stays = config.degrade == Degrade::Always
@@ -97,21 +105,24 @@ impl Peer {
             },
             Phase::Half(Half { bond: Bond::Live, before: Some(_), .. }) => None,
             Phase::Half(Half { bond: Bond::Live, noted, pairing, .. }) => {
-                let with = if pairing.source == config.me { pairing.joiner } else { pairing.source };
                 let every = if *noted { config.note_every } else { config.ask_every };
-                errand(Want::Pair { with }, Time::ZERO, every)
+                errand(Want::Pair { with: pairing.other_than(config.me) }, Time::ZERO, every)
             }
-            Phase::Half(Half { bond: Bond::Apart { since, refused }, .. }) => match other {
-                Some((_, Standing::Sole { .. })) => None,
-                _ if *refused && self.is_orphaned(met) => founds(Time::ZERO),
-                _ if *refused => errand(Want::Alone, Time::ZERO, config.note_every),
-                // It is not going to be half of this pair again, so there is nothing to be patient for; and who wants
-                // to be a pair again must be the sole holder first.
-                Some(_) => errand(Want::Alone, Time::ZERO, config.ask_every),
-                None if config.degrade == Degrade::Never => None,
-                None => errand(Want::Alone, *since + config.patience, config.ask_every),
-            },
-            Phase::Sole(sole) if !sole.licensed => match self.is_orphaned(met) {
+            Phase::Half(Half { bond: Bond::Apart { since, refused }, pairing, .. }) => {
+                let is_heir = self.record.is_some_and(|record| self.is_unknown_heir(&record));
+                let want = if is_heir { Want::Pair { with: pairing.source } } else { Want::Alone };
+                match other {
+                    Some((_, Standing::Sole { .. })) => None,
+                    _ if *refused && self.is_orphaned(life) => founds(Time::ZERO),
+                    _ if *refused => errand(Want::Alone, Time::ZERO, config.note_every),
+                    // It is not going to be half of this pair again, so there is nothing to be patient for; and who wants
+                    // to be a pair again must be the sole holder first.
+                    Some(_) => errand(want, Time::ZERO, config.ask_every),
+                    None if config.degrade == Degrade::Never => None,
+                    None => errand(want, *since + config.patience, config.ask_every),
+                }
+            }
+            Phase::Sole(sole) if !sole.licensed => match self.is_orphaned(life) {
                 true => founds(Time::ZERO),
                 false => errand(Want::Alone, Time::ZERO, config.note_every),
             },
@@ -127,6 +138,16 @@ impl Peer {
     /// Is it this web, of two that have nothing that counts, with which memory begins?
     fn begins_before(&self, copy: Option<Copied>) -> bool {
         self.copy > copy || (self.copy == copy && self.config.me.side == Side::First)
+    }
+
+    /// Has it everything, by the word of whom the witness still takes for the sole holder? In the term in which that gave it
+    /// everything, it has acknowledged nothing alone since; but for a web that needs no permission.
+    fn is_unknown_heir(&self, record: &Record) -> bool {
+        let Phase::Half(half) = &self.phase else { return false };
+        half.pairing.joiner == self.config.me
+            && record.holders == Holders::One(half.pairing.source)
+            && self.copy.is_some_and(|copy| copy.is_of(record))
+            && self.config.degrade != Degrade::Always
     }
 
     /// Is everybody who had everything gone, as far as is known?
@@ -147,7 +168,14 @@ impl Peer {
             _ => known,
         };
         let number = self.asks.begin(self.now);
-        Ask { version: WITNESS_VERSION, from: self.config.me, number, term, want: errand.want }
+        Ask {
+            version: WITNESS_VERSION,
+            from: self.config.me,
+            number,
+            term,
+            copy: self.copy,
+            want: errand.want,
+        }
     }
 
     /// An answer.
@@ -164,6 +192,13 @@ impl Peer {
             self.superseded = true;
             self.tell(Notice::Superseded);
         }
+        if reply.record.founding == 0 && self.copy.is_some() {
+            // What it said before it was told again comes late.
+            if reply.number == self.asks.answered {
+                self.learn_of_loss(reply.record);
+            }
+            return;
+        }
         let known_term = self.record.map(|record| record.term);
         if known_term > Some(reply.record.term) {
             return;
@@ -175,8 +210,27 @@ impl Peer {
         self.learn(asked_at, &reply);
     }
 
+    /// Does the witness know of no memory?
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.record.is_some_and(|record| record.founding == 0)
+    }
+
+    /// What is known of its record is void.
+    fn learn_of_loss(&mut self, record: Record) {
+        if self.record.replace(record).is_none_or(|known| known.founding > 0) {
+            self.tell(Notice::Forgotten);
+        }
+        if let Phase::Half(half) = &mut self.phase {
+            half.noted = false;
+            if let Bond::Apart { refused, .. } = &mut half.bond {
+                *refused = true;
+            }
+        }
+    }
+
     fn learn(&mut self, asked_at: Time, reply: &WitnessReply) {
         let (me, record) = (self.config.me, &reply.record);
+        let is_heir = self.is_unknown_heir(record);
         let holds = record.holders.include(me);
         let lease = match reply.verdict {
             Verdict::Granted { lease } => Some(Lease { from: asked_at, until: asked_at + lease }),
@@ -193,7 +247,7 @@ impl Peer {
             Phase::Half(_) if lease.is_some() => self.hold(lease, record),
             Phase::Half(half) => {
                 if let Bond::Apart { refused, .. } = &mut half.bond {
-                    *refused = !holds;
+                    *refused = !holds && !is_heir;
                 }
                 if holds {
                     self.know_term(record);

@@ -20,4 +20,6 @@ pub(super) enum Flaw {
     BelievesOldGrants,
     /// Has the other written down as a holder before that has said that it has everything.
     VouchesEarly,
+    /// Goes back to be the sole holder, as if nothing had been said, if the other does not say that it has everything.
+    GoesBack,
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::asking::{Ask, Holders, Record, Verdict, WITNESS_VERSION, Want, Why, WitnessReply};
 use super::contract::{Member, Time};
+use super::message::Copied;
 
 /// What is configured.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +41,8 @@ pub struct Witness {
     record: Record,
     /// The last lease, and when it has run out for certain.
     lease: Option<(Member, Time)>,
+    /// While nothing is written down: who says to be a pair with whom, and what it has.
+    claim: Option<(Member, Member, Copied)>,
     /// Before this, whoever got a lease in an earlier life of the witness may have one still.
     silent_until: Time,
 }
@@ -47,7 +50,7 @@ pub struct Witness {
 impl Witness {
     /// A witness that starts now, with what was written down.
     pub fn new(config: WitnessConfig, record: Record, now: Time) -> Self {
-        Self { config, record, lease: None, silent_until: now + config.lease + config.margin }
+        Self { config, record, lease: None, claim: None, silent_until: now + config.lease + config.margin }
     }
 
     /// What it remembers.
@@ -84,6 +87,9 @@ impl Witness {
         {
             self.record.hear_of(other);
         }
+        if self.record.founding == 0 && now >= self.silent_until {
+            self.recall(ask);
+        }
         if ask.term != self.record.term {
             return Verdict::Refused(Why::OtherTerm);
         }
@@ -97,10 +103,15 @@ impl Witness {
                 self.begin_term(Holders::One(from));
                 self.grant(from, now)
             }
-            Want::Pair { with } if !holds || with.side == from.side => Verdict::Refused(Why::NotHolder),
-            // A holder that is known to have been restarted is none.
-            Want::Pair { with } if self.record.latest(with.side) > Some(with.incarnation) => {
-                Verdict::Refused(Why::Superseded)
+            // The joiner may say so itself: whoever gave it everything acknowledges nothing alone any more in this term.
+            Want::Pair { with }
+                if with.side == from.side || !(holds || self.record.holders == Holders::One(with)) =>
+            {
+                Verdict::Refused(Why::NotHolder)
+            }
+            // A joiner that is known to have been restarted has nothing.
+            Want::Pair { with } if holds && self.record.latest(with.side) > Some(with.incarnation) => {
+                Verdict::Refused(Why::NotHolder)
             }
             Want::Pair { with } => {
                 let both = Holders::both(from, with);
@@ -111,15 +122,39 @@ impl Witness {
                 }
                 Verdict::Noted
             }
+            // A disk that was wiped looks like one on which nothing was ever written.
+            Want::Found { met: None } if self.record.founding == 0 => Verdict::Refused(Why::Forgotten),
             Want::Found { .. } if !self.record.is_orphaned() => Verdict::Refused(Why::HolderLives),
             Want::Found { .. } if self.may_somebody_else_have_a_lease(from, now) => {
                 Verdict::Refused(Why::LeaseRuns)
             }
             Want::Found { .. } => {
-                self.record.founding += 1;
+                let Copied { founding, term } = ask.copy.unwrap_or_default();
+                self.record.founding = self.record.founding.max(founding) + 1;
+                self.record.term = self.record.term.max(term);
                 self.begin_term(Holders::One(from));
                 self.grant(from, now)
             }
+        }
+    }
+
+    /// Learns again what stood on a disk that was wiped. A sole holder knows that nobody else has everything; of two halves each
+    /// knows only that it did not go on alone itself, so both must say so. What was asked before the loss does not come
+    /// as late as this.
+    fn recall(&mut self, ask: &Ask) {
+        let Some(copy) = ask.copy else { return };
+        match (ask.want, self.claim) {
+            (Want::Renew, _) => {
+                (self.record.founding, self.record.term) = (copy.founding, copy.term);
+                self.record.holders = Holders::One(ask.from);
+            }
+            (Want::Pair { with }, Some((other, named, theirs))) if (with, ask.from) == (other, named) => {
+                let copy = copy.max(theirs);
+                (self.record.founding, self.record.term) = (copy.founding, copy.term);
+                self.begin_term(Holders::both(ask.from, with));
+            }
+            (Want::Pair { with }, _) => self.claim = Some((ask.from, with, copy)),
+            (Want::Alone | Want::Found { .. }, _) => {}
         }
     }
 

@@ -112,7 +112,7 @@ impl Peer {
             }
         }
         let (asks, asked) = mpsc::channel(voter::ASKS_MAX);
-        tasks.spawn(voter::ask(places.mine.ip(), places.witness, asked, to_keeper));
+        tasks.spawn(voter::ask(places.mine.ip(), places.witness, asked, to_keeper, reporter.clone()));
         let (questions, questioned) = mpsc::channel(QUESTIONS_MAX);
         let (says, state) = watch::channel(State::Joining);
         let keeper = Keeper::new(config, asks, says, reporter.clone());

@@ -71,6 +71,11 @@ impl Running {
         Stopped { site: self.site.clone(), disk: self.disk.take() }
     }
 
+    /// What is written down.
+    pub(crate) fn page(&self) -> Option<String> {
+        Ledger::open::<serde_json::Value>(&self.site.disk).ok()?.1.map(|page| page.to_string())
+    }
+
     async fn connect(&self) -> BufReader<TcpStream> {
         let address = address(&self.site).unwrap();
         let connecting = async || TcpStream::connect(address).await;
@@ -79,7 +84,7 @@ impl Running {
 
     async fn ask(&self, from: Member, term: u64, want: Want) -> WitnessReply {
         let mut stream = self.connect().await;
-        let ask = Ask { version: WITNESS_VERSION, from, number: 7, term, want };
+        let ask = Ask { version: WITNESS_VERSION, from, number: 7, term, copy: None, want };
         let frame = frame::encode(&ask).unwrap();
         stream.get_mut().write_all(&[PREAMBLE, frame.as_slice()].concat()).await.unwrap();
         let reply: WitnessReply = frame::read_within(FRAME_BYTES_MAX, &mut stream).await.unwrap();
@@ -116,7 +121,7 @@ fn member(side: Side, incarnation: u64) -> Member {
 async fn what_it_said_holds_after_a_restart() {
     let witness = Running::start(&topology(Degrade::Witness));
     let (first, second) = (member(Side::First, 10), member(Side::Second, 20));
-    let founds = Want::Found { met: None };
+    let founds = Want::Found { met: Some(second) };
     let reply = eventually("a lease", async || match witness.ask(first, 0, founds).await {
         reply if matches!(reply.verdict, Verdict::Granted { .. }) => Ok(reply),
         early => Err(early),
@@ -126,7 +131,7 @@ async fn what_it_said_holds_after_a_restart() {
     assert_eq!(reply.record.holders, Holders::One(first));
 
     let witness = witness.stop().await.start();
-    let refused = witness.ask(second, term, founds).await;
+    let refused = witness.ask(second, term, Want::Found { met: None }).await;
     assert_eq!(refused.verdict, Verdict::Refused(Why::HolderLives));
     assert_eq!(refused.record.holders, Holders::One(first));
     let renewed = witness.ask(first, term, Want::Renew).await;

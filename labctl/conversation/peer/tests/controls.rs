@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::super::*;
 use super::Flaw;
-use super::properties::{case, play};
+use super::properties::{Case, case, play};
+use super::world::{Deed, Fault, Moment};
 
 /// How many random cases it takes until somebody finds something wrong; nothing if that is more than these.
 fn found_in(tries: u32, degrade: Degrade, flaw: Option<Flaw>) -> Option<(u32, String)> {
@@ -32,6 +33,21 @@ fn a_read_that_asks_nobody_is_found_out() {
     let found = found_in(400, Degrade::Witness, Some(Flaw::ReadsLocally));
     let (_, wrong) = found.expect("a contradiction");
     assert!(wrong.contains("claim"), "{wrong}");
+}
+
+/// The joiner's word that it has everything does not arrive.
+#[test]
+fn who_goes_back_to_be_the_sole_holder_loses_turns() {
+    let ambush = Fault::Ambush { at: Moment::Joined, deed: Deed::Cut, ms: 2_000 };
+    // What comes last keeps everything else from being mended before.
+    let killed = Fault::Restart { web: Side::First, ms: 200, loud: true };
+    let faults = vec![(300, killed), (0, ambush), (3_000, Fault::Reset)];
+    let wrong = |flaw| {
+        let cases = (0..40).map(|seed| Case { seed, faults: faults.clone() });
+        cases.filter(|case| play(case, Degrade::Witness, flaw, false).1.is_err()).count()
+    };
+    assert_eq!(wrong(None), 0);
+    assert!(wrong(Some(Flaw::GoesBack)) > 0);
 }
 
 #[test]

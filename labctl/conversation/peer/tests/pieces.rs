@@ -91,3 +91,34 @@ proptest! {
         prop_assert_eq!(source.turns_missing_in(&joiner), 0);
     }
 }
+
+/// It comes before the one of which the next piece brings the rest.
+#[test]
+fn a_conversation_begins_before_one_that_is_half_given() {
+    let said = |conversation, begins| Said { conversation, begins, bytes: 0, gives: false };
+    let (mut source, mut joiner, mut cursor) = (Memory::default(), Memory::default(), Cursor::default());
+    let say = |source: &mut Memory, number, said| match source.decide(
+        Side::First,
+        Side::First,
+        command(&said, number),
+    ) {
+        Decision::Changed(_, entry) => entry,
+        Decision::Settled(outcome) => panic!("{outcome:?}"),
+    };
+    for number in 1..4 {
+        say(&mut source, number, said(3, number == 1));
+    }
+    let give = |source: &Memory, joiner: &mut Memory, cursor: &mut Cursor| {
+        source.piece(cursor, 1).into_iter().try_for_each(|part| joiner.take(part)).unwrap();
+    };
+    give(&source, &mut joiner, &mut cursor);
+    for number in 4..6 {
+        let entry = say(&mut source, number, said(1, number == 4));
+        assert!(cursor.is_past(&entry));
+        joiner.adopt(Side::First, entry).unwrap();
+    }
+    while !cursor.has_ended() {
+        give(&source, &mut joiner, &mut cursor);
+    }
+    assert_eq!(everything(&joiner), everything(&source));
+}

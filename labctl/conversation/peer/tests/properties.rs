@@ -68,6 +68,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         4 => (side(), span(), any::<bool>()).prop_map(|(web, ms, mid)| Fault::Freeze { web, ms, mid }),
         3 => (side(), 1..1_500u16, any::<bool>()).prop_map(|(web, ms, loud)| Fault::Restart { web, ms, loud }),
         1 => (1..1_500u16).prop_map(|ms| Fault::RestartWitness { ms }),
+        1 => (1..1_500u16).prop_map(|ms| Fault::WipeWitness { ms }),
         6 => ambush(),
     ]
 }
@@ -122,6 +123,7 @@ fn play_on(site: &mut Site, case: &Case) -> Result<Shown, String> {
     }
     if site.lost_memory() {
         let told = site.told.iter().any(|(_, notice)| matches!(notice, Notice::MemoryLost { .. }));
+        let told = told || site.began_again();
         // Whoever was to tell it may have been killed before; the next beginning is told then.
         return if told {
             Ok(Shown::MemoryLost)

@@ -48,7 +48,7 @@ fn two_that_have_nothing_meet() {
 }
 
 #[test]
-fn one_that_has_nothing_and_meets_nobody_begins_alone() {
+fn two_that_have_nothing_wait_until_they_meet() {
     let mut site = Site::new(Degrade::Witness, 1);
     site.record();
     let events = after(&mut site, &[(0, Fault::Cut { cable: Cable::Webs, ms: 4_000 })], 6_000);
@@ -56,12 +56,11 @@ fn one_that_has_nothing_and_meets_nobody_begins_alone() {
     Cut { cable: Webs, ms: 4000 }
     the first web starts
     the second web starts
-    the witness writes: term 1, the second web
-    the second web: memory begins
-    the second web: JOINING -> ALONE, because the witness gave it a lease
     Webs is mended
-    the second web: ALONE -> PAIRED, because the other web took over everything
-    the first web: JOINING -> PAIRED, because it took over everything from the other web
+    the witness writes: term 1, the first web
+    the first web: memory begins
+    the first web: JOINING -> PAIRED, because the other web took over everything
+    the second web: JOINING -> PAIRED, because it took over everything from the other web
     the witness writes: term 2, the first web and the second web
     ");
 }
@@ -267,14 +266,58 @@ fn the_source_dies_while_it_gives_everything() {
     the second web: ALONE -> PAIRED, because the other web took over everything
     Restart { web: Second, ms: 400, loud: true }
     the first web: JOINING -> PAIRED, because it took over everything from the other web
+    the witness writes: term 5, the first web and the second web
     the first web: PAIRED -> FENCED, because the other web is gone, and nobody lets it go on alone
+    the witness writes: term 6, the first web
+    the first web: FENCED -> ALONE, because the witness gave it a lease
     the second web starts
-    the witness writes: term 5, the first web
+    the first web: ALONE -> PAIRED, because the other web took over everything
+    the second web: JOINING -> PAIRED, because it took over everything from the other web
+    the witness writes: term 7, the first web and the second web
+    ");
+}
+
+/// The joiner has everything, but whoever gave it has not heard of that, and goes on alone before the joiner reaches the witness.
+#[test]
+fn the_source_goes_on_without_the_joiner_and_dies() {
+    let mut site = pair(Degrade::Witness);
+    site.open();
+    // So that the joiner's word is still on its way when the cable is cut.
+    wait(&mut site, 1_504);
+    site.events();
+    let faults = [
+        (0, Fault::Ambush { at: Moment::Joined, deed: Deed::Cut, ms: 3_000 }),
+        (250, Fault::Cut { cable: Cable::Witness(ONE), ms: 2_500 }),
+        (0, Fault::Restart { web: ONE, ms: 300, loud: true }),
+        (2_000, Fault::Restart { web: TWO, ms: 2_500, loud: true }),
+    ];
+    insta::assert_snapshot!(after(&mut site, &faults, 7_000), @"
+    Ambush { at: Joined, deed: Cut, ms: 3000 }
+    Restart { web: First, ms: 300, loud: true }
+    the witness writes: term 3, the second web
+    the second web: PAIRED -> FENCED, because the other web is gone, and nobody lets it go on alone
+    Cut { cable: Witness(First), ms: 2500 }
+    the first web starts
+    the witness writes: term 4, the second web
+    the second web: FENCED -> ALONE, because the witness gave it a lease
+    the second web: ALONE -> PAIRED, because the other web took over everything
+    the first web: JOINING -> PAIRED, because it took over everything from the other web
+    Cut { cable: Webs, ms: 3000 }
+    the second web drops its connection: the other web is silent
+    the first web drops its connection: the other web is silent
+    the witness writes: term 5, the second web
+    the second web: PAIRED -> ALONE, because the witness gave it a lease
+    the first web: PAIRED -> FENCED, because the other web is gone, and nobody lets it go on alone
+    Restart { web: Second, ms: 2500, loud: true }
+    Witness(First) is mended
+    Webs is mended
+    the second web starts
+    the witness writes: term 6, the first web
     the first web: memory lost: the last web that had everything was restarted; memory begins anew with a copy of term 4 (founding 2)
     the first web: FENCED -> JOINING, because memory begins
     the first web: JOINING -> PAIRED, because the other web took over everything
     the second web: JOINING -> PAIRED, because it took over everything from the other web
-    the witness writes: term 6, the first web and the second web
+    the witness writes: term 7, the first web and the second web
     ");
 }
 
@@ -298,10 +341,74 @@ fn the_joiner_dies_while_it_is_given_everything() {
     the second web: FENCED -> ALONE, because the witness gave it a lease
     the second web: ALONE -> PAIRED, because the other web took over everything
     Restart { web: First, ms: 400, loud: true }
+    the witness writes: term 5, the second web
+    the second web: PAIRED -> ALONE, because the witness gave it a lease
+    the first web starts
+    the second web: ALONE -> PAIRED, because the other web took over everything
+    the first web: JOINING -> PAIRED, because it took over everything from the other web
+    the witness writes: term 6, the first web and the second web
+    ");
+}
+
+#[test]
+fn the_witness_of_a_pair_loses_its_disk() {
+    let wiped = Fault::WipeWitness { ms: 200 };
+    let killed = Fault::Restart { web: ONE, ms: 1_000, loud: true };
+    insta::assert_snapshot!(after(&mut pair(Degrade::Witness), &[(0, wiped), (4_300, killed)], 7_000), @"
+    WipeWitness { ms: 200 }
+    the first web: the witness has forgotten who has everything (was its disk wiped?): until it has heard that from a web that is alone, or from both of a pair, nobody goes on alone
+    the second web: the witness has forgotten who has everything (was its disk wiped?): until it has heard that from a web that is alone, or from both of a pair, nobody goes on alone
+    the witness writes: term 3, the first web and the second web
+    Restart { web: First, ms: 1000, loud: true }
+    the witness writes: term 4, the second web
     the second web: PAIRED -> ALONE, because the witness gave it a lease
     the first web starts
     the second web: ALONE -> PAIRED, because the other web took over everything
     the first web: JOINING -> PAIRED, because it took over everything from the other web
     the witness writes: term 5, the first web and the second web
+    ");
+}
+
+#[test]
+fn the_witness_of_one_that_is_alone_loses_its_disk() {
+    let mut site = pair(Degrade::Witness);
+    let faults = [(0, Fault::Cut { cable: Cable::Webs, ms: 6_000 }), (1_000, Fault::WipeWitness { ms: 200 })];
+    insta::assert_snapshot!(after(&mut site, &faults, 7_000), @"
+    Cut { cable: Webs, ms: 6000 }
+    the second web drops its connection: the other web is silent
+    the first web drops its connection: the other web is silent
+    the witness writes: term 3, the second web
+    the first web: PAIRED -> FENCED, because the other web went on without it
+    the second web: PAIRED -> ALONE, because the witness gave it a lease
+    WipeWitness { ms: 200 }
+    the second web: the witness has forgotten who has everything (was its disk wiped?): until it has heard that from a web that is alone, or from both of a pair, nobody goes on alone
+    the first web: the witness has forgotten who has everything (was its disk wiped?): until it has heard that from a web that is alone, or from both of a pair, nobody goes on alone
+    the second web: ALONE -> FENCED, because its lease ran out
+    the witness writes: term 3, the second web
+    the second web: FENCED -> ALONE, because the witness gave it a lease
+    Webs is mended
+    the second web: ALONE -> PAIRED, because the other web took over everything
+    the first web: FENCED -> JOINING, because it takes over what the other web has
+    the first web: JOINING -> PAIRED, because it took over everything from the other web
+    the witness writes: term 4, the first web and the second web
+    ");
+}
+
+/// The one that is left may have been left behind by the other before that died, and nobody knows any more.
+#[test]
+fn the_witness_loses_its_disk_and_a_web_its_memory() {
+    let faults =
+        [(0, Fault::WipeWitness { ms: 200 }), (100, Fault::Restart { web: ONE, ms: 1_000, loud: true })];
+    insta::assert_snapshot!(after(&mut pair(Degrade::Witness), &faults, 5_000), @"
+    WipeWitness { ms: 200 }
+    Restart { web: First, ms: 1000, loud: true }
+    the second web: the witness has forgotten who has everything (was its disk wiped?): until it has heard that from a web that is alone, or from both of a pair, nobody goes on alone
+    the second web: PAIRED -> FENCED, because the other web is gone, and nobody lets it go on alone
+    the first web starts
+    the witness writes: term 3, the second web
+    the second web: memory lost: the last web that had everything was restarted; memory begins anew with a copy of term 2 (founding 2)
+    the second web: FENCED -> PAIRED, because the other web took over everything
+    the first web: JOINING -> PAIRED, because it took over everything from the other web
+    the witness writes: term 4, the first web and the second web
     ");
 }

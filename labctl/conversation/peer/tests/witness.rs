@@ -17,7 +17,8 @@ fn witness(record: Record) -> Witness {
 const LATER: Time = Duration::from_secs(60);
 
 fn ask(from: Member, term: u64, want: Want) -> Ask {
-    Ask { version: WITNESS_VERSION, from, number: 1, term, want }
+    let copy = Some(Copied { founding: 1, term });
+    Ask { version: WITNESS_VERSION, from, number: 1, term, copy, want }
 }
 
 fn record(term: u64, holders: Holders) -> Record {
@@ -70,14 +71,34 @@ fn what_is_based_on_another_term_is_void() {
 #[test]
 fn only_a_holder_vouches_for_another() {
     let mut witness = witness(record(3, Holders::One(FIRST)));
-    insta::assert_snapshot!(asks(&mut witness, LATER, ask(SECOND, 3, Want::Pair { with: FIRST })), @"Refused(NotHolder)");
     insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 3, Want::Pair { with: SECOND })), @"writes founding 1 term 4: the first web (start 10) and the second web (start 20); Noted");
     insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 4, Want::Pair { with: SECOND })), @"Noted");
     insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 4, Want::Pair { with: FIRST })), @"Refused(NotHolder)");
     // The other was restarted, and asks for something itself: what it had is gone.
     asks(&mut witness, LATER, ask(SECOND_AGAIN, 4, Want::Alone));
-    insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 4, Want::Pair { with: SECOND })), @"Refused(Superseded)");
+    insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 4, Want::Pair { with: SECOND })), @"Refused(NotHolder)");
     insta::assert_snapshot!(asks(&mut witness, LATER, ask(SECOND, 4, Want::Alone)), @"Refused(Superseded)");
+}
+
+#[test]
+fn who_was_given_everything_may_say_so_itself() {
+    let joined = ask(SECOND, 3, Want::Pair { with: FIRST });
+    // Even if whoever gave it has been restarted since, and asked for something.
+    for gone in [false, true] {
+        let mut witness = witness(record(3, Holders::One(FIRST)));
+        if gone {
+            asks(&mut witness, LATER, ask(FIRST_AGAIN, 0, Want::Alone));
+        }
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(asks(&mut witness, LATER, joined), @"writes founding 1 term 4: the first web (start 10) and the second web (start 20); Noted");
+            insta::assert_snapshot!(asks(&mut witness, LATER, ask(SECOND, 4, Want::Alone)), @"writes founding 1 term 5: the second web (start 20); Granted { lease: 1s }");
+        }
+    }
+    // In another term it may have acknowledged something alone, and another life of it never gave anything.
+    let mut witness = witness(record(3, Holders::One(FIRST)));
+    asks(&mut witness, LATER, ask(FIRST, 3, Want::Alone));
+    insta::assert_snapshot!(asks(&mut witness, LATER, joined), @"Refused(OtherTerm)");
+    insta::assert_snapshot!(asks(&mut witness, LATER, ask(SECOND, 4, Want::Pair { with: FIRST_AGAIN })), @"writes founding 1 term 4: the first web (start 10); Refused(NotHolder)");
 }
 
 #[test]
@@ -91,9 +112,12 @@ fn memory_begins_anew_once_nobody_is_left() {
 }
 
 #[test]
-fn the_first_beginning_waits_for_nobody() {
+fn the_first_beginning_waits_until_the_webs_have_met() {
     let mut witness = Witness::new(WitnessConfig::lab(), Record::default(), Time::ZERO);
-    let found = ask(SECOND, 0, Want::Found { met: None });
+    let found = |met| Ask { copy: None, ..ask(SECOND, 0, Want::Found { met }) };
+    // The first web may have everything: on an empty disk it cannot be seen that it has not.
+    insta::assert_snapshot!(asks(&mut witness, LATER, found(None)), @"writes founding 0 term 0: ; Refused(Forgotten)");
+    let found = found(Some(FIRST));
     insta::assert_snapshot!(asks(&mut witness, Time::ZERO, found), @"writes founding 1 term 1: the second web (start 20); Granted { lease: 1s }");
 }
 
@@ -129,6 +153,39 @@ fn started_anew_it_grants_nothing_to_others_for_the_length_of_a_lease() {
     // Who may have a lease may have another.
     let mut witness = Witness::new(WitnessConfig::lab(), record(3, Holders::One(FIRST)), LATER);
     assert_eq!(asks(&mut witness, LATER, ask(FIRST, 3, Want::Renew)), "Granted { lease: 1s }");
+}
+
+/// A witness whose disk was wiped.
+fn emptied() -> Witness {
+    witness(Record::default())
+}
+
+#[test]
+fn of_a_pair_that_it_has_forgotten_both_must_tell() {
+    let mut witness = emptied();
+    let (one, other) =
+        (ask(FIRST, 3, Want::Pair { with: SECOND }), ask(SECOND, 4, Want::Pair { with: FIRST }));
+    // Too early: what was asked before the loss may still be on its way.
+    for early in [one, other] {
+        assert!(asks(&mut witness, Time::ZERO, early).ends_with("Refused(OtherTerm)"));
+    }
+    insta::assert_snapshot!(asks(&mut witness, LATER, one), @"Refused(OtherTerm)");
+    insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 3, Want::Alone)), @"Refused(OtherTerm)");
+    insta::assert_snapshot!(asks(&mut witness, LATER, other), @"writes founding 1 term 5: the first web (start 10) and the second web (start 20); Refused(OtherTerm)");
+    insta::assert_snapshot!(asks(&mut witness, LATER, ask(SECOND, 5, Want::Pair { with: FIRST })), @"Noted");
+}
+
+#[test]
+fn who_is_alone_tells_a_witness_that_has_forgotten_it() {
+    let mut witness = emptied();
+    insta::assert_snapshot!(asks(&mut witness, LATER, ask(FIRST, 4, Want::Renew)), @"writes founding 1 term 4: the first web (start 10); Granted { lease: 1s }");
+    insta::assert_snapshot!(asks(&mut witness, LATER, ask(SECOND, 4, Want::Alone)), @"writes founding 1 term 4: the first web (start 10); Refused(NotHolder)");
+}
+
+#[test]
+fn who_begins_anew_after_the_loss_says_so() {
+    let begins = Ask { term: 0, ..ask(FIRST, 4, Want::Found { met: Some(SECOND_AGAIN) }) };
+    insta::assert_snapshot!(asks(&mut emptied(), LATER, begins), @"writes founding 2 term 5: the first web (start 10); Granted { lease: 1s }");
 }
 
 #[test]

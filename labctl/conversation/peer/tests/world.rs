@@ -1,6 +1,8 @@
 //! A simulated site: two webs with clocks of their own, a witness with a disk, clients, and the networks between them. Everything
 //! that chance decides comes from one seed.
 
+mod third;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -41,6 +43,8 @@ pub(super) enum Fault {
     Restart { web: Side, ms: u16, loud: bool },
     /// The same for the witness, which keeps its disk.
     RestartWitness { ms: u16 },
+    /// The same, with an empty disk. Questions that are on their way end with its connections.
+    WipeWitness { ms: u16 },
     /// Something happens when a web says something of this kind the next time: chance alone seldom finds such a moment.
     Ambush { at: Moment, deed: Deed, ms: u16 },
 }
@@ -215,6 +219,8 @@ pub(super) struct Site {
     witness_config: WitnessConfig,
     witness_clock: Clock,
     disk: Record,
+    /// What stood on its disk last, before that was wiped.
+    written: Record,
     cut: HashMap<u8, u64>,
     cuts: u64,
     connection: Option<Connection>,
@@ -283,6 +289,7 @@ impl Site {
             witness_config: WitnessConfig::lab(),
             witness_clock: Clock { ahead: Duration::ZERO, drift: 0 },
             disk: Record::default(),
+            written: Record::default(),
             cut: HashMap::new(),
             cuts: 0,
             connection: None,
@@ -609,6 +616,13 @@ impl Site {
                     self.push(ms(span), Happening::WitnessStarts);
                 }
             }
+            Fault::WipeWitness { ms: span } => {
+                if self.witness.take().is_some() {
+                    self.queue.retain(|_, happening| !matches!(happening, Happening::Asked(_)));
+                    self.disk = Record::default();
+                    self.push(ms(span), Happening::WitnessStarts);
+                }
+            }
         }
     }
 
@@ -736,68 +750,6 @@ impl Site {
         }
     }
 
-    // The witness.
-
-    fn ask(&mut self, from: Side, ask: Ask) {
-        if self.is_cut(Cable::Witness(from)) || self.one_in(40) {
-            return;
-        }
-        for _ in 0..if self.one_in(20) { 2 } else { 1 } {
-            let after = self.way_to_witness();
-            self.push(after, Happening::Asked(ask));
-        }
-    }
-
-    /// Mostly short; at times a question or an answer is overtaken by many.
-    fn way_to_witness(&mut self) -> Duration {
-        match self.random() % 20 {
-            0 => self.between(100, 2_500_000),
-            1..=3 => self.between(1_000, 150_000),
-            _ => self.between(50, 900),
-        }
-    }
-
-    fn asked(&mut self, ask: Ask) {
-        if self.is_cut(Cable::Witness(ask.from.side)) {
-            return;
-        }
-        let now = self.witness_clock.read(self.now);
-        let Some(witness) = &mut self.witness else { return };
-        for action in witness.handle(now, ask) {
-            match action {
-                WitnessAction::Persist(record) => {
-                    if record.term != self.disk.term {
-                        let holders: Vec<_> =
-                            record.holders.iter().map(|holder| holder.side.to_string()).collect();
-                        let holders = holders.join(" and ");
-                        self.note(|| format!("the witness writes: term {}, {holders}", record.term));
-                    }
-                    self.check_beginning(record);
-                    self.disk = record;
-                }
-                WitnessAction::Reply(reply) => {
-                    for _ in 0..if self.one_in(20) { 2 } else { 1 } {
-                        let after = self.way_to_witness();
-                        self.push(after, Happening::Replied(reply));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Memory begins anew only if nobody is left who had it.
-    fn check_beginning(&mut self, record: Record) {
-        if record.founding == self.disk.founding {
-            return;
-        }
-        let lives = |member: Member| {
-            let it = &self.webs[index(member.side)];
-            it.peer.is_some() && it.config.me == member
-        };
-        let alive = self.disk.holders.iter().find(|member| lives(*member));
-        self.must(alive.is_none(), || format!("memory begins anew although {alive:?} has it"));
-    }
-
     // What webs do.
 
     fn carry_out(&mut self, web: Side, actions: Vec<Action>) {
@@ -888,6 +840,11 @@ impl Site {
     }
 
     pub(super) fn lost_memory(&self) -> bool {
-        self.disk.founding > 1
+        self.written.founding > 1 || self.began_again()
+    }
+
+    /// Has memory begun for the first time twice? If both webs and the witness lose everything, nobody knows better.
+    pub(super) fn began_again(&self) -> bool {
+        self.told.iter().filter(|(_, notice)| *notice == Notice::Founded).count() > 1
     }
 }

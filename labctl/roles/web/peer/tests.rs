@@ -301,6 +301,26 @@ async fn who_may_always_be_alone_needs_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_witness_that_lost_its_disk_hears_again_who_has_everything() {
+    let site = paired(Degrade::Witness).await;
+    let Site2 { topology, witness, webs: [one, mut other] } = site;
+    let id = one.conversation().await;
+    one.say(&id, "both").await;
+    drop(witness.stop().await);
+    let witness = Running::start(&topology);
+    eventually("both are written down", async || match witness.page() {
+        Some(page) if page.contains("Both") => Ok(()),
+        page => Err(page),
+    })
+    .await;
+    one.kill();
+    other.say(&id, "alone").await;
+    assert_eq!(other.keys(&id).await, ["both", "alone"]);
+    other.learn();
+    assert!(other.notes.iter().any(|note| note.contains("the witness has forgotten")), "{:?}", other.notes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_that_is_lost_is_told_to_be() {
     let site = paired(Degrade::Witness).await;
     let Site2 { topology, witness: _witness, webs: [one, other] } = site;

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 
 use super::keeper::Heard;
 use crate::conversation::peer::{Ask, WitnessReply};
+use crate::report::What;
+use crate::roles::Reporter;
 use crate::roles::db::frame::{self, FrameError};
 use crate::roles::witness::{FRAME_BYTES_MAX, PREAMBLE};
 
@@ -28,6 +30,7 @@ pub(super) async fn ask(
     witness: SocketAddr,
     mut asks: mpsc::Receiver<Ask>,
     heard: mpsc::Sender<Heard>,
+    reporter: Reporter,
 ) {
     let mut kept = None;
     let mut answers = true;
@@ -36,6 +39,7 @@ pub(super) async fn ask(
             Ok(reply) => {
                 if !std::mem::replace(&mut answers, true) {
                     tracing::info!("the witness at {witness} answers again");
+                    reporter.emit(What::WitnessReached { answers: true });
                 }
                 let _ = heard.send(Heard::Verdict(reply)).await;
             }
@@ -43,6 +47,7 @@ pub(super) async fn ask(
                 kept = None;
                 if std::mem::replace(&mut answers, false) {
                     tracing::warn!("ask the witness at {witness}: {}", crate::roles::described(&error));
+                    reporter.emit(What::WitnessReached { answers: false });
                 }
             }
         }
