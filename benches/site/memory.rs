@@ -27,8 +27,8 @@ const CONTENDERS: [Contender; 6] = [
     Contender { name: "peer", site: "ha-peer.yaml", led: false, after_fault_s: 3 },
     Contender { name: "embedded", site: "ha.yaml", led: true, after_fault_s: 3 },
     Contender { name: "etcd", site: "ha-etcd.yaml", led: true, after_fault_s: 4 },
-    Contender { name: "postgres", site: "ha-postgres.yaml", led: true, after_fault_s: 16 },
-    Contender { name: "redis", site: "ha-redis.yaml", led: true, after_fault_s: 10 },
+    Contender { name: "postgres", site: "ha-postgres.yaml", led: true, after_fault_s: 13 },
+    Contender { name: "redis", site: "ha-redis.yaml", led: true, after_fault_s: 6 },
 ];
 /// The most that a drill allows; a timetable that is behind keeps every conversation busy.
 const RATE_PER_S: u32 = 5_000;

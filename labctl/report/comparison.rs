@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::json::{Report, UsageFacts};
+use super::json::{FaultFacts, Report, UsageFacts};
 use super::verdict::{Claim, Verdict};
 
 /// Several reports side by side.
@@ -74,6 +74,13 @@ impl Comparison {
         row("latency p99 of all", "ms", &|report| ms(report.latency.p99_us));
         row("longest pause", "ms", &|report| ms(report.pause.as_ref()?.length_us));
         row("longest outage of the VIP", "ms", &|report| worst_outage_ms(report));
+        // Of drills with other timetables, the third fault of one is not that of the other.
+        let faults = |report: &Report| report.faults.iter().map(name_of_fault).collect::<Vec<_>>();
+        let names = reports.first().map(faults).unwrap_or_default();
+        let together = if reports.iter().all(|report| faults(report) == names) { names } else { Vec::new() };
+        for (at, name) in together.iter().enumerate() {
+            row(&format!("longest pause after {name}"), "ms", &|report| ms(report.faults[at].pause_us?));
+        }
         let roles: BTreeSet<&str> =
             reports.iter().flat_map(|report| &report.usage).map(|node| node.role.as_str()).collect();
         for role in roles {
@@ -96,6 +103,11 @@ impl Comparison {
         }
         Self { sides: sides.collect(), rows }
     }
+}
+
+/// When it was on the timetable, and what; which node it hit is chosen anew in each run.
+fn name_of_fault(fault: &FaultFacts) -> String {
+    format!("{} at {:.1} s", fault.action, fault.at_us as f64 / 1e6)
 }
 
 /// Whether the measurement leaves this open: finding nothing then means nothing.

@@ -55,6 +55,8 @@ pub struct Aftermath {
     pub outage: Option<Outage>,
     /// Acknowledged turns in it.
     pub acknowledged: u64,
+    /// Its longest time without an acknowledged turn.
+    pub pause: Pause,
 }
 
 /// Everything that a drill has shown.
@@ -199,13 +201,15 @@ fn worst<'a>(outages: impl Iterator<Item = &'a Outage>) -> Option<&'a Outage> {
 }
 
 fn aftermath(window: Window, phases: Phases, outages: &[Outage], acknowledged: &[MonotonicNs]) -> Aftermath {
-    let until = |at_ns: MonotonicNs| acknowledged.partition_point(|&at| at < at_ns) as u64;
+    let until = |at_ns: MonotonicNs| acknowledged.partition_point(|&at| at < at_ns);
+    // The last window includes its end.
+    let within = &acknowledged[until(window.from_ns)..until(window.to_ns.saturating_add(1))];
     let mine = outages.iter().filter(|outage| (window.from_ns..window.to_ns).contains(&outage.first_lost_ns));
     Aftermath {
         phases,
         outage: worst(mine).copied(),
-        // The last window includes its end.
-        acknowledged: until(window.to_ns.saturating_add(1)) - until(window.from_ns),
+        acknowledged: within.len() as u64,
+        pause: outage::longest_pause(window.from_ns, window.to_ns, within),
         window,
     }
 }

@@ -100,6 +100,9 @@ pub struct FaultFacts {
     pub seen: bool,
     /// Acknowledged turns from it to the next fault or the end.
     pub acknowledged_turns: u64,
+    /// The longest time without an acknowledged turn from it to the next fault or the end; null where nobody looked at that.
+    #[serde(default)]
+    pub pause_us: Option<u64>,
     /// The worst outage that began after it.
     pub outage: Option<OutageFacts>,
     /// The way back, each phase as the time after the fault; absent phases were not reached.
@@ -352,6 +355,7 @@ fn fault_facts(zero_ns: MonotonicNs, fault: &Aftermath) -> FaultFacts {
         target: fault.window.target.clone(),
         seen: fault.window.seen,
         acknowledged_turns: fault.acknowledged,
+        pause_us: Some(us(fault.pause.length())),
         outage: fault.outage.as_ref().map(|outage| outage_facts(zero_ns, outage)),
         phases: phases.collect(),
     }

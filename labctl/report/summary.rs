@@ -94,6 +94,7 @@ fn faults(report: &Report, out: &mut String) -> fmt::Result {
     row(out, "probes lost", report, |fault| {
         fault.outage.as_ref().map(|outage| outage.lost_probes.to_string())
     })?;
+    row(out, "longest pause", report, |fault| fault.pause_us.map(time))?;
     row(out, "turns acknowledged", report, |fault| Some(fault.acknowledged_turns.to_string()))?;
     writeln!(out)?;
     if !report.holder_changes.is_empty() {

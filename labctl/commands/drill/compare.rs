@@ -142,27 +142,29 @@ mod tests {
         second.drill.topology = "../hb.yaml".to_owned();
         let comparison = Comparison::of(&[with_usage(Some(3_000), 4_000), second]);
         insta::assert_snapshot!(markdown(&comparison), @r"
-        | figure                                 | proxy-crash (../ha.yaml) | proxy-crash (../hb.yaml) |
-        |----------------------------------------|--------------------------|--------------------------|
-        | verdict                                |                     pass |                     pass |
-        | turns acknowledged                     |                      450 |              450 (x1.00) |
-        | turns never acknowledged               |                        0 |                        0 |
-        | acknowledged turns lost                |                        0 |                        0 |
-        | latency p50 before the first fault, ms |                     29.2 |             29.2 (x1.00) |
-        | latency p99 before the first fault, ms |                      502 |              502 (x1.00) |
-        | latency p99 of all, ms                 |                      498 |              995 (x2.00) |
-        | longest pause, ms                      |                      431 |              431 (x1.00) |
-        | longest outage of the VIP, ms          |                      335 |              335 (x1.00) |
-        | db: processor, all nodes, ms           |                        8 |                2 (x0.25) |
-        | db: processor a turn, µs               |                       80 |               20 (x0.25) |
-        | db: written a turn, B                  |                       80 |               20 (x0.25) |
-        | db: sent a turn, B                     |                       80 |               20 (x0.25) |
-        | db: memory, greatest node, MiB         |                        5 |                5 (x1.00) |
-        | web: processor, all nodes, ms          |                        4 |                        - |
-        | web: processor a turn, µs              |                       40 |                        - |
-        | web: written a turn, B                 |                       40 |                        - |
-        | web: sent a turn, B                    |                       40 |                        - |
-        | web: memory, greatest node, MiB        |                        5 |                5 (x1.00) |
+        | figure                                     | proxy-crash (../ha.yaml) | proxy-crash (../hb.yaml) |
+        |--------------------------------------------|--------------------------|--------------------------|
+        | verdict                                    |                     pass |                     pass |
+        | turns acknowledged                         |                      450 |              450 (x1.00) |
+        | turns never acknowledged                   |                        0 |                        0 |
+        | acknowledged turns lost                    |                        0 |                        0 |
+        | latency p50 before the first fault, ms     |                     29.2 |             29.2 (x1.00) |
+        | latency p99 before the first fault, ms     |                      502 |              502 (x1.00) |
+        | latency p99 of all, ms                     |                      498 |              995 (x2.00) |
+        | longest pause, ms                          |                      431 |              431 (x1.00) |
+        | longest outage of the VIP, ms              |                      335 |              335 (x1.00) |
+        | longest pause after power-off at 2.0 s, ms |                      431 |              431 (x1.00) |
+        | longest pause after power-on at 6.0 s, ms  |                      224 |              224 (x1.00) |
+        | db: processor, all nodes, ms               |                        8 |                2 (x0.25) |
+        | db: processor a turn, µs                   |                       80 |               20 (x0.25) |
+        | db: written a turn, B                      |                       80 |               20 (x0.25) |
+        | db: sent a turn, B                         |                       80 |               20 (x0.25) |
+        | db: memory, greatest node, MiB             |                        5 |                5 (x1.00) |
+        | web: processor, all nodes, ms              |                        4 |                        - |
+        | web: processor a turn, µs                  |                       40 |                        - |
+        | web: written a turn, B                     |                       40 |                        - |
+        | web: sent a turn, B                        |                       40 |                        - |
+        | web: memory, greatest node, MiB            |                        5 |                5 (x1.00) |
         ");
     }
 
