@@ -26,6 +26,21 @@ Feature: The program says what is wrong, and ends with a code that says it too
     When I run labctl upp
     Then it ends with 2
 
+  Scenario Outline: What cannot be printed is an error
+    When to a full device I run labctl <line>
+    Then it ends with 4
+    And it says "write to standard output: No space left on device"
+
+    Examples:
+      | line                                                               |
+      | --help                                                             |
+      | engines                                                            |
+      | completions bash                                                   |
+      | check fixtures/histories/consistent.jsonl                          |
+      | drill list                                                         |
+      | drill compare reports/samples/proxy-crash reports/samples/proxy-crash |
+      | validate topologies/minimal.yaml                                   |
+
   Scenario: exec ends as its command ended, and hands its input on
     Given the site topologies/minimal.yaml is up
     When I run on client: exit 7

@@ -131,9 +131,15 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            // Help and version are no mistakes.
-            return ExitCode::from(if error.use_stderr() { Failure::USAGE } else { 0 });
+            let printed = error.print();
+            // Help and version are no mistakes, and data.
+            return match printed {
+                _ if error.use_stderr() => ExitCode::from(Failure::USAGE),
+                Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => {
+                    commands::output::failed(&why).print()
+                }
+                _ => ExitCode::SUCCESS,
+            };
         }
     };
     match cli.verb {
@@ -165,7 +171,7 @@ pub fn run() -> ExitCode {
         Verb::Disk(args) => commands::disk::run(&args),
         Verb::Hog(args) => commands::hog::run(&args),
         Verb::Eat(hunger) => commands::hog::eat(&hunger),
-        Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
+        Verb::Validate(args) => commands::validate::run(&args),
         Verb::Check(args) => commands::check::run(&args),
         Verb::Drill(args) => commands::drill::run(&args),
         Verb::Conformance(args) => commands::conformance::run(&args),

@@ -1,5 +1,7 @@
 //! The program from outside: what it prints and how it ends.
 
+use std::process::{Child, Stdio};
+
 use cucumber::{given, then, when};
 
 use crate::world::{World, labctl, root, with_input};
@@ -9,6 +11,16 @@ use crate::world::{World, labctl, root, with_input};
 fn run(world: &mut World, line: String) -> Result<(), String> {
     let args: Vec<&str> = line.split_whitespace().collect();
     world.run(&args).map(drop)
+}
+
+#[when(regex = r"^to a full device I run labctl (.*)$")]
+fn run_into_full(world: &mut World, line: String) -> Result<(), String> {
+    let full =
+        std::fs::OpenOptions::new().write(true).open("/dev/full").map_err(|error| error.to_string())?;
+    let child = labctl().args(line.split_whitespace()).stdout(full).stderr(Stdio::piped()).spawn();
+    let output = child.and_then(Child::wait_with_output).map_err(|error| error.to_string())?;
+    world.said = Some(output.into());
+    Ok(())
 }
 
 #[when(regex = r"^without the capability (\S+) I run labctl (.*)$")]

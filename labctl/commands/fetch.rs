@@ -9,7 +9,7 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde::Serialize;
 
-use super::{Failure, Format, Outcome, Which};
+use super::{Failure, Format, Outcome, Which, output};
 use crate::holder::lab::chain;
 use crate::topology::{NodeName, duration};
 
@@ -72,9 +72,9 @@ pub fn run(args: &Args) -> Outcome {
     match runtime.block_on(fetch(args)) {
         Ok(answer) => {
             match args.format {
-                Format::Table => print!("{}", answer.body),
+                Format::Table => output::write(answer.body.as_bytes())?,
                 Format::Json => {
-                    print_line!("{}", serde_json::to_string(&answer).map_err(std::io::Error::from)?)
+                    print_line!("{}", serde_json::to_string(&answer).map_err(std::io::Error::from)?)?
                 }
             }
             let good = (200..400).contains(&answer.status);

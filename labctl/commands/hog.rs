@@ -99,7 +99,9 @@ fn unbounded(appetite: Appetite, limits: &Limits) -> Option<(&'static str, &'sta
 /// Runs the hidden verb, on the node.
 pub fn eat(hunger: &Hunger) -> Outcome {
     let Some(appetite) = hunger.appetite() else { return Ok(ExitCode::SUCCESS) };
-    match hog::eat(appetite, hunger.lasts, |meal| print_line!("{meal}")) {
+    match hog::eat(appetite, hunger.lasts, |meal| {
+        let _ = print_line!("{meal}");
+    }) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => {
             say!("labctl: {error}");

@@ -49,9 +49,11 @@ pub fn run(args: &Args) -> Outcome {
         Format::Json => {
             let all: serde_json::Map<_, _> =
                 outcomes.iter().map(|(target, outcome)| ((*target).clone(), (*outcome).into())).collect();
-            print_line!("{}", serde_json::Value::Object(all));
+            print_line!("{}", serde_json::Value::Object(all))?;
         }
-        Format::Table => outcomes.iter().for_each(|(target, outcome)| print_line!("{target} {outcome}")),
+        Format::Table => {
+            outcomes.iter().try_for_each(|(target, outcome)| print_line!("{target} {outcome}"))?;
+        }
     }
     let all = outcomes.iter().all(|(_, outcome)| *outcome == "open");
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(Failure::FAILED) })

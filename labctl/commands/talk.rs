@@ -47,10 +47,31 @@ pub fn run(args: &Args) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(talk(args, &format!("http://{}:{}", site.0, site.1))) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(why) => {
+        Err(Unanswered::Site(why)) => {
             say!("labctl: {why}");
             Ok(ExitCode::from(Failure::FAILED))
         }
+        Err(Unanswered::Output(failure)) => Err(failure),
+    }
+}
+
+/// Why there is no answer to show.
+enum Unanswered {
+    /// The site did not do its part.
+    Site(String),
+    /// The answer could not be printed.
+    Output(Failure),
+}
+
+impl From<String> for Unanswered {
+    fn from(why: String) -> Self {
+        Self::Site(why)
+    }
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self::Output(failure)
     }
 }
 
@@ -71,7 +92,7 @@ fn public_service(topology: &Topology) -> Result<(IpAddr, u16), Failure> {
     })
 }
 
-async fn talk(args: &Args, site: &str) -> Result<(), String> {
+async fn talk(args: &Args, site: &str) -> Result<(), Unanswered> {
     let failed = |error: reqwest::Error| format!("talk to {site}: {}", chain(&error));
     let client = Client::builder()
         .no_proxy()
@@ -86,7 +107,7 @@ async fn talk(args: &Args, site: &str) -> Result<(), String> {
             let (by, body) = read(begun).await?;
             let id = body["id"].as_str().unwrap_or_default().to_owned();
             say!("{by} began conversation {id}");
-            print_line!("{id}");
+            print_line!("{id}")?;
             id
         }
     };
@@ -95,7 +116,7 @@ async fn talk(args: &Args, site: &str) -> Result<(), String> {
         let (by, body) = read(client.get(url).send().await.map_err(failed)?).await?;
         say!("{by} remembers:");
         for turn in body["turns"].as_array().into_iter().flatten() {
-            print_line!("{} {}", turn["position"], turn["text"].as_str().unwrap_or_default());
+            print_line!("{} {}", turn["position"], turn["text"].as_str().unwrap_or_default())?;
         }
         return Ok(());
     }

@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Outcome {
         return Ok(outcome);
     }
     let (lab, started) = start(name, &topology, args.within)?;
-    report(&lab, &topology, started, args.format);
+    report(&lab, &topology, started, args.format)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,8 +75,8 @@ fn dry_run(topology: &Topology, format: Format) -> Outcome {
     let steps = between(&Wanted::of(topology), &Observed::default());
     let lines: Vec<String> = steps.iter().map(ToString::to_string).collect();
     match format {
-        Format::Table => print_line!("{}", lines.join("\n")),
-        Format::Json => print_line!("{}", serde_json::json!({ "steps": lines })),
+        Format::Table => print_line!("{}", lines.join("\n"))?,
+        Format::Json => print_line!("{}", serde_json::json!({ "steps": lines }))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -234,7 +234,7 @@ fn summary(waiting_for: &[String]) -> String {
     }
 }
 
-fn report(lab: &Lab, topology: &Topology, started: Started, format: Format) {
+fn report(lab: &Lab, topology: &Topology, started: Started, format: Format) -> Result<(), Failure> {
     let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
     let (network, ready) = (millis(started.network), millis(started.ready));
     let (nodes, networks) = (topology.nodes.len(), topology.networks.len());
@@ -249,8 +249,9 @@ fn report(lab: &Lab, topology: &Topology, started: Started, format: Format) {
                 "lab": lab.name(), "nodes": nodes, "networks": networks,
                 "network_ms": network, "ready_ms": ready,
             })
-        ),
+        )?,
     }
+    Ok(())
 }
 
 const _: () = assert!(READY_WITHIN.as_secs() == 30, "the default of --within says so");

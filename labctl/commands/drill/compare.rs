@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use super::super::{Failure, Outcome};
+use super::super::{Failure, Outcome, output};
 use super::{Format, JSON};
 use crate::report::{Comparison, Report, SCHEMA};
 
@@ -33,9 +33,9 @@ pub(super) fn run(args: &Args) -> Outcome {
     let reports = args.reports.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let comparison = Comparison::of(&reports);
     match args.format {
-        Format::Text => print!("{}", markdown(&comparison)),
+        Format::Text => output::write(markdown(&comparison).as_bytes())?,
         Format::Json => {
-            println!("{}", serde_json::to_string_pretty(&comparison).map_err(std::io::Error::from)?);
+            print_line!("{}", serde_json::to_string_pretty(&comparison).map_err(std::io::Error::from)?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
