@@ -41,6 +41,16 @@ Feature: The program says what is wrong, and ends with a code that says it too
       | drill compare reports/samples/proxy-crash reports/samples/proxy-crash |
       | validate topologies/minimal.yaml                                   |
 
+  Scenario: An interrupt of labctl hog alone ends the hog
+    Given the site topologies/minimal.yaml is up
+    When labctl hog takes port 9999 of web1 and is interrupted
+    Then it ends with 130
+    When in the lab I run labctl hog web1 --port 9999 --for 1ms
+    Then it ends with 0
+    When in the lab I run labctl hog db1 --port 7000
+    Then it ends with 1
+    And it says "port 7000 of db1 is in use"
+
   Scenario: exec ends as its command ended, and hands its input on
     Given the site topologies/minimal.yaml is up
     When I run on client: exit 7
