@@ -9,12 +9,15 @@ use crate::commands::{self, Failure};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  a drill failed, a history contradicts itself, a lab did not become ready, `labctl doctor` found something, or our own
-     daemon failed a requirement of `labctl conformance` (what other engines fail is its result, and no failure)
+  1  a drill failed, a history contradicts itself, a lab did not become ready, a site gave no good answer to `labctl talk`,
+     `fetch` or `reach`, a hog did not get what it wanted, `labctl doctor` found something, or our own daemon failed a
+     requirement of `labctl conformance` (what other engines fail is its result, and no failure)
   2  bad arguments, a faulty file, or a lab or node that does not exist; nothing was changed
   3  a regression against an earlier report
-  4  the machine did not let it happen, a drill ended unknown, or a history says too little to be judged
-`labctl exec` ends with the exit code of the command that it ran.";
+  4  the machine did not let it happen, what was to be printed could not be written, a drill ended unknown, or a history
+     says too little to be judged
+`labctl exec` ends with the exit code of the command that it ran; one that a signal ended, with 128 and its number, as
+`labctl hog` does.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{Failure, Format, Outcome, Which, output};
 use crate::holder::lab::chain;
-use crate::topology::{NodeName, duration};
+use crate::topology::{NodeName, lasting};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(short, long)]
     data: Option<String>,
     /// How long the whole exchange may take
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = lasting)]
     timeout: Duration,
     /// `table` prints the body; `json` prints status, headers and body
     #[arg(long, value_enum, default_value_t)]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{Failure, Format, Outcome, Which};
-use crate::topology::{NodeName, duration};
+use crate::topology::{NodeName, lasting};
 
 /// Try TCP connections from a node
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long, value_name = "NODE")]
     from: NodeName,
     /// How long one try may take
-    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = lasting)]
     timeout: Duration,
     /// How the outcomes are printed
     #[arg(long, value_enum, default_value_t)]
