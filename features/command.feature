@@ -41,6 +41,13 @@ Feature: The program says what is wrong, and ends with a code that says it too
       | drill compare reports/samples/proxy-crash reports/samples/proxy-crash |
       | validate topologies/minimal.yaml                                   |
 
+  Scenario: A lab that is up already is told of as one that has just been built
+    Given the site topologies/minimal.yaml is up
+    When it is brought up again from topologies/minimal.yaml
+    Then it ends with 0
+    And it says "is up already"
+    And it prints ""ready_ms":null"
+
   Scenario: An interrupt of labctl hog alone ends the hog
     Given the site topologies/minimal.yaml is up
     When labctl hog takes port 9999 of web1 and is interrupted

@@ -32,6 +32,12 @@ fn run_in_lab(world: &mut World, verb: String, line: String) -> Result<(), Strin
     world.run_in_lab(&verb, &args).map(drop)
 }
 
+#[when(regex = r"^it is brought up again from (\S+)$")]
+fn up_again(world: &mut World, file: String) -> Result<(), String> {
+    let lab = world.lab()?;
+    world.run(&["up", &file, "--name", lab.name().as_str(), "--format", "json"]).map(drop)
+}
+
 #[when(regex = r"^labctl hog takes port (\d+) of (\S+) and is interrupted$")]
 fn interrupt(world: &mut World, port: String, node: String) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
