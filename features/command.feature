@@ -26,6 +26,38 @@ Feature: The program says what is wrong, and ends with a code that says it too
     When I run labctl upp
     Then it ends with 2
 
+  Scenario Outline: What cannot be printed is an error
+    When to a full device I run labctl <line>
+    Then it ends with 4
+    And it says "write to standard output: No space left on device"
+
+    Examples:
+      | line                                                               |
+      | --help                                                             |
+      | engines                                                            |
+      | completions bash                                                   |
+      | check fixtures/histories/consistent.jsonl                          |
+      | drill list                                                         |
+      | drill compare reports/samples/proxy-crash reports/samples/proxy-crash |
+      | validate topologies/minimal.yaml                                   |
+
+  Scenario: A lab that is up already is told of as one that has just been built
+    Given the site topologies/minimal.yaml is up
+    When it is brought up again from topologies/minimal.yaml
+    Then it ends with 0
+    And it says "is up already"
+    And it prints ""ready_ms":null"
+
+  Scenario: An interrupt of labctl hog alone ends the hog
+    Given the site topologies/minimal.yaml is up
+    When labctl hog takes port 9999 of web1 and is interrupted
+    Then it ends with 130
+    When in the lab I run labctl hog web1 --port 9999 --for 1ms
+    Then it ends with 0
+    When in the lab I run labctl hog db1 --port 7000
+    Then it ends with 1
+    And it says "port 7000 of db1 is in use"
+
   Scenario: exec ends as its command ended, and hands its input on
     Given the site topologies/minimal.yaml is up
     When I run on client: exit 7

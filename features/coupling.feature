@@ -29,6 +29,13 @@ Feature: Why web and database have machines of their own
     When web1 is switched off in both labs
     Then 2 databases of together are left, and 3 of apart
 
+  @needs-memory-limits
+  Scenario: A hog that the kernel kills says so
+    Given the site topologies/separate.yaml is up
+    When in the lab I run labctl hog web1 --memory 256MiB
+    Then it ends with 137
+    And it says "the kernel's OOM killer ended the hog: the memory of web1 is used up"
+
   @alone @needs-cpu-limits @needs-memory-limits
   Scenario: kill -9 of a lab with limits leaves no control group
     Given I take down what is on the machine

@@ -9,12 +9,15 @@ use crate::commands::{self, Failure};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  a drill failed, a history contradicts itself, a lab did not become ready, `labctl doctor` found something, or our own
-     daemon failed a requirement of `labctl conformance` (what other engines fail is its result, and no failure)
+  1  a drill failed, a history contradicts itself, a lab did not become ready, a site gave no good answer to `labctl talk`,
+     `fetch` or `reach`, a hog did not get what it wanted, `labctl doctor` found something, or our own daemon failed a
+     requirement of `labctl conformance` (what other engines fail is its result, and no failure)
   2  bad arguments, a faulty file, or a lab or node that does not exist; nothing was changed
   3  a regression against an earlier report
-  4  the machine did not let it happen, a drill ended unknown, or a history says too little to be judged
-`labctl exec` ends with the exit code of the command that it ran.";
+  4  the machine did not let it happen, what was to be printed could not be written, a drill ended unknown, or a history
+     says too little to be judged
+`labctl exec` ends with the exit code of the command that it ran; one that a signal ended, with 128 and its number, as
+`labctl hog` does.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -131,9 +134,15 @@ pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let _ = error.print();
-            // Help and version are no mistakes.
-            return ExitCode::from(if error.use_stderr() { Failure::USAGE } else { 0 });
+            let printed = error.print();
+            // Help and version are no mistakes, and data.
+            return match printed {
+                _ if error.use_stderr() => ExitCode::from(Failure::USAGE),
+                Err(why) if why.kind() != std::io::ErrorKind::BrokenPipe => {
+                    commands::output::failed(&why).print()
+                }
+                _ => ExitCode::SUCCESS,
+            };
         }
     };
     match cli.verb {
@@ -165,7 +174,7 @@ pub fn run() -> ExitCode {
         Verb::Disk(args) => commands::disk::run(&args),
         Verb::Hog(args) => commands::hog::run(&args),
         Verb::Eat(hunger) => commands::hog::eat(&hunger),
-        Verb::Validate(args) => commands::validate::run(&args).map_err(Failure::from),
+        Verb::Validate(args) => commands::validate::run(&args),
         Verb::Check(args) => commands::check::run(&args),
         Verb::Drill(args) => commands::drill::run(&args),
         Verb::Conformance(args) => commands::conformance::run(&args),

@@ -1,6 +1,11 @@
 //! The program from outside: what it prints and how it ends.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+
 use cucumber::{given, then, when};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use crate::world::{World, labctl, root, with_input};
 
@@ -9,6 +14,44 @@ use crate::world::{World, labctl, root, with_input};
 fn run(world: &mut World, line: String) -> Result<(), String> {
     let args: Vec<&str> = line.split_whitespace().collect();
     world.run(&args).map(drop)
+}
+
+#[when(regex = r"^to a full device I run labctl (.*)$")]
+fn run_into_full(world: &mut World, line: String) -> Result<(), String> {
+    let full =
+        std::fs::OpenOptions::new().write(true).open("/dev/full").map_err(|error| error.to_string())?;
+    let child = labctl().args(line.split_whitespace()).stdout(full).stderr(Stdio::piped()).spawn();
+    let output = child.and_then(Child::wait_with_output).map_err(|error| error.to_string())?;
+    world.said = Some(output.into());
+    Ok(())
+}
+
+#[when(regex = r"^in the lab I run labctl (\S+) (.*)$")]
+fn run_in_lab(world: &mut World, verb: String, line: String) -> Result<(), String> {
+    let args: Vec<&str> = line.split_whitespace().collect();
+    world.run_in_lab(&verb, &args).map(drop)
+}
+
+#[when(regex = r"^it is brought up again from (\S+)$")]
+fn up_again(world: &mut World, file: String) -> Result<(), String> {
+    let lab = world.lab()?;
+    world.run(&["up", &file, "--name", lab.name().as_str(), "--format", "json"]).map(drop)
+}
+
+#[when(regex = r"^labctl hog takes port (\d+) of (\S+) and is interrupted$")]
+fn interrupt(world: &mut World, port: String, node: String) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let lab = world.lab()?;
+    let mut hog = labctl();
+    hog.args(["hog", "--lab", lab.name().as_str(), &node, "--port", &port, "--for", "1m"]);
+    let mut child = hog.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(text)?;
+    let mut line = String::new();
+    let stdout = child.stdout.as_mut().ok_or("no standard output")?;
+    BufReader::new(stdout).read_line(&mut line).map_err(text)?;
+    nix::sys::signal::kill(Pid::from_raw(child.id() as i32), Signal::SIGINT)
+        .map_err(|errno| errno.to_string())?;
+    world.said = Some(child.wait_with_output().map_err(text)?.into());
+    if line.contains("listens on port") { Ok(()) } else { Err(format!("the hog said {line:?}")) }
 }
 
 #[when(regex = r"^without the capability (\S+) I run labctl (.*)$")]

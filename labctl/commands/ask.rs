@@ -1,7 +1,6 @@
 //! A hidden verb: asks a daemon of the node that it runs on, or the node's kernel, how it is or something else, and prints
 //! the JSON that it says.
 
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -50,12 +49,12 @@ pub fn run(args: &Args) -> Outcome {
         };
         Failure::machine(message, "`labctl logs` shows whether it runs on this node")
     })?;
-    std::io::stdout().write_all(&answer)?;
+    super::output::write(&answer)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn tell_of_kernel() -> Outcome {
     let survey = survey::look().map_err(std::io::Error::other)?;
-    print_line!("{}", serde_json::to_string(&survey).map_err(std::io::Error::from)?);
+    print_line!("{}", serde_json::to_string(&survey).map_err(std::io::Error::from)?)?;
     Ok(ExitCode::SUCCESS)
 }

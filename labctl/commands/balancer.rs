@@ -201,14 +201,14 @@ fn stats(args: &Stats) -> Outcome {
 fn print(common: &Common, all: &BTreeMap<NodeName, Says>, render: impl Fn(&Listing) -> String) -> Outcome {
     let heard = all.values().any(|says| matches!(says, Says::Listing(_)));
     match common.format {
-        Format::Json => print_line!("{:#}", serde_json::json!({ "directors": all })),
+        Format::Json => print_line!("{:#}", serde_json::json!({ "directors": all }))?,
         Format::Table => {
             for (node, says) in all {
                 match says {
                     Says::Listing(listing) => {
                         let is = if listing.active { "active" } else { "standby" };
-                        print_line!("{node}: {is}, {}, because {}", listing.backend, listing.because);
-                        print_line!("{}", render(listing));
+                        print_line!("{node}: {is}, {}, because {}", listing.backend, listing.because)?;
+                        print_line!("{}", render(listing))?;
                     }
                     Says::Off(how) => say!("{node}: off ({how})"),
                     Says::Silent(because) => say!("{node}: {because}"),

@@ -70,9 +70,9 @@ pub fn run(args: &Args) -> Outcome {
     match args.format {
         Format::Json => {
             let json = serde_json::to_string_pretty(&judgement).map_err(io::Error::from)?;
-            print_line!("{json}");
+            print_line!("{json}")?;
         }
-        Format::Table => print_line!("{}", render(&judgement)),
+        Format::Table => print_line!("{}", render(&judgement))?,
     }
     Ok(ExitCode::from(match judgement.verdict {
         Verdict::Consistent => 0,

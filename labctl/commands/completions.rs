@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::Outcome;
+use super::{Outcome, output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +23,8 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run<Cli: CommandFactory>(args: &Args) -> Outcome {
-    clap_complete::generate(args.shell, &mut Cli::command(), "labctl", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "labctl", &mut script);
+    output::write(&script)?;
     Ok(ExitCode::SUCCESS)
 }

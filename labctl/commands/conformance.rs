@@ -187,8 +187,8 @@ fn judge<S: Suite>(given: &[S::Engine], only: &[String], args: &RunArgs) -> Outc
         write(folder, S::WORD, &matrix)?;
     }
     match args.format {
-        Format::Table => print_line!("{}", matrix.table()),
-        Format::Json => print_line!("{}", json(&matrix)?),
+        Format::Table => print_line!("{}", matrix.table())?,
+        Format::Json => print_line!("{}", json(&matrix)?)?,
     }
     let failed = engines.iter().any(|engine| engine.is_ours() && !matrix.holds(*engine));
     Ok(if failed { ExitCode::from(Failure::FAILED) } else { ExitCode::SUCCESS })
@@ -217,7 +217,7 @@ fn play<S: Suite>(args: &One) -> Outcome {
     })?;
     let outcome = S::play(scenario, engine, |step| say!("{step}"));
     let line = serde_json::to_string(&outcome).map_err(std::io::Error::from)?;
-    print_line!("{line}");
+    print_line!("{line}")?;
     Ok(match outcome {
         checklist::Outcome::Failed(_) => ExitCode::from(Failure::FAILED),
         checklist::Outcome::Passed | checklist::Outcome::Skipped(_) => ExitCode::SUCCESS,

@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Outcome {
     let (about_machine, skipped) = machine::judge(&machine, &all.iter().collect::<Vec<_>>());
     let count = about_machine.len() + examined.values().map(Vec::len).sum::<usize>();
     match args.format {
-        Format::Table => print_all(&about_machine, &examined, &skipped),
+        Format::Table => print_all(&about_machine, &examined, &skipped)?,
         Format::Json => print_line!(
             "{:#}",
             serde_json::json!({
@@ -65,27 +65,27 @@ pub fn run(args: &Args) -> Outcome {
                 "skipped": skipped,
                 "machine": machine,
             })
-        ),
+        )?,
     }
     Ok(ExitCode::from(if count == 0 { 0 } else { Failure::FAILED }))
 }
 
-fn print_all(about_machine: &[Finding], labs: &BTreeMap<String, Vec<Finding>>, skipped: &[String]) {
+fn print_all(
+    about_machine: &[Finding],
+    labs: &BTreeMap<String, Vec<Finding>>,
+    skipped: &[String],
+) -> Result<(), Failure> {
     let section = |name: &str, findings: &[Finding]| {
         if findings.is_empty() {
-            print_line!("{name}: nothing found");
+            print_line!("{name}: nothing found")?;
         }
-        for finding in findings {
-            print_line!("{name}: {finding}");
-        }
+        findings.iter().try_for_each(|finding| print_line!("{name}: {finding}"))
     };
     for (name, findings) in labs {
-        section(&format!("lab {name}"), findings);
+        section(&format!("lab {name}"), findings)?;
     }
-    section("machine", about_machine);
-    for line in skipped {
-        print_line!("skipped: {line}");
-    }
+    section("machine", about_machine)?;
+    skipped.iter().try_for_each(|line| print_line!("skipped: {line}"))
 }
 
 /// Everything about one lab.

@@ -16,7 +16,7 @@ use clap::{Subcommand, ValueEnum};
 use comfy_table::{Table, presets};
 use nix::unistd::{AccessFlags, access};
 
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, output};
 use crate::drill::{self, Drill};
 use crate::report::{Event, Report, history, markdown, render, targets};
 
@@ -145,7 +145,7 @@ fn list(dir: &Path) -> Outcome {
             }
         }
     }
-    println!("{table}");
+    print_line!("{table}")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -165,10 +165,10 @@ fn replay(dir: &Path, format: Format) -> Outcome {
         .iter()
         .all(|(name, text)| fs::read_to_string(dir.join(name)).is_ok_and(|on_file| &on_file == text));
     if same {
-        eprintln!("the report in {} is what its events say", dir.display());
+        say!("the report in {} is what its events say", dir.display());
     } else {
         write_report(dir, &report, &history)?;
-        eprintln!("the report in {} was not what its events say, and is written anew", dir.display());
+        say!("the report in {} was not what its events say, and is written anew", dir.display());
     }
     print(&report, format)?;
     Ok(ExitCode::from(report.verdict.exit_code()))
@@ -222,12 +222,12 @@ fn write_report(dir: &Path, report: &Report, history: &str) -> Result<(), Failur
     Ok(())
 }
 
-pub(super) fn print(report: &Report, format: Format) -> io::Result<()> {
+pub(super) fn print(report: &Report, format: Format) -> Result<(), Failure> {
     let text = match format {
         Format::Text => markdown(report),
         Format::Json => report.to_json(),
     };
-    io::stdout().lock().write_all(text.as_bytes())
+    output::write(text.as_bytes())
 }
 
 #[cfg(test)]

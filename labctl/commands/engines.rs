@@ -34,10 +34,10 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let all = catalogue::all();
     match args.format {
-        Format::Table => print_line!("{}", table(&all)),
+        Format::Table => print_line!("{}", table(&all))?,
         Format::Json => {
             let engines: Vec<Value> = all.iter().map(as_json).collect();
-            print_line!("{:#}", json!({ "engines": engines }));
+            print_line!("{:#}", json!({ "engines": engines }))?;
         }
     }
     Ok(ExitCode::SUCCESS)

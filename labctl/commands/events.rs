@@ -1,6 +1,6 @@
 //! `labctl events`: what happened in a lab.
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use super::{Outcome, Which};
@@ -20,10 +20,9 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
-    let mut out = io::stdout().lock();
     for event in args.which.find()?.events(args.follow)? {
         let line = serde_json::to_string(&event).map_err(io::Error::from)?;
-        writeln!(out, "{line}")?;
+        print_line!("{line}")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitCode, Stdio};
+use std::process::{Child, ExitCode, ExitStatus, Stdio};
 
 use super::{Failure, Outcome, Which};
 use crate::holder::client::Lab;
@@ -47,7 +47,34 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// Runs a program on a node to its end.
-pub(super) fn on(lab: &Lab, node: &NodeName, program: &OsStr, args: Vec<&OsStr>) -> Outcome {
+fn on(lab: &Lab, node: &NodeName, program: &OsStr, args: Vec<&OsStr>) -> Outcome {
+    let ended = start(lab, node, program, args)?.and_then(|mut child| {
+        // Ctrl-C reaches the command by the terminal; from here on this process only waits for what it makes of it.
+        ignore_interrupts();
+        child.wait()
+    });
+    match ended {
+        Ok(status) => Ok(ExitCode::from(code(status))),
+        Err(error) => {
+            say!("labctl: {} on {}: {error}", program.display(), node);
+            let missing = error.kind() == io::ErrorKind::NotFound;
+            Ok(ExitCode::from(if missing { NOT_FOUND } else { CANNOT_RUN }))
+        }
+    }
+}
+
+/// What a shell would end with.
+pub(super) fn code(status: ExitStatus) -> u8 {
+    status.code().or_else(|| status.signal().map(|signal| SIGNAL_BASE + signal)).unwrap_or(1) as u8
+}
+
+/// Starts a program on a node, and takes this process there.
+pub(super) fn start(
+    lab: &Lab,
+    node: &NodeName,
+    program: &OsStr,
+    args: Vec<&OsStr>,
+) -> Result<io::Result<Child>, Failure> {
     let init = lab.enter(node)?;
     // What runs on a node counts against the node's limits.
     let doors = init.pid().map_or(Ok(Vec::new()), cgroup::doors_of)?;
@@ -62,21 +89,7 @@ pub(super) fn on(lab: &Lab, node: &NodeName, program: &OsStr, args: Vec<&OsStr>)
         join: doors.iter().map(|door| door.as_fd()).collect(),
         ..Spawn::own(&[])
     };
-    let ended = spawn.start().and_then(|mut child| {
-        // Ctrl-C reaches the command by the terminal; from here on this process only waits for what it makes of it.
-        ignore_interrupts();
-        child.wait()
-    });
-    let status = match ended {
-        Ok(status) => status,
-        Err(error) => {
-            say!("labctl: {} on {}: {error}", program.display(), node);
-            let missing = error.kind() == io::ErrorKind::NotFound;
-            return Ok(ExitCode::from(if missing { NOT_FOUND } else { CANNOT_RUN }));
-        }
-    };
-    let code = status.code().or_else(|| status.signal().map(|signal| SIGNAL_BASE + signal)).unwrap_or(1);
-    Ok(ExitCode::from(code as u8))
+    Ok(spawn.start())
 }
 
 fn ignore_interrupts() {

@@ -60,7 +60,7 @@ pub fn run(args: &Args) -> Outcome {
     };
     let sentences = explain(&facts);
     match args.format {
-        Format::Table => print_line!("{}", sentences.join("\n")),
+        Format::Table => print_line!("{}", sentences.join("\n"))?,
         Format::Json => {
             let account = witness.as_ref().and_then(|witness| match &witness.testimony {
                 Testimony::Said(account) => Some(account),
@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> Outcome {
                 "lab": lab.name(), "node": args.node, "role": node.role, "sentences": sentences, "account": account,
                 "status": node, "events": &events[events.len().saturating_sub(EVENTS_MAX)..],
             });
-            print_line!("{json:#}");
+            print_line!("{json:#}")?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -9,9 +9,9 @@ use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde::Serialize;
 
-use super::{Failure, Format, Outcome, Which};
+use super::{Failure, Format, Outcome, Which, output};
 use crate::holder::lab::chain;
-use crate::topology::{NodeName, duration};
+use crate::topology::{NodeName, lasting};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(short, long)]
     data: Option<String>,
     /// How long the whole exchange may take
-    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = lasting)]
     timeout: Duration,
     /// `table` prints the body; `json` prints status, headers and body
     #[arg(long, value_enum, default_value_t)]
@@ -72,9 +72,9 @@ pub fn run(args: &Args) -> Outcome {
     match runtime.block_on(fetch(args)) {
         Ok(answer) => {
             match args.format {
-                Format::Table => print!("{}", answer.body),
+                Format::Table => output::write(answer.body.as_bytes())?,
                 Format::Json => {
-                    print_line!("{}", serde_json::to_string(&answer).map_err(std::io::Error::from)?)
+                    print_line!("{}", serde_json::to_string(&answer).map_err(std::io::Error::from)?)?
                 }
             }
             let good = (200..400).contains(&answer.status);

@@ -19,9 +19,9 @@ pub fn run(args: &Args) -> Outcome {
     sweep();
     let labs = labs()?;
     match args.format {
-        Format::Json => print_line!("{}", serde_json::json!({ "labs": labs })),
+        Format::Json => print_line!("{}", serde_json::json!({ "labs": labs }))?,
         Format::Table if labs.is_empty() => say!("no lab is up"),
-        Format::Table => labs.iter().for_each(|lab| print_line!("{lab}")),
+        Format::Table => labs.iter().try_for_each(|lab| print_line!("{lab}"))?,
     }
     Ok(ExitCode::SUCCESS)
 }

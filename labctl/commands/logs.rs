@@ -1,10 +1,10 @@
 //! `labctl logs`: what a node's services wrote.
 
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Outcome, Which};
+use super::{Outcome, Which, output};
 use crate::topology::NodeName;
 
 /// How often a followed log is looked at. The reader is a person.
@@ -28,15 +28,13 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let lab = args.which.find()?;
     let mut log = lab.log(&args.node)?;
-    let mut out = io::stdout().lock();
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let len = log.read(&mut buffer)?;
         if len > 0 {
-            out.write_all(&buffer[..len])?;
+            output::write(&buffer[..len])?;
             continue;
         }
-        out.flush()?;
         if !args.follow || crate::holder::client::Lab::find(Some(lab.name().clone())).is_err() {
             return Ok(ExitCode::SUCCESS);
         }

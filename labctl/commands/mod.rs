@@ -9,12 +9,11 @@ macro_rules! say {
     }};
 }
 
-/// Data, one line. As with words, a reader that is gone has had enough.
+/// Data, one line. Whether it got there is the verb's to pass on.
 macro_rules! print_line {
-    ($($data:tt)*) => {{
-        use std::io::Write as _;
-        let _ = writeln!(std::io::stdout(), $($data)*);
-    }};
+    ($($data:tt)*) => {
+        $crate::commands::output::write(format!("{}\n", format_args!($($data)*)).as_bytes())
+    };
 }
 
 pub mod ask;
@@ -39,6 +38,7 @@ pub mod kill;
 pub mod list;
 pub mod load;
 pub mod logs;
+pub(crate) mod output;
 pub mod power;
 pub mod reach;
 pub mod role;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{Failure, Format, Outcome, Which};
-use crate::topology::{NodeName, duration};
+use crate::topology::{NodeName, lasting};
 
 /// Try TCP connections from a node
 #[derive(Debug, clap::Args)]
@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long, value_name = "NODE")]
     from: NodeName,
     /// How long one try may take
-    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = lasting)]
     timeout: Duration,
     /// How the outcomes are printed
     #[arg(long, value_enum, default_value_t)]
@@ -49,9 +49,11 @@ pub fn run(args: &Args) -> Outcome {
         Format::Json => {
             let all: serde_json::Map<_, _> =
                 outcomes.iter().map(|(target, outcome)| ((*target).clone(), (*outcome).into())).collect();
-            print_line!("{}", serde_json::Value::Object(all));
+            print_line!("{}", serde_json::Value::Object(all))?;
         }
-        Format::Table => outcomes.iter().for_each(|(target, outcome)| print_line!("{target} {outcome}")),
+        Format::Table => {
+            outcomes.iter().try_for_each(|(target, outcome)| print_line!("{target} {outcome}"))?;
+        }
     }
     let all = outcomes.iter().all(|(_, outcome)| *outcome == "open");
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(Failure::FAILED) })

@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Outcome {
     }
     let steps = steps(&lacking);
     if args.dry_run {
-        steps.iter().for_each(|step| print_line!("{}", step.text()));
+        steps.iter().try_for_each(|step| print_line!("{}", step.text()))?;
         return Ok(ExitCode::SUCCESS);
     }
     if !nix::unistd::geteuid().is_root() {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
 
-use super::{Format, Named, Outcome};
+use super::{Format, Named, Outcome, output};
 use crate::holder::protocol::{NodeState, NodeStatus, ServiceStatus, Status};
 use crate::topology::{NetworkName, ServiceName};
 
@@ -32,9 +32,9 @@ pub fn run(args: &Args) -> Outcome {
         Format::Json => {
             let mut json = serde_json::to_value(&status).map_err(std::io::Error::from)?;
             json["ready"] = status.is_ready().into();
-            print_line!("{json:#}");
+            print_line!("{json:#}")?;
         }
-        Format::Table => print!("{}", render(&status, colour())),
+        Format::Table => output::write(render(&status, colour()).as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,14 +6,14 @@ mod question;
 mod request;
 
 use std::ffi::OsStr;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::{Failure, Outcome, Which, up, validate};
+use super::{Failure, Outcome, Which, output, up, validate};
 use crate::holder::client::{Error, Lab, Leash, READY_WITHIN, labs};
 use crate::holder::lab::chain;
 use crate::kernel::process::SELF;
@@ -136,8 +136,7 @@ pub fn run(args: &Args) -> Outcome {
         None => record(args)?,
     };
     let walk = Walk::of(&record);
-    // A reader that is gone has had enough.
-    let _ = std::io::stdout().lock().write_all(&rendered(&walk, args));
+    output::write(&rendered(&walk, args))?;
     Ok(if record.outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(Failure::FAILED) })
 }
 

@@ -16,13 +16,14 @@ use crate::kernel::capability::{self, Capability};
 use crate::kernel::{cgroup, nft};
 use crate::plan::{Observed, Wanted, between};
 use crate::roles::{catalogue, foreign, init, ipvs, web};
-use crate::topology::{Balancer, BalancerEngine, LabName, Role, Topology, duration};
+use crate::topology::{Balancer, BalancerEngine, LabName, Role, Topology, lasting};
 
 const EXAMPLES: &str = "\
 Examples:
   labctl up topologies/ha.yaml
   labctl up topologies/ha.yaml --name second       the same site again, beside the first
-  labctl up topologies/ha.yaml --dry-run           the steps, without taking them";
+  labctl up topologies/ha.yaml --dry-run           the steps, without taking them
+  labctl up topologies/ha.yaml --format json       of a lab that was up already, the times are null";
 
 /// How often a lab that somebody else starts is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -43,7 +44,7 @@ pub struct Args {
     #[arg(long)]
     without_limits: bool,
     /// Give up if it does not work after this time
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = lasting)]
     within: Duration,
     /// How the steps or the result are printed
     #[arg(long, value_enum, default_value_t)]
@@ -62,12 +63,12 @@ pub fn run(args: &Args) -> Outcome {
     }
     check_privilege(&topology)?;
     if labs()?.contains(&name)
-        && let Some(outcome) = already_up(&name, &topology, args.within)?
+        && let Some(outcome) = already_up(&name, &topology, args)?
     {
         return Ok(outcome);
     }
     let (lab, started) = start(name, &topology, args.within)?;
-    report(&lab, &topology, started, args.format);
+    report(lab.name(), &topology, started, args.format)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,8 +76,8 @@ fn dry_run(topology: &Topology, format: Format) -> Outcome {
     let steps = between(&Wanted::of(topology), &Observed::default());
     let lines: Vec<String> = steps.iter().map(ToString::to_string).collect();
     match format {
-        Format::Table => print_line!("{}", lines.join("\n")),
-        Format::Json => print_line!("{}", serde_json::json!({ "steps": lines })),
+        Format::Table => print_line!("{}", lines.join("\n"))?,
+        Format::Json => print_line!("{}", serde_json::json!({ "steps": lines }))?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -182,9 +183,9 @@ fn lease_refused(why: &str) -> Failure {
 
 /// What `up` says of a lab that is there; nothing if it has gone meanwhile.
 #[expect(clippy::disallowed_methods, reason = "waits for somebody else's `up` as that waits itself")]
-fn already_up(name: &LabName, topology: &Topology, within: Duration) -> Result<Option<ExitCode>, Failure> {
+fn already_up(name: &LabName, topology: &Topology, args: &Args) -> Result<Option<ExitCode>, Failure> {
     let is_gone = || labs().is_ok_and(|labs| !labs.contains(name));
-    let deadline = Instant::now() + within;
+    let deadline = Instant::now() + args.within;
     loop {
         let seen = Lab::find(Some(name.clone())).and_then(|lab| Ok((lab.topology()?, lab.status()?)));
         match seen {
@@ -198,6 +199,9 @@ fn already_up(name: &LabName, topology: &Topology, within: Duration) -> Result<O
             }
             Ok((_, status)) if status.is_ready() => {
                 say!("{name} is up already, of the same topology; nothing changed");
+                if args.format == Format::Json {
+                    print_line!("{}", as_json(name, topology, None))?;
+                }
                 return Ok(Some(ExitCode::SUCCESS));
             }
             Ok((_, status)) if Instant::now() > deadline => {
@@ -234,23 +238,28 @@ fn summary(waiting_for: &[String]) -> String {
     }
 }
 
-fn report(lab: &Lab, topology: &Topology, started: Started, format: Format) {
-    let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
-    let (network, ready) = (millis(started.network), millis(started.ready));
+fn report(lab: &LabName, topology: &Topology, started: Started, format: Format) -> Result<(), Failure> {
     let (nodes, networks) = (topology.nodes.len(), topology.networks.len());
+    let (network, ready) = (millis(started.network), millis(started.ready));
     match format {
-        Format::Table => say!(
-            "{}: {nodes} nodes, {networks} networks; up {network:.0} ms, ready {ready:.0} ms",
-            lab.name()
-        ),
-        Format::Json => print_line!(
-            "{}",
-            serde_json::json!({
-                "lab": lab.name(), "nodes": nodes, "networks": networks,
-                "network_ms": network, "ready_ms": ready,
-            })
-        ),
+        Format::Table => {
+            say!("{lab}: {nodes} nodes, {networks} networks; up {network:.0} ms, ready {ready:.0} ms");
+            Ok(())
+        }
+        Format::Json => print_line!("{}", as_json(lab, topology, Some(started))),
     }
+}
+
+/// A lab that was up already was not started, and has no times.
+fn as_json(lab: &LabName, topology: &Topology, started: Option<Started>) -> serde_json::Value {
+    serde_json::json!({
+        "lab": lab, "nodes": topology.nodes.len(), "networks": topology.networks.len(),
+        "network_ms": started.map(|it| millis(it.network)), "ready_ms": started.map(|it| millis(it.ready)),
+    })
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
 }
 
 const _: () = assert!(READY_WITHIN.as_secs() == 30, "the default of --within says so");

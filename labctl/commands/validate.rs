@@ -2,7 +2,7 @@
 //! its loader to every other command that is given a topology.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,6 +10,7 @@ use clap::ValueEnum;
 use miette::{Diagnostic, LabeledSpan, NamedSource, Report, Severity, SourceCode};
 use serde_json::{Value, json};
 
+use super::{Outcome, output};
 use crate::topology::{self, FILE_BYTES_MAX, Invalid, Problem, Topology};
 
 /// Exit code of a command that was given something wrong.
@@ -48,9 +49,9 @@ pub enum Format {
 }
 
 /// Checks every file. A file that is wrong does not keep the next ones from being checked.
-pub fn run(args: &Args) -> Result<ExitCode, Report> {
+pub fn run(args: &Args) -> Outcome {
     if args.schema {
-        print(&topology::schema())?;
+        output::write(topology::schema().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut all_ok = true;
@@ -60,7 +61,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Report> {
         all_ok &= matches!(checked, Ok(Ok(_)));
         match (args.format, checked) {
             (Format::Text, Ok(Ok(topology))) => {
-                print(&format!("{}: ok ({})\n", name_of(path), summary(&topology)))?
+                print_line!("{}: ok ({})", name_of(path), summary(&topology))?;
             }
             (Format::Text, Ok(Err(invalid))) => complain(&report(invalid)),
             (Format::Text, Err(error)) => complain(&Report::new(error)),
@@ -70,7 +71,7 @@ pub fn run(args: &Args) -> Result<ExitCode, Report> {
         }
     }
     if args.format == Format::Json {
-        print(&format!("{:#}\n", Value::Array(findings)))?;
+        print_line!("{:#}", Value::Array(findings))?;
     }
     Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::from(EXIT_USAGE) })
 }
@@ -113,14 +114,6 @@ fn name_of(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-fn print(text: &str) -> Result<(), Report> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads the first line and closes the pipe has what they wanted.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|source| Report::new(WriteError { source })),
-    }
-}
-
 fn complain(report: &Report) {
     // Nowhere is left to say that standard error is gone; the exit code still tells.
     let _ = writeln!(std::io::stderr(), "{report:?}");
@@ -141,13 +134,6 @@ fn problems_as_json(invalid: &Invalid) -> impl Iterator<Item = Value> + '_ {
             })),
         })
     })
-}
-
-/// Why standard output cannot be written.
-#[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("write to standard output")]
-struct WriteError {
-    source: std::io::Error,
 }
 
 /// Why there is no text to check.

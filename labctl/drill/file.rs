@@ -13,16 +13,18 @@ use crate::conversation::TURNS_MAX;
 use crate::topology::{DrillName, NetworkName, NodeName, ServiceName, duration};
 
 /// Most conversations at a time: each has a connection and a task of its own.
-const CONVERSATIONS_MAX: u32 = 512;
+pub const CONVERSATIONS_MAX: u32 = 512;
 /// Most turns per second; beyond this one client node measures itself.
-const TURNS_PER_S_MAX: u32 = 5_000;
+pub const TURNS_PER_S_MAX: u32 = 5_000;
 /// Most probes of one drill; the load keeps each in memory until the end.
-const PROBES_MAX: u128 = 2_000_000;
+pub const PROBES_MAX: u128 = 2_000_000;
 /// Probes at a smaller distance would keep a processor busy.
 const PROBE_INTERVAL_MIN: Duration = Duration::from_micros(100);
 /// The longest patience with an answer: an attempt that begins at the end of the load's drain must end within the
 /// runner's.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(10);
+/// The shortest: over any network, an answer that is on time takes longer than nothing.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 /// The longest drill.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Every fault that there is.
@@ -213,13 +215,18 @@ impl Reader<'_> {
     fn drill(&mut self, raw: RawDrill) -> Option<Drill> {
         let at = raw.name.referenced;
         let name = self.name::<DrillName>(raw.name);
-        let duration = self.duration(&raw.duration).unwrap_or(DURATION_MAX);
-        if duration.is_zero() || duration > DURATION_MAX {
-            let message = format!("a drill lasts more than nothing and at most {DURATION_MAX:?}");
-            self.problem(raw.duration.referenced, message, None);
-        }
+        let duration = self.duration(&raw.duration).filter(|duration| {
+            let is_one = !duration.is_zero() && *duration <= DURATION_MAX;
+            if !is_one {
+                let message = format!("a drill lasts more than nothing and at most {DURATION_MAX:?}");
+                self.problem(raw.duration.referenced, message, None);
+            }
+            is_one
+        });
         let load = self.load(raw.load, duration, at);
-        self.room(&load, duration, raw.duration.referenced);
+        if let Some(duration) = duration {
+            self.room(&load, duration, raw.duration.referenced);
+        }
         let mut faults = Vec::with_capacity(raw.faults.len());
         let mut before = None;
         for fault in raw.faults {
@@ -232,10 +239,11 @@ impl Reader<'_> {
             before = before.max(due.or(Some(Duration::ZERO)));
         }
         let expect = self.expect(raw.expect);
-        Some(Drill { name: name?, topology: raw.topology, load, duration, faults, expect })
+        Some(Drill { name: name?, topology: raw.topology, load, duration: duration?, faults, expect })
     }
 
-    fn load(&mut self, raw: RawLoad, duration: Duration, drill: Location) -> Load {
+    /// What depends on how long the drill lasts is not asked of one that says it wrongly.
+    fn load(&mut self, raw: RawLoad, duration: Option<Duration>, drill: Location) -> Load {
         let usual = Load::default();
         let probe_at = raw.probe_interval.as_ref().map_or(drill, |word| word.referenced);
         let timeout_at = raw.timeout.as_ref().map_or(drill, |word| word.referenced);
@@ -250,11 +258,15 @@ impl Reader<'_> {
             let message =
                 format!("a load waits at most {TIMEOUT_MAX:?} for an answer, or it would outlast its drill");
             self.problem(timeout_at, message, Some("write a shorter `timeout`".to_owned()));
+        } else if !load.timeout.is_zero() && load.timeout < TIMEOUT_MIN {
+            let message =
+                format!("a load waits at least {TIMEOUT_MIN:?} for an answer, or no site gives one");
+            self.problem(timeout_at, message, Some("write a longer `timeout`".to_owned()));
         }
         if load.probe_interval < PROBE_INTERVAL_MIN {
             let message = format!("probes are at least {PROBE_INTERVAL_MIN:?} apart");
             self.problem(probe_at, message, None);
-        } else if duration.as_nanos() / load.probe_interval.as_nanos() > PROBES_MAX {
+        } else if duration.is_some_and(|it| it.as_nanos() / load.probe_interval.as_nanos() > PROBES_MAX) {
             let message = format!("that would be more than {PROBES_MAX} probes");
             self.problem(probe_at, message, Some("write a longer `probe_interval`".to_owned()));
         }
@@ -267,7 +279,7 @@ impl Reader<'_> {
         let (turns, room) = (load.turns_within(duration), TURNS_MAX as u64);
         let wanted = turns.div_ceil(room);
         // A number that is wrong by itself has been complained of already.
-        if conversations == 0 || duration > DURATION_MAX || turns.div_ceil(conversations) <= room {
+        if conversations == 0 || turns.div_ceil(conversations) <= room {
             return;
         }
         let help = match u32::try_from(wanted).ok().filter(|&wanted| wanted <= CONVERSATIONS_MAX) {
@@ -285,10 +297,10 @@ impl Reader<'_> {
         raw: RawFault,
         at: Option<Duration>,
         first: bool,
-        duration: Duration,
+        duration: Option<Duration>,
     ) -> Option<Fault> {
         let (due_at, target_at) = (raw.at.referenced, raw.target.referenced);
-        if at.is_some_and(|at| at >= duration) {
+        if at.zip(duration).is_some_and(|(at, duration)| at >= duration) {
             self.problem(due_at, format!("at {} the drill is over", raw.at.value), None);
         }
         let more = More { service: raw.service, network: raw.network, signal: raw.signal };

@@ -6,7 +6,9 @@ mod runner;
 mod spec;
 mod timetable;
 
-pub use file::{Problem, Problems, TIMEOUT_MAX, parse};
+pub use file::{
+    CONVERSATIONS_MAX, PROBES_MAX, Problem, Problems, TIMEOUT_MAX, TIMEOUT_MIN, TURNS_PER_S_MAX, parse,
+};
 pub use runner::{DRAIN_MAX, Do, Ending, Input, Runner, Seen};
 pub use spec::{Action, Drill, Expect, Fault, Load, Misfit, Signal, Target};
 pub use timetable::Timetable;

@@ -10,6 +10,7 @@ mod words;
 use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -29,6 +30,8 @@ const LOOKED_AT_MAX: usize = 16_384;
 /// The kernel lets go of a folder some milliseconds after its last process; under load it may take its time.
 const SWEEPS_MAX: u32 = 500;
 const SWEEP_PAUSE: Duration = Duration::from_millis(20);
+/// The file that counts what was killed has a handful of short lines.
+const KILLS_BYTES_MAX: usize = 4_096;
 
 /// Why a limit is not kept.
 #[derive(Debug, thiserror::Error)]
@@ -228,9 +231,34 @@ fn door(folder: &Path) -> io::Result<File> {
 
 /// The ways into the folders of ours that a process is in, so that another can join it there.
 pub fn doors_of(pid: i32) -> io::Result<Vec<File>> {
+    ours_of(pid)?.iter().map(|folder| door(folder)).collect()
+}
+
+fn ours_of(pid: i32) -> io::Result<Vec<PathBuf>> {
     let is_ours = |folder: &PathBuf| folder.iter().any(|part| part.to_string_lossy().starts_with(PREFIX));
-    let folders = View::of(&pid.to_string())?.folders();
-    folders.iter().filter(|folder| is_ours(folder)).map(|folder| door(folder)).collect()
+    Ok(View::of(&pid.to_string())?.folders().into_iter().filter(is_ours).collect())
+}
+
+/// How many processes the kernel has killed in a folder of ours because its memory was used up. Like a door it is opened
+/// while the folder is in sight, and serves wherever its owner goes.
+#[derive(Debug)]
+pub struct Kills(File);
+
+impl Kills {
+    /// Those in the folder that a process is in; nothing where its memory is not limited.
+    pub fn beside(pid: i32) -> io::Result<Option<Self>> {
+        let folders = ours_of(pid)?;
+        let names = [Version::V1, Version::V2].map(|version| words::memory_files(version)[2]);
+        let files = folders.iter().flat_map(|folder| names.map(|name| folder.join(name)));
+        Ok(files.filter_map(|file| File::open(file).ok()).next().map(Self))
+    }
+
+    /// How many so far.
+    pub fn count(&self) -> io::Result<u64> {
+        let mut text = vec![0; KILLS_BYTES_MAX];
+        let length = self.0.read_at(&mut text, 0)?;
+        words::kills(&String::from_utf8_lossy(&text[..length])).ok_or(io::ErrorKind::InvalidData.into())
+    }
 }
 
 /// Removes the folders of labs that are dead, and returns those that cannot be removed yet.

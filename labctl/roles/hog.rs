@@ -181,7 +181,7 @@ pub fn words(appetite: Appetite, lasts: Duration) -> Vec<String> {
         Appetite::Disk(bytes) => add("--disk", format!("{}KiB", bytes >> 10)),
         Appetite::Port(port) => add("--port", port.to_string()),
     }
-    add("--for", format!("{}ms", lasts.as_millis()));
+    add("--for", format!("{}ns", lasts.as_nanos()));
     words
 }
 
@@ -227,10 +227,10 @@ mod tests {
         assert_eq!(
             all,
             [
-                "__hog --cpu 2 --for 2000ms",
-                "__hog --memory 98304KiB --workers 8 --for 2000ms",
-                "__hog --disk 1024KiB --for 2000ms",
-                "__hog --port 7000 --for 2000ms",
+                "__hog --cpu 2 --for 2000000000ns",
+                "__hog --memory 98304KiB --workers 8 --for 2000000000ns",
+                "__hog --disk 1024KiB --for 2000000000ns",
+                "__hog --port 7000 --for 2000000000ns",
             ]
         );
     }

@@ -38,7 +38,7 @@ pub use elected::Elected;
 pub use names::*;
 pub(crate) use problem::did_you_mean;
 pub use problem::{Invalid, Problem, ProblemKind, Span, nearest};
-pub use scalars::{duration, size};
+pub use scalars::{duration, lasting, size};
 pub use site::*;
 
 use problem::Problems;

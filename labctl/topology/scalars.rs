@@ -71,6 +71,19 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(parsed).map_err(|_| "a duration cannot be negative".to_owned())
 }
 
+/// The longest span of time that a command lasts or waits: longer than any lab lives, and short enough to be added to any
+/// point in time.
+const LASTING_MAX: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// A span of time that something lasts or may take: more than nothing.
+pub fn lasting(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("a duration of nothing; write for instance 10s".to_owned()),
+        longest if longest > LASTING_MAX => Err("a duration of more than a year".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
 /// A span of time.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Interval(pub(super) Duration);

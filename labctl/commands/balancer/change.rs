@@ -114,7 +114,7 @@ fn make(common: &Common, directors: &Directors, change: Change) -> Outcome {
         }
     }
     if common.format == Format::Json {
-        print_line!("{:#}", json!({ "service": service, "real": real, "directors": outcomes }));
+        print_line!("{:#}", json!({ "service": service, "real": real, "directors": outcomes }))?;
     }
     Ok(match (made, refused, failed) {
         (0, 1.., _) => ExitCode::from(Failure::USAGE),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
-use super::super::{Failure, Outcome};
+use super::super::{Failure, Outcome, output};
 use super::{Format, JSON};
 use crate::report::{Comparison, Report, SCHEMA, Side};
 
@@ -36,9 +36,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         eprintln!("these reports are of different loads: their figures may differ for that reason alone");
     }
     match args.format {
-        Format::Text => print!("{}", markdown(&comparison)),
+        Format::Text => output::write(markdown(&comparison).as_bytes())?,
         Format::Json => {
-            println!("{}", serde_json::to_string_pretty(&comparison).map_err(std::io::Error::from)?);
+            print_line!("{}", serde_json::to_string_pretty(&comparison).map_err(std::io::Error::from)?)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -105,6 +105,26 @@ faults:
     );
 }
 
+#[test]
+fn one_mistake_in_the_length_of_a_drill_is_one_problem() {
+    let of = |length: &str| complaints(&format!("name: x\ntopology: t\nduration: {length}\nfaults: []\n"));
+    insta::assert_snapshot!(
+        of("-1s"),
+        @"d.yaml:3:11: `-1s` is not a duration (write for instance 2s, 500ms or 1m30s)"
+    );
+    insta::assert_snapshot!(of("0s"), @"d.yaml:3:11: a drill lasts more than nothing and at most 86400s");
+    insta::assert_snapshot!(of("48h"), @"d.yaml:3:11: a drill lasts more than nothing and at most 86400s");
+}
+
+#[test]
+fn a_load_that_waits_for_no_answer_is_refused() {
+    let hasty = "name: x\ntopology: t\nduration: 2s\nfaults: []\nload: { timeout: 1ns }\n";
+    insta::assert_snapshot!(
+        complaints(hasty),
+        @"d.yaml:5:18: a load waits at least 10ms for an answer, or no site gives one (write a longer `timeout`)"
+    );
+}
+
 const CABLES: &str = "\
 name: cut
 topology: ../ha.yaml

@@ -131,8 +131,13 @@ pub(super) fn memory(used: &str, peak: Option<&str>, events: &str) -> Option<Mem
     Some(MemoryCounters {
         used_bytes: bytes(used)?,
         peak_bytes: peak.and_then(bytes),
-        oom_kill: number(events, "oom_kill")?,
+        oom_kill: kills(events)?,
     })
+}
+
+/// How many processes were killed, in the last of those files.
+pub(super) fn kills(events: &str) -> Option<u64> {
+    number(events, "oom_kill")
 }
 
 #[cfg(test)]
