@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let reports = args.reports.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
     let comparison = Comparison::of(&reports);
     if !reports.windows(2).all(|pair| same_load(&pair[0], &pair[1])) {
-        eprintln!("these reports are of different loads: their figures may differ for that reason alone");
+        say!("these reports are of different loads: their figures may differ for that reason alone");
     }
     match args.format {
         Format::Text => output::write(markdown(&comparison).as_bytes())?,
