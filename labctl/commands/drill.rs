@@ -151,16 +151,18 @@ fn list(dir: &Path) -> Outcome {
 
 fn replay(dir: &Path, format: Format) -> Outcome {
     let path = dir.join(EVENTS);
-    let named =
-        |what: String| Failure::usage(format!("{what} {}", path.display()), "name the folder of a report");
-    let text = fs::read_to_string(&path).map_err(|error| named(format!("{error}: read")))?;
+    let named = |act: &str, why: String| {
+        Failure::usage(format!("{act} {}: {why}", path.display()), "name the folder of a report")
+    };
+    let text = fs::read_to_string(&path).map_err(|error| named("read", error.to_string()))?;
     let mut events = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let event = serde_json::from_str::<Event>(line);
-        events.push(event.map_err(|error| named(format!("{error}: understand line {} of", index + 1)))?);
+        let act = format!("understand line {} of", index + 1);
+        events.push(event.map_err(|error| named(&act, error.to_string()))?);
     }
-    let report = render(&events).map_err(|error| named(format!("{error}:")))?;
-    let history = history(&events).map_err(|error| named(format!("{error}:")))?;
+    let report = render(&events).map_err(|error| named("understand", error.to_string()))?;
+    let history = history(&events).map_err(|error| named("understand", error.to_string()))?;
     let same = [(JSON, report.to_json()), (SUMMARY, markdown(&report)), (HISTORY, history.clone())]
         .iter()
         .all(|(name, text)| fs::read_to_string(dir.join(name)).is_ok_and(|on_file| &on_file == text));

@@ -77,9 +77,12 @@ impl From<client::Error> for Failure {
             E::Which(_) => (Self::USAGE, Some("name one with `--lab NAME` or in LABCTL_LAB")),
             E::Refused(_) => (Self::USAGE, None),
             E::Taken => (Self::USAGE, Some("`labctl status` shows it; `--name` gives this one another name")),
-            E::Failed(_) => {
-                (Self::FAILED, Some("nothing was left behind; `labctl validate FILE` checks the file"))
-            }
+            E::Failed(_) => (
+                Self::FAILED,
+                Some(
+                    "nothing was left behind; `--within` gives it more time, `labctl validate FILE` checks the file",
+                ),
+            ),
             E::Strange { .. } => {
                 (Self::INFRASTRUCTURE, Some("`labctl down` with the version that started it"))
             }

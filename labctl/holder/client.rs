@@ -80,7 +80,7 @@ pub enum Error {
     #[error("start the holder")]
     Start(#[source] io::Error),
     /// Somebody else was faster.
-    #[error("a lab of that name has just come up; nothing changed")]
+    #[error("a lab of that name is up; nothing changed")]
     Taken,
     /// The holder gave up.
     #[error("{0}")]

@@ -46,14 +46,15 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 fn read(path: &Path) -> Result<Report, Failure> {
     let file = if path.is_dir() { path.join(JSON) } else { path.to_owned() };
-    let named =
-        |what: String| Failure::usage(format!("{what} {}", file.display()), "name the folder of a report");
-    let text = fs::read_to_string(&file).map_err(|error| named(format!("{error}: read")))?;
+    let named = |act: &str, why: String| {
+        Failure::usage(format!("{act} {}: {why}", file.display()), "name the folder of a report")
+    };
+    let text = fs::read_to_string(&file).map_err(|error| named("read", error.to_string()))?;
     let report: Report =
-        serde_json::from_str(&text).map_err(|error| named(format!("{error}: understand")))?;
+        serde_json::from_str(&text).map_err(|error| named("understand", error.to_string()))?;
     match report.schema == SCHEMA {
         true => Ok(report),
-        false => Err(named(format!("`{}` is another shape than {SCHEMA}: understand", report.schema))),
+        false => Err(named("understand", format!("`{}` is another shape than {SCHEMA}", report.schema))),
     }
 }
 
