@@ -126,10 +126,10 @@ pub fn run(site: &Site, reporter: Reporter) -> Result<(), Error> {
     let mut server = speech::Server::new(&place.seats, place.place);
     let args = vec![file.display().to_string()];
     member::run(PROGRAM, Program { path, args }, reporter, async move || {
-        let (follows, epoch) = server.ask().await?;
+        let (follows, epoch, ready) = server.ask().await?;
         let leader = follows.and_then(|address| place.seats.iter().find(|seat| seat.address.ip() == address));
         let name = leader.map(|seat| seat.name.clone());
-        Some(Answer { ready: name.is_some(), leader: Some((name, epoch)) })
+        Some(Answer { ready: ready && name.is_some(), leader: Some((name, epoch)) })
     })
 }
 

@@ -47,7 +47,8 @@ pub(in crate::roles) fn sentinel_of(seat: &Seat) -> SocketAddr {
 /// What a Redis says of its part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::roles) enum Part {
-    Primary,
+    /// With so many replicas that have acknowledged something: only from then on does a replica get what is written.
+    Primary(usize),
     /// Of whom, if it has heard all that he says.
     Replica(Option<IpAddr>),
 }
@@ -60,7 +61,9 @@ pub(in crate::roles) async fn part(connection: &mut MultiplexedConnection) -> Re
 fn part_of(role: &[Value]) -> Part {
     let word = |at: usize| role.get(at).and_then(|value| redis::from_redis_value_ref::<String>(value).ok());
     if word(0).as_deref() == Some("master") {
-        return Part::Primary;
+        let replicas = role.get(2).and_then(|value| redis::from_redis_value_ref(value).ok());
+        let replicas: Vec<(String, String, String)> = replicas.unwrap_or_default();
+        return Part::Primary(replicas.iter().filter(|(.., acknowledged)| acknowledged != "0").count());
     }
     let connected = word(3).as_deref() == Some("connected");
     Part::Replica(word(1).filter(|_| connected).and_then(|address| address.parse().ok()))
@@ -133,6 +136,7 @@ pub(super) struct Server {
     me: IpAddr,
     server: Line,
     sentinel: Line,
+    others: usize,
     epoch: u64,
 }
 
@@ -143,12 +147,14 @@ impl Server {
             me: ip,
             server: Line::new(SocketAddr::new(ip, REDIS_PORT)),
             sentinel: Line::new(sentinel_of(&seats[me])),
+            others: seats.len() - 1,
             epoch: 0,
         }
     }
 
-    /// Whom it follows, itself if it is the primary, and since which failover by its own Sentinel's word.
-    pub(super) async fn ask(&mut self) -> Option<(Option<IpAddr>, u64)> {
+    /// Whom it follows, itself if it is the primary, since which failover by its own Sentinel's word, and whether everybody has what
+    /// it has.
+    pub(super) async fn ask(&mut self) -> Option<(Option<IpAddr>, u64, bool)> {
         let (_, mut connection) = self.server.connection().await?;
         let Ok(part) = part(&mut connection).await else {
             self.server.open = None;
@@ -162,11 +168,11 @@ impl Server {
             Some(known) => self.epoch = known.epoch,
             None => self.sentinel.open = None,
         }
-        let follows = match part {
-            Part::Primary => Some(self.me),
-            Part::Replica(of) => of,
+        let (follows, ready) = match part {
+            Part::Primary(replicas) => (Some(self.me), replicas >= self.others),
+            Part::Replica(of) => (of, of.is_some()),
         };
-        Some((follows, self.epoch))
+        Some((follows, self.epoch, ready))
     }
 }
 
@@ -209,7 +215,11 @@ mod tests {
 
     #[test]
     fn a_part_is_read_from_the_role() {
-        assert_eq!(part_of(&texts(&["master", "3129659"])), Part::Primary);
+        let replica = |acknowledged| Value::Array(texts(&["10.10.2.32", "6379", acknowledged]));
+        let mut primary = texts(&["master", "3129659"]);
+        assert_eq!(part_of(&primary), Part::Primary(0));
+        primary.push(Value::Array(vec![replica("0"), replica("3129543")]));
+        assert_eq!(part_of(&primary), Part::Primary(1));
         let mut replica = texts(&["slave", "10.10.2.31", "6379", "connected"]);
         replica[2] = Value::Int(6379);
         assert_eq!(part_of(&replica), Part::Replica("10.10.2.31".parse().ok()));

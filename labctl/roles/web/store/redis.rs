@@ -59,7 +59,7 @@ impl Redis {
         let mut primary = connect(SocketAddr::new(address, port)).await.map_err(Trouble::refused)?;
         // A Sentinel may not know yet that another was promoted, or the other not yet that it was.
         match part(&mut primary).await.map_err(Trouble::refused)? {
-            Part::Primary => Ok(primary),
+            Part::Primary(_) => Ok(primary),
             Part::Replica(_) => Err(Trouble::refused(format!("{ip} is a replica"))),
         }
     }
