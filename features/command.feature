@@ -121,7 +121,7 @@ Feature: The program says what is wrong, and ends with a code that says it too
 
   Scenario Outline: A command about several nodes of which one will not do changes none: <command>
     Given the site topologies/minimal.yaml is up
-    When I tell the lab to <command>
+    When in the lab I run labctl <command>
     Then it ends with 2
     And it says "<complaint>"
     When I run on web1: true

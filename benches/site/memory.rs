@@ -176,14 +176,14 @@ fn burden(report: &Report) -> Vec<(String, f64)> {
     let mut figures = Vec::new();
     for role in ["web", "db"] {
         let nodes: Vec<&UsageFacts> = report.usage.iter().filter(|node| node.role == role).collect();
-        let us: Option<u64> = nodes.iter().map(|node| node.cpu_us).sum();
-        if let Some(us) = us.filter(|_| !nodes.is_empty() && turns > 0.0) {
-            figures.push((format!("processor of all {role} nodes a turn, us"), us as f64 / turns));
-        }
-        let written: Option<u64> = nodes.iter().map(|node| node.written_bytes).sum();
-        if let Some(bytes) = written.filter(|_| !nodes.is_empty() && turns > 0.0) {
-            figures.push((format!("written by all {role} nodes a turn, B"), bytes as f64 / turns));
-        }
+        let mut a_turn = |name: String, of: fn(&UsageFacts) -> Option<u64>| {
+            let all: Option<u64> = nodes.iter().map(|node| of(node)).sum();
+            if let Some(all) = all.filter(|_| !nodes.is_empty() && turns > 0.0) {
+                figures.push((name, all as f64 / turns));
+            }
+        };
+        a_turn(format!("processor of all {role} nodes a turn, us"), |node| node.cpu_us);
+        a_turn(format!("written by all {role} nodes a turn, B"), |node| node.written_bytes);
         if let Some(bytes) = nodes.iter().map(|node| node.memory_bytes).max() {
             figures.push((format!("memory of the greatest {role} node, MiB"), bytes as f64 / 1_048_576.0));
         }

@@ -76,12 +76,6 @@ fn run_without(world: &mut World, capability: String, line: String) -> Result<()
     Ok(())
 }
 
-#[when(regex = r"^I tell the lab to (\S+) (.*)$")]
-fn tell_the_lab(world: &mut World, verb: String, line: String) -> Result<(), String> {
-    let args: Vec<&str> = line.split_whitespace().collect();
-    world.run_in_lab(&verb, &args).map(drop)
-}
-
 #[when(regex = r"^I run on (\S+): (.*)$")]
 fn exec(world: &mut World, node: String, line: String) -> Result<(), String> {
     let mut args = vec![node.as_str(), "--", "/bin/sh", "-c"];

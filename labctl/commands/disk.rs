@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::{Outcome, Which};
+use crate::holder::lab::Error;
 use crate::holder::protocol::Disk;
 use crate::topology::NodeName;
 
@@ -45,7 +46,10 @@ pub fn run(args: &Args) -> Outcome {
         Act::Fill => Disk::Full,
         Act::Free => Disk::Free,
     };
-    super::all_are(&lab, &args.nodes, matches!(args.act, Act::Wipe).then_some(false))?;
+    super::check_all(&lab, &args.nodes, |node, is_up| match args.act {
+        Act::Wipe => is_up.then_some(Error::DiskInUse(node)),
+        Act::Fill | Act::Free => None,
+    })?;
     args.nodes.iter().try_for_each(|node| lab.disk(node, becomes))?;
     Ok(ExitCode::SUCCESS)
 }

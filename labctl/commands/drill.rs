@@ -7,6 +7,7 @@ mod watch;
 
 pub(super) use run::under_load;
 
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -151,18 +152,15 @@ fn list(dir: &Path) -> Outcome {
 
 fn replay(dir: &Path, format: Format) -> Outcome {
     let path = dir.join(EVENTS);
-    let named = |act: &str, why: String| {
-        Failure::usage(format!("{act} {}: {why}", path.display()), "name the folder of a report")
-    };
-    let text = fs::read_to_string(&path).map_err(|error| named("read", error.to_string()))?;
+    let text = fs::read_to_string(&path).map_err(|error| no_report("read", &path, error))?;
     let mut events = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let event = serde_json::from_str::<Event>(line);
         let act = format!("understand line {} of", index + 1);
-        events.push(event.map_err(|error| named(&act, error.to_string()))?);
+        events.push(event.map_err(|error| no_report(&act, &path, error))?);
     }
-    let report = render(&events).map_err(|error| named("understand", error.to_string()))?;
-    let history = history(&events).map_err(|error| named("understand", error.to_string()))?;
+    let report = render(&events).map_err(|error| no_report("understand", &path, error))?;
+    let history = history(&events).map_err(|error| no_report("understand", &path, error))?;
     let same = [(JSON, report.to_json()), (SUMMARY, markdown(&report)), (HISTORY, history.clone())]
         .iter()
         .all(|(name, text)| fs::read_to_string(dir.join(name)).is_ok_and(|on_file| &on_file == text));
@@ -174,6 +172,11 @@ fn replay(dir: &Path, format: Format) -> Outcome {
     }
     print(&report, format)?;
     Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+/// What is not, or is not in, the folder of a report.
+fn no_report(act: &str, file: &Path, why: impl Display) -> Failure {
+    Failure::usage(format!("{act} {}: {why}", file.display()), "name the folder of a report")
 }
 
 /// Refuses a place for reports where none could be written, before there is one to write.

@@ -28,16 +28,16 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
     let lab = args.which.find()?;
-    super::all_are(&lab, &args.nodes, None)?;
+    super::check_all(&lab, &args.nodes, |_, _| None)?;
     let topology = lab.topology()?;
     for name in &args.nodes {
-        let networks: Vec<NetworkName> = match (&args.network, topology.node(name)) {
-            (Some(network), _) => vec![network.clone()],
-            (None, Some(node)) => node.interfaces.iter().map(|it| it.network.clone()).collect(),
-            // The lab says which nodes there are.
-            (None, None) => topology.networks.keys().take(1).cloned().collect(),
+        let networks: Vec<&NetworkName> = match &args.network {
+            Some(network) => vec![network],
+            None => {
+                topology.node(name).into_iter().flat_map(|it| &it.interfaces).map(|it| &it.network).collect()
+            }
         };
-        networks.iter().try_for_each(|network| lab.cable(name, network, Cable::Heal))?;
+        networks.into_iter().try_for_each(|network| lab.cable(name, network, Cable::Heal))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -54,7 +54,8 @@ use clap::ValueEnum;
 
 pub use failure::{Failure, Outcome};
 
-use crate::holder::client::Lab;
+use crate::holder::client::{self, Lab};
+use crate::holder::lab;
 use crate::holder::protocol::NodeState;
 use crate::topology::{LabName, NodeName};
 
@@ -101,23 +102,20 @@ impl Named {
     }
 }
 
-/// Refuses nodes that are not in the lab, are named twice, or are not as they must be, before anything happens to any of them.
-fn all_are(lab: &Lab, nodes: &[NodeName], up: Option<bool>) -> Result<(), Failure> {
+/// Refuses what the lab would refuse of one of these nodes, before anything happens to any of them: one that it does not have, one
+/// that is named twice, and one that by being up or not is `unfit`.
+fn check_all(
+    lab: &Lab,
+    nodes: &[NodeName],
+    unfit: impl Fn(NodeName, bool) -> Option<lab::Error>,
+) -> Result<(), Failure> {
     named_once(nodes)?;
     let known = lab.status()?.nodes;
-    for name in nodes {
-        let Some(node) = known.iter().find(|node| node.name == *name) else {
-            let names: Vec<&str> = known.iter().map(|node| node.name.as_str()).collect();
-            let message = format!("the lab has no node {name}; it has {}", names.join(", "));
-            return Err(Failure::usage(message, "`labctl status` shows them"));
-        };
-        let is_up = node.state == NodeState::Up;
-        if up.is_some_and(|up| up != is_up) {
-            let state = if is_up { "up" } else { "down" };
-            return Err(Failure::usage(format!("{name} is {state}"), "nothing was changed on any node"));
-        }
-    }
-    Ok(())
+    let refused = nodes.iter().find_map(|name| match known.iter().find(|node| node.name == *name) {
+        Some(node) => unfit(name.clone(), node.state == NodeState::Up),
+        None => Some(lab::Error::no_such_node(name, known.iter().map(|node| &node.name))),
+    });
+    refused.map_or(Ok(()), |why| Err(client::Error::Refused(why.to_string()).into()))
 }
 
 fn named_once(nodes: &[NodeName]) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::{Outcome, Which};
+use crate::holder::lab::Error;
 use crate::topology::NodeName;
 
 /// Switch a node off (silence) or on again
@@ -33,7 +34,10 @@ enum Switch {
 /// Runs the verb.
 pub fn run(args: &Args) -> Outcome {
     let lab = args.which.find()?;
-    super::all_are(&lab, &args.nodes, Some(matches!(args.switch, Switch::Off)))?;
+    super::check_all(&lab, &args.nodes, |node, is_up| match args.switch {
+        Switch::Off => (!is_up).then_some(Error::NodeIsDown(node)),
+        Switch::On => is_up.then_some(Error::NodeIsUp(node)),
+    })?;
     for node in &args.nodes {
         match args.switch {
             Switch::Off => lab.power_off(node)?,

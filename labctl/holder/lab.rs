@@ -157,6 +157,14 @@ pub enum Error {
     Tripwire(#[from] tripwire::Error),
 }
 
+impl Error {
+    /// None of these has that name.
+    pub fn no_such_node<'a>(name: &NodeName, known: impl Iterator<Item = &'a NodeName>) -> Self {
+        let known: Vec<&str> = known.map(NodeName::as_str).collect();
+        Self::NoSuchNode { name: name.clone(), known: known.join(", ") }
+    }
+}
+
 /// A lab.
 #[derive(Debug)]
 pub struct Lab {
@@ -402,8 +410,7 @@ impl Lab {
         if self.topology.node(name).is_some() {
             return Ok(());
         }
-        let known: Vec<String> = self.topology.nodes.iter().map(|node| node.name.to_string()).collect();
-        Err(Error::NoSuchNode { name: name.clone(), known: known.join(", ") })
+        Err(Error::no_such_node(name, self.topology.nodes.iter().map(|node| &node.name)))
     }
 
     fn running(&self, name: &NodeName) -> Result<&Running, Error> {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use comfy_table::{Cell, CellAlignment, Table, presets};
 
 use super::super::{Failure, Outcome, output};
-use super::{Format, JSON};
+use super::{Format, JSON, no_report};
 use crate::report::{Comparison, Report, SCHEMA, Side};
 
 const EXAMPLES: &str = "\
@@ -46,15 +46,15 @@ pub(super) fn run(args: &Args) -> Outcome {
 
 fn read(path: &Path) -> Result<Report, Failure> {
     let file = if path.is_dir() { path.join(JSON) } else { path.to_owned() };
-    let named = |act: &str, why: String| {
-        Failure::usage(format!("{act} {}: {why}", file.display()), "name the folder of a report")
-    };
-    let text = fs::read_to_string(&file).map_err(|error| named("read", error.to_string()))?;
+    let text = fs::read_to_string(&file).map_err(|error| no_report("read", &file, error))?;
     let report: Report =
-        serde_json::from_str(&text).map_err(|error| named("understand", error.to_string()))?;
+        serde_json::from_str(&text).map_err(|error| no_report("understand", &file, error))?;
     match report.schema == SCHEMA {
         true => Ok(report),
-        false => Err(named("understand", format!("`{}` is another shape than {SCHEMA}", report.schema))),
+        false => {
+            let why = format!("`{}` is another shape than {SCHEMA}", report.schema);
+            Err(no_report("understand", &file, why))
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The witness over real sockets: it remembers after a restart what it said before, and strangers do not disturb it.
 
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
 
 use super::*;
 use crate::conversation::peer::{Holders, Incarnation, Member, Side, Verdict, WITNESS_VERSION, Want, Why};
@@ -47,14 +46,7 @@ impl Running {
     fn on(site: Site) -> Self {
         let serving = site.clone();
         let server = tokio::spawn(async move {
-            // A process that was killed has let go of its port; a task may need a moment for that.
-            loop {
-                let reporter = Reporter::new(None, "witness", None);
-                match serve(&serving, reporter, std::future::pending()).await {
-                    Err(Error::Bind { .. }) => sleep(Duration::from_millis(10)).await,
-                    ended => return ended,
-                }
-            }
+            serve(&serving, Reporter::new(None, "witness", None), std::future::pending()).await
         });
         Self { site, server, disk: None }
     }
@@ -64,10 +56,13 @@ impl Running {
         self
     }
 
-    /// Ends it without giving it time for anything. Its disk stays.
+    /// Ends it without giving it time for anything. Its disk stays. Its port is free on return: tasks that were told to end
+    /// do so a moment later, and until then the old socket would take connections of the next witness.
     pub(crate) async fn stop(mut self) -> Stopped {
         self.server.abort();
         let _ = (&mut self.server).await;
+        let address = address(&self.site).unwrap();
+        eventually("a free port", async || TcpListener::bind(address).await).await;
         Stopped { site: self.site.clone(), disk: self.disk.take() }
     }
 
