@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, SET_COOKIE};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -34,6 +34,7 @@ const BODY_MAX: Duration = Duration::from_secs(10);
 const KEPT_BYTES_MAX: u64 = 64 * 1024;
 /// Real servers that are asked for one request.
 const ATTEMPTS_MAX: usize = 3;
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 /// Health checks take about as long to find out that somebody is back.
 const SOON: HeaderValue = HeaderValue::from_static("1");
@@ -82,7 +83,13 @@ impl Visitor {
     /// Answers one request, whatever happens.
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Response<Answer> {
         self.talk.set_busy(true);
-        self.pass(request).await.unwrap_or_else(|refusal| self.refuse(&refusal))
+        let is_last = head::is_last(&request);
+        let mut answer = self.pass(request).await.unwrap_or_else(|refusal| self.refuse(&refusal));
+        if is_last {
+            answer.headers_mut().insert(CONNECTION, CLOSE);
+            self.talk.end_with_this();
+        }
+        answer
     }
 
     async fn pass(&self, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {

@@ -6,7 +6,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
-use http::{Method, StatusCode, Version, response};
+use http::{Method, Request, StatusCode, Version, response};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -70,6 +70,18 @@ pub(super) fn is_idempotent(parts: &Parts) -> bool {
     parts.method.is_idempotent() || parts.headers.contains_key(IDEMPOTENCY_KEY)
 }
 
+/// Will there be no other request on this connection (RFC 9112 section 9.3)?
+pub(super) fn is_last<B>(request: &Request<B>) -> bool {
+    let says = |word| options(request.headers()).any(|option| option.eq_ignore_ascii_case(word));
+    says("close") || (request.version() < Version::HTTP_11 && !says("keep-alive"))
+}
+
+/// What a head says of the connection that it comes by (RFC 9110 section 7.6.1).
+fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
 /// The host of a request, which then has one `Host` line and a path (RFC 9112 sections 3.2 and 3.2.2).
 fn host(parts: &mut Parts) -> Result<HeaderValue, Refusal> {
     let refusal = |why| Refusal { status: StatusCode::BAD_REQUEST, why };
@@ -96,9 +108,7 @@ fn via(version: Version) -> HeaderValue {
 /// RFC 9110 section 7.6.1. So nobody upgrades a connection: the wish to does not get through (section 7.8).
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
-        let lines = headers.get_all(CONNECTION).iter().filter_map(|line| line.to_str().ok());
-        let named: Vec<HeaderName> =
-            lines.flat_map(|line| line.split(',')).filter_map(|name| name.trim().parse().ok()).collect();
+        let named: Vec<HeaderName> = options(headers).filter_map(|name| name.parse().ok()).collect();
         // What says where a message is going and where it ends is never between two hops, whoever says so.
         for name in named.iter().filter(|name| **name != HOST && **name != CONTENT_LENGTH) {
             headers.remove(name);
@@ -116,7 +126,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::{Request, Response};
+    use http::Response;
 
     use super::*;
 
@@ -225,6 +235,25 @@ mod tests {
     fn protocols_are_not_switched() {
         let (mut parts, ()) = Response::builder().status(101).body(()).expect("an answer").into_parts();
         assert_eq!(to_client(&mut parts).expect_err("nobody asked").status, StatusCode::BAD_GATEWAY);
+    }
+
+    #[test]
+    fn the_last_request_of_a_connection_is_known() {
+        for (version, connection, is) in [
+            (Version::HTTP_11, None, false),
+            (Version::HTTP_11, Some("Keep-Alive"), false),
+            (Version::HTTP_11, Some("te, Close"), true),
+            (Version::HTTP_10, None, true),
+            (Version::HTTP_10, Some("Keep-Alive"), false),
+            (Version::HTTP_10, Some("keep-alive, close"), true),
+        ] {
+            let request = Request::builder().version(version);
+            let request = match connection {
+                Some(options) => request.header(CONNECTION, options),
+                None => request,
+            };
+            assert_eq!(is_last(&request.body(()).expect("a request")), is, "{version:?} {connection:?}");
+        }
     }
 
     #[test]

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use nix::libc;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -26,6 +27,8 @@ const STALL_MAX: Duration = Duration::from_secs(60);
 pub(super) struct Talk {
     /// An exchange is under way.
     busy: AtomicBool,
+    /// The connection ends with the answer that is under way, or has just been said.
+    last: AtomicBool,
     /// Nobody hears what is still to be said.
     lost: AtomicBool,
 }
@@ -34,6 +37,16 @@ impl Talk {
     /// A request came, or its answer has ended.
     pub(super) fn set_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// The connection ends after the answer to this request, as the answer must say.
+    pub(super) fn end_with_this(&self) {
+        self.last.store(true, Ordering::Relaxed);
+    }
+
+    /// All of the last answer is there, so that whatever is written now is followed by nothing but the end.
+    fn is_farewell(&self) -> bool {
+        self.last.load(Ordering::Relaxed) && !self.busy.load(Ordering::Relaxed)
     }
 
     /// The connection ends without a farewell: this machine no longer has the address that it would come from.
@@ -60,7 +73,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// A visitor's connection, in which the visitor speaks first.
+    /// A visitor's connection, in which the visitor speaks first. Its listener has set what is to be set.
     pub(super) fn accepted(stream: TcpStream, talk: Arc<Talk>) -> Self {
         Self::new(stream, talk, None)
     }
@@ -68,14 +81,14 @@ impl Line {
     /// A connection to a real server, which is there for exchanges only.
     pub(super) async fn connect(to: SocketAddr, meter: Arc<Meter>) -> io::Result<Self> {
         let stream = TcpStream::connect(to).await?;
+        // Without it the connection works all the same, only less well.
+        let _ = stream.set_nodelay(true);
         let talk = Talk::default();
         talk.set_busy(true);
         Ok(Self::new(stream, Arc::new(talk), Some(meter)))
     }
 
     fn new(stream: TcpStream, talk: Arc<Talk>, meter: Option<Arc<Meter>>) -> Self {
-        // Without it the connection works all the same, only less well.
-        let _ = stream.set_nodelay(true);
         Self { stream, talk, meter, progress: Instant::now(), alarm: Box::pin(sleep(HEAD_MAX)) }
     }
 
@@ -135,6 +148,21 @@ impl AsyncRead for Line {
 }
 
 impl Line {
+    /// Writes what the end of the connection follows at once, in the same packet (`MSG_MORE` in send(2)).
+    fn poll_write_last(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let write = || {
+            let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+            SockRef::from(&self.stream).send_vectored_with_flags(slices, flags)
+        };
+        loop {
+            ready!(self.stream.poll_write_ready(cx))?;
+            match self.stream.try_io(Interest::WRITABLE, write) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
+    }
+
     fn written(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if done.is_pending() {
             self.still_in_time(cx)?;
@@ -146,9 +174,8 @@ impl Line {
 }
 
 impl AsyncWrite for Line {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let done = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(cx, done)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -156,7 +183,10 @@ impl AsyncWrite for Line {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let done = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let done = match self.talk.is_farewell() {
+            true => self.poll_write_last(cx, slices),
+            false => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+        };
         self.written(cx, done)
     }
 
